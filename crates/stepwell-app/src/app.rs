@@ -1,0 +1,124 @@
+//! The application: what it is made of, its start and its end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use stepwell_engine::{Engine, EngineStats, Health};
+use stepwell_env::Env;
+use stepwell_metadata::{Metadata, Project};
+use stepwell_query::{QueryEngine, QueryRequest, QueryStream};
+
+use crate::{code::ErrorCode, config::AppConfig, error::AppError};
+
+/// Runs whose project is remembered; past it all are forgotten and looked up again.
+const KNOWN_RUNS_MAX: usize = 100_000;
+
+/// All use cases. Clones share the parts.
+#[derive(Clone)]
+pub struct App {
+    pub(crate) parts: Arc<Parts>,
+}
+
+pub(crate) struct Parts {
+    pub(crate) env: Env,
+    pub(crate) engine: Engine,
+    pub(crate) metadata: Metadata,
+    pub(crate) query: QueryEngine,
+    /// Project of each run seen lately. A run never changes its project.
+    known_runs: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    /// Per run, the step that the next point without one gets; held while such points are being logged.
+    pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
+    pub(crate) is_read_only: bool,
+}
+
+impl App {
+    /// Recovers the data directory; its lock is the caller's. Blocks while the log is replayed.
+    pub async fn open(env: Env, config: AppConfig) -> Result<Self, AppError> {
+        let io = |error: std::io::Error| AppError::new(ErrorCode::Internal, error.to_string());
+        env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
+        let metadata = Metadata::open(&config.metadata_path()).await?;
+        let engine = Engine::open(env.clone(), config.engine)?;
+        let query = QueryEngine::new(config.query, metadata.clone())?;
+        Ok(Self::new(env, engine, metadata, query, false))
+    }
+
+    /// Reads a data directory without changing it, also beside the server that owns it.
+    pub async fn open_read_only(env: Env, mut config: AppConfig) -> Result<Self, AppError> {
+        let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
+        let engine = Engine::open_read_only(env.clone(), config.engine)?;
+        // The directory is left alone, the spill included.
+        config.query.spill_dir = std::env::temp_dir();
+        let query = QueryEngine::new(config.query, metadata.clone())?;
+        Ok(Self::new(env, engine, metadata, query, true))
+    }
+
+    fn new(env: Env, engine: Engine, metadata: Metadata, query: QueryEngine, is_read_only: bool) -> Self {
+        let (known_runs, next_steps) = (Mutex::default(), Mutex::default());
+        Self { parts: Arc::new(Parts { env, engine, metadata, query, known_runs, next_steps, is_read_only }) }
+    }
+
+    /// Finishes what is queued, flushes for a few seconds at most, and closes the files.
+    pub async fn shutdown(&self) -> Result<(), AppError> {
+        let engine = self.parts.engine.clone();
+        let ended = tokio::task::spawn_blocking(move || engine.shutdown()).await;
+        self.parts.metadata.close().await;
+        ended.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))??;
+        Ok(())
+    }
+
+    /// Whether batches are taken.
+    pub fn health(&self) -> Health {
+        self.parts.engine.health()
+    }
+
+    /// Gauges and totals of the engine.
+    pub fn stats(&self) -> EngineStats {
+        self.parts.engine.stats()
+    }
+
+    /// Runs a query over what is visible now.
+    pub async fn sql(&self, request: QueryRequest) -> Result<QueryStream, AppError> {
+        Ok(self.parts.query.query(self.parts.engine.snapshot(), request).await?)
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        self.parts.env.clock.now_us()
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), AppError> {
+        match self.parts.is_read_only {
+            true => Err(AppError::new(ErrorCode::ReadOnly, "the data directory is open for reading only")),
+            false => Ok(()),
+        }
+    }
+
+    /// The project of that name, or a refusal that offers near names.
+    pub(crate) async fn project(&self, name: &str) -> Result<Project, AppError> {
+        match self.parts.metadata.project_by_name(name).await? {
+            Some(project) => Ok(project),
+            None => Err(AppError::new(
+                ErrorCode::ProjectNotFound,
+                format!("there is no project {name:?}; create it with POST /api/v1/projects"),
+            )
+            .field("project")),
+        }
+    }
+
+    /// The project of a run, `None` if there is no such run.
+    pub(crate) async fn project_id_of_run(&self, run_id: &Arc<str>) -> Result<Option<Arc<str>>, AppError> {
+        let lock = || self.parts.known_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(project_id) = lock().get(run_id) {
+            return Ok(Some(project_id.clone()));
+        }
+        let Some(project_id) = self.parts.metadata.project_id_of_run(run_id).await? else { return Ok(None) };
+        let project_id: Arc<str> = project_id.into();
+        let mut known = lock();
+        if known.len() >= KNOWN_RUNS_MAX {
+            known.clear();
+        }
+        known.insert(run_id.clone(), project_id.clone());
+        Ok(Some(project_id))
+    }
+}

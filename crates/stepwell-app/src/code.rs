@@ -1,0 +1,125 @@
+//! Every error code of the use cases, once: status, whether to retry, what to do.
+
+use stepwell_types::ErrorKind;
+
+/// A stable, machine-readable reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    InvalidName,
+    InvalidValue,
+    TooManyPoints,
+    RunNotFound,
+    ProjectNotFound,
+    RunExists,
+    ProjectExists,
+    ParamConflict,
+    SqlSyntax,
+    NotAQuery,
+    UnknownTable,
+    UnknownColumn,
+    InvalidQuery,
+    QueryTooComplex,
+    QueryMemory,
+    QueryDeadline,
+    QueryFailed,
+    QueueFull,
+    DiskFull,
+    WalFailed,
+    ShuttingDown,
+    ReadOnly,
+    DataDamaged,
+    Internal,
+}
+
+/// (code, name, HTTP status, what the caller does)
+type Row = (ErrorCode, &'static str, u16, &'static str);
+
+const TABLE: [Row; 24] = [
+    (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
+    (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
+    (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
+    (ErrorCode::RunNotFound, "run_not_found", 404, "Create the run first; the batch was refused whole."),
+    (ErrorCode::ProjectNotFound, "project_not_found", 404, "Correct the project's name; `nearest` may have it."),
+    (ErrorCode::RunExists, "run_exists", 409, "Use the run that exists, or another run_id."),
+    (ErrorCode::ProjectExists, "project_exists", 409, "Use the project that exists, or another name."),
+    (ErrorCode::ParamConflict, "param_conflict", 409, "Params are set once; log what changes as a metric or a tag."),
+    (ErrorCode::SqlSyntax, "sql_syntax", 400, "Correct the SQL at `position`."),
+    (ErrorCode::NotAQuery, "not_a_query", 403, "Send one SELECT; this surface changes nothing."),
+    (ErrorCode::UnknownTable, "unknown_table", 404, "Correct the table's name; `nearest` may have it."),
+    (ErrorCode::UnknownColumn, "unknown_column", 400, "Correct the column's name; `nearest` may have it."),
+    (ErrorCode::InvalidQuery, "invalid_query", 400, "Correct the query."),
+    (ErrorCode::QueryTooComplex, "query_too_complex", 400, "Simplify the query; `limit` says how far."),
+    (ErrorCode::QueryMemory, "query_memory", 422, "Narrow the query, or aggregate earlier in it."),
+    (ErrorCode::QueryDeadline, "query_deadline", 422, "Narrow the query by project, metric, run or step."),
+    (ErrorCode::QueryFailed, "query_failed", 400, "Correct the query: it met a value that it cannot work with."),
+    (ErrorCode::QueueFull, "queue_full", 429, "Send the same batch again after `Retry-After`."),
+    (ErrorCode::DiskFull, "disk_full", 503, "Free space; then send the same batch again."),
+    (ErrorCode::WalFailed, "wal_failed", 503, "An operator looks at the disk and restarts the server; reads go on."),
+    (ErrorCode::ShuttingDown, "shutting_down", 503, "Send the same batch again when the server is back."),
+    (ErrorCode::ReadOnly, "read_only", 403, "Send the change to the server that owns the data directory."),
+    (ErrorCode::DataDamaged, "data_damaged", 500, "An operator looks at the file that the message names."),
+    (ErrorCode::Internal, "internal", 500, "An operator looks at the log."),
+];
+
+impl ErrorCode {
+    fn row(self) -> &'static Row {
+        // The table has a row for every code, which a test holds.
+        TABLE.iter().find(|row| row.0 == self).unwrap_or(&TABLE[TABLE.len() - 1])
+    }
+
+    /// The code as text.
+    pub fn as_str(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status.
+    pub fn http_status(self) -> u16 {
+        self.row().2
+    }
+
+    /// What the caller should do, coarsely.
+    pub fn kind(self) -> ErrorKind {
+        match (self, self.http_status()) {
+            (Self::DataDamaged, _) => ErrorKind::DataDamaged,
+            (_, 404) => ErrorKind::NotFound,
+            (_, 409) => ErrorKind::Conflict,
+            (_, 429 | 503) => ErrorKind::Unavailable,
+            (_, 500) => ErrorKind::Internal,
+            _ => ErrorKind::InvalidCall,
+        }
+    }
+}
+
+/// The index of codes, as committed in `schemas/errors.md`.
+pub fn errors_markdown() -> String {
+    let mut text = String::from(
+        "# Error codes of the use cases\n\nGenerated. A refusal is `application/problem+json` with `code`, `status`, \
+         `detail`, and where it applies `row` (from 1), `field`, `limit`, `position`, `nearest`. \
+         Codes of the HTTP layer itself (media types, decoding, sizes) are in the OpenAPI document.\n\n\
+         | code | status | send again unchanged? | what to do |\n| --- | --- | --- | --- |\n",
+    );
+    for (code, name, status, advice) in TABLE {
+        let retry = if code.kind() == ErrorKind::Unavailable { "yes, later" } else { "no" };
+        text += &format!("| `{name}` | {status} | {retry} | {advice} |\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_index_is_this_table() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/errors.md");
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::write(&path, errors_markdown()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), errors_markdown(), "run `cargo xtask schemas`");
+        for (i, row) in TABLE.iter().enumerate() {
+            assert_eq!(TABLE.iter().position(|other| other.0 == row.0 || other.1 == row.1), Some(i), "{}", row.1);
+            assert_eq!(row.0 as usize, i, "{} is in the order of the enum, so none is missing", row.1);
+        }
+        assert_eq!(ErrorCode::Internal as usize + 1, TABLE.len());
+    }
+}

@@ -1,0 +1,24 @@
+//! What an operator may set, all layers together.
+
+use std::path::{Path, PathBuf};
+
+use stepwell_engine::EngineConfig;
+use stepwell_query::QueryConfig;
+
+/// Settings of one application over one data directory.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    pub engine: EngineConfig,
+    pub query: QueryConfig,
+}
+
+impl AppConfig {
+    /// The defaults.
+    pub fn new(data_dir: &Path) -> Self {
+        Self { engine: EngineConfig::new(data_dir), query: QueryConfig::new(data_dir.join("spill")) }
+    }
+
+    pub(crate) fn metadata_path(&self) -> PathBuf {
+        self.engine.data_dir.join("metadata.sqlite")
+    }
+}

@@ -1,0 +1,40 @@
+//! Ingest: resolve the runs, hand the batch to the engine, wait until it is durable and visible.
+
+use std::{collections::HashMap, sync::Arc};
+
+use stepwell_engine::IngestAck;
+use stepwell_types::{Batch, ProducerSequence, SeriesKey};
+use tokio::sync::oneshot;
+
+use crate::{app::App, code::ErrorCode, error::AppError};
+
+impl App {
+    /// Takes a batch whole or refuses it whole. The keys' project ids are filled in here; an unknown run refuses the batch,
+    /// naming the run and the first row it has.
+    pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
+        self.check_writable()?;
+        let mut projects: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        for (index, key) in batch.series().iter().enumerate() {
+            if projects.contains_key(&key.run_id) {
+                continue;
+            }
+            let Some(project_id) = self.project_id_of_run(&key.run_id).await? else {
+                let row = batch.series_index().iter().position(|&series| series as usize == index);
+                let refusal = AppError::run_not_found(&key.run_id);
+                return Err(row.map_or_else(|| AppError::run_not_found(&key.run_id), |row| refusal.row(row + 1)));
+            };
+            projects.insert(key.run_id.clone(), project_id);
+        }
+        let batch = batch.try_map_series(|key| match projects.get(&key.run_id) {
+            Some(project_id) => Ok(SeriesKey { project_id: project_id.clone(), ..key }),
+            None => Err(AppError::run_not_found(&key.run_id)),
+        })?;
+        let (send, receive) = oneshot::channel();
+        // A caller that has gone does not hear what became of its batch; a retry with its sequence tells it.
+        self.parts.engine.ingest(batch, producer, move |result| drop(send.send(result)))?;
+        match receive.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Use cases: authorize → validate → act → audit; no HTTP, no SQL text building.
+//!
+//! The only layer that adapters of protocols call. Each use case is one method of [`App`]: `projects`, `runs`, `ingest`,
+//! `series`; SQL goes to the query crate with a snapshot taken here. Everyone may do everything for now: there are no users
+//! yet, which is why the server listens on loopback; audit rows are written by the metadata crate within each change.
+
+mod app;
+mod code;
+mod config;
+mod error;
+mod ingest;
+mod log;
+mod projects;
+mod runs;
+mod series;
+
+pub use app::App;
+pub use code::{ErrorCode, errors_markdown};
+pub use config::AppConfig;
+pub use error::AppError;
+pub use log::LogRow;
+pub use runs::{CreateRun, ListRuns, RunPage};
+pub use series::{PointsMode, SeriesData, SeriesRequest, SeriesResponse, SeriesResult};
+pub use stepwell_engine::{EngineStats, Health, IngestAck};
+pub use stepwell_kernels::XAxis;
+pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus};
+pub use stepwell_query::{QueryRequest, QueryStream};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Charts: the points or buckets of many series on common bounds.
+
+use stepwell_engine::Snapshot;
+use stepwell_kernels::{XAxis, bucketize};
+use stepwell_metadata::Run;
+use stepwell_types::{Bucket, PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
+
+use crate::{app::App, code::ErrorCode, error::AppError};
+
+/// Generations of forks that are followed.
+const FORKS_MAX: usize = 64;
+
+/// Which of the points at one step count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PointsMode {
+    /// The one written last.
+    #[default]
+    Last,
+    All,
+}
+
+/// What a chart asks for.
+#[derive(Debug, Clone)]
+pub struct SeriesRequest {
+    pub project: String,
+    pub run_ids: Vec<String>,
+    pub metrics: Vec<String>,
+    /// Inclusive.
+    pub from_step: Option<i64>,
+    pub to_step: Option<i64>,
+    pub x: XAxis,
+    pub buckets: usize,
+    pub points: PointsMode,
+}
+
+/// All series asked for, those without a point included.
+#[derive(Debug, Clone)]
+pub struct SeriesResponse {
+    /// What was visible: the answer changes only with a larger one.
+    pub snapshot_lsn: u64,
+    pub series: Vec<SeriesResult>,
+}
+
+/// One series.
+#[derive(Debug, Clone)]
+pub struct SeriesResult {
+    pub run_id: String,
+    pub metric: String,
+    /// Points in the range.
+    pub points: u64,
+    pub data: SeriesData,
+}
+
+/// Points where there are no more of them than buckets, else buckets.
+#[derive(Debug, Clone)]
+pub enum SeriesData {
+    Raw(SeriesColumns),
+    Buckets(Vec<Bucket>),
+}
+
+/// A run and the runs it was forked from, nearest first, each with the last step it shows.
+struct Lineage {
+    run_id: String,
+    parts: Vec<(String, String, i64)>,
+}
+
+impl App {
+    /// Reads series. Bucket bounds are common to all series of a request: the steps asked for, or else the range of x of all
+    /// their points.
+    pub async fn series(&self, request: SeriesRequest) -> Result<SeriesResponse, AppError> {
+        check(&request)?;
+        let project = self.project(&request.project).await?;
+        let mut lineages = Vec::with_capacity(request.run_ids.len());
+        for run_id in &request.run_ids {
+            let run = self.get_run(run_id).await?;
+            if run.project_id != project.project_id {
+                let message = format!("run {run_id:?} is not in project {:?}", request.project);
+                return Err(AppError::new(ErrorCode::RunNotFound, message).field("run_ids"));
+            }
+            lineages.push(self.lineage(run).await?);
+        }
+        let snapshot = self.parts.engine.snapshot();
+        tokio::task::spawn_blocking(move || read(&snapshot, &lineages, &request))
+            .await
+            .map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
+    }
+
+    async fn lineage(&self, run: Run) -> Result<Lineage, AppError> {
+        let run_id = run.run_id.clone();
+        let mut parts = vec![(run.project_id.clone(), run.run_id.clone(), i64::MAX)];
+        let mut last_step = i64::MAX;
+        let mut fork = run.forked_from;
+        while let Some(point) = fork {
+            if parts.len() > FORKS_MAX {
+                let message = format!("run {run_id:?} is a fork of more than {FORKS_MAX} generations");
+                return Err(AppError::new(ErrorCode::InvalidValue, message).field("run_ids").limit(FORKS_MAX));
+            }
+            last_step = last_step.min(point.step);
+            let source = self.get_run(&point.run_id).await?;
+            parts.push((source.project_id, source.run_id, last_step));
+            fork = source.forked_from;
+        }
+        Ok(Lineage { run_id, parts })
+    }
+}
+
+fn check(request: &SeriesRequest) -> Result<(), AppError> {
+    let invalid = |field: &str, message: String| AppError::new(ErrorCode::InvalidValue, message).field(field);
+    for run_id in &request.run_ids {
+        check_run_id(run_id)?;
+    }
+    for metric in &request.metrics {
+        check_metric(metric)?;
+    }
+    if request.run_ids.is_empty() || request.metrics.is_empty() {
+        let field = if request.run_ids.is_empty() { "run_ids" } else { "metrics" };
+        return Err(invalid(field, format!("{field} is empty; name at least one")));
+    }
+    if !(1..=limits::BUCKETS_MAX).contains(&request.buckets) {
+        let limit = limits::BUCKETS_MAX;
+        return Err(invalid("buckets", format!("buckets must be 1 to {limit}")).limit(limit));
+    }
+    let series = request.run_ids.len().saturating_mul(request.metrics.len());
+    if series > limits::SERIES_PER_REQUEST_MAX {
+        let limit = limits::SERIES_PER_REQUEST_MAX;
+        return Err(invalid("metrics", format!("{series} series are asked for, the limit is {limit}")).limit(limit));
+    }
+    match (request.from_step, request.to_step) {
+        (Some(from), Some(to)) if from > to => {
+            Err(invalid("to_step", format!("to_step {to} is below from_step {from}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<SeriesResponse, AppError> {
+    let range = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
+    let mut all: Vec<(String, String, SeriesColumns)> = Vec::new();
+    for lineage in lineages {
+        for metric in &request.metrics {
+            all.push((
+                lineage.run_id.clone(),
+                metric.clone(),
+                points(snapshot, lineage, metric, range, request.points)?,
+            ));
+        }
+    }
+    let (from, to) = bounds(request, all.iter().map(|(.., points)| points));
+    let series = all
+        .into_iter()
+        .map(|(run_id, metric, points)| SeriesResult {
+            run_id,
+            metric,
+            points: points.len() as u64,
+            data: if points.len() <= request.buckets {
+                SeriesData::Raw(points)
+            } else {
+                SeriesData::Buckets(bucketize(&points, request.x, from, to, request.buckets))
+            },
+        })
+        .collect();
+    Ok(SeriesResponse { snapshot_lsn: snapshot.lsn().0, series })
+}
+
+/// Points of a run and of what it was forked from. At one step the nearer run's points count, whatever was written later.
+fn points(
+    snapshot: &Snapshot,
+    lineage: &Lineage,
+    metric: &str,
+    range: (i64, i64),
+    mode: PointsMode,
+) -> Result<SeriesColumns, AppError> {
+    let mut merged = SeriesColumns::default();
+    for (project_id, run_id, last_step) in &lineage.parts {
+        let filter = PointFilter { step: (range.0, range.1.min(*last_step)), ..PointFilter::default() };
+        if filter.step.0 > filter.step.1 {
+            continue;
+        }
+        let key = SeriesKey::new(project_id.as_str(), metric, run_id.as_str());
+        let mut part = snapshot.series(&key, &filter)?;
+        if mode == PointsMode::Last {
+            part.keep_last_per_step();
+        }
+        if merged.is_empty() {
+            merged = part;
+            continue;
+        }
+        let mut older = SeriesColumns::default();
+        for i in 0..part.len() {
+            if mode == PointsMode::All || merged.step.binary_search(&part.step[i]).is_err() {
+                older.push(part.step[i], part.timestamp_us[i], part.value[i], part.lsn[i]);
+            }
+        }
+        merged.append(&older);
+        merged.sort();
+    }
+    Ok(merged)
+}
+
+fn bounds<'a>(request: &SeriesRequest, all: impl Iterator<Item = &'a SeriesColumns>) -> (i64, i64) {
+    let (mut low, mut high) = (i64::MAX, i64::MIN);
+    for points in all {
+        let x = match request.x {
+            XAxis::Step => &points.step,
+            XAxis::Time => &points.timestamp_us,
+        };
+        for &x in x {
+            low = low.min(x);
+            high = high.max(x);
+        }
+    }
+    match request.x {
+        XAxis::Step => (request.from_step.unwrap_or(low), request.to_step.unwrap_or(high)),
+        XAxis::Time => (low, high),
+    }
+}

@@ -1,0 +1,108 @@
+//! The outbox's queue: memory up to a bound, then a file, in order.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use crate::{ClientError, spool::Spool};
+
+/// Names kept to be shared; forgotten together when there are too many.
+const NAMES_MAX: usize = 65_536;
+
+/// One point that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) run_id: Arc<str>,
+    pub(crate) metric: Arc<str>,
+    pub(crate) step: i64,
+    pub(crate) timestamp_us: i64,
+    pub(crate) value: f64,
+}
+
+/// Points in the order of [`Queue::push`].
+pub(crate) struct Queue {
+    memory: VecDeque<Point>,
+    limit_points: usize,
+    spool: Spool,
+    names: HashSet<Arc<str>>,
+}
+
+impl Queue {
+    /// An empty queue that keeps `memory_bytes` of points before it writes to `spool_path`.
+    pub(crate) fn new(memory_bytes: usize, spool_path: PathBuf) -> Self {
+        let limit_points = (memory_bytes / size_of::<Point>()).max(1);
+        Self { memory: VecDeque::new(), limit_points, spool: Spool::new(spool_path), names: HashSet::new() }
+    }
+
+    /// Points that wait.
+    pub(crate) fn len(&self) -> u64 {
+        self.memory.len() as u64 + self.spool.len()
+    }
+
+    /// Points that wait in the file.
+    pub(crate) fn spooled(&self) -> u64 {
+        self.spool.len()
+    }
+
+    /// The one copy of a name.
+    pub(crate) fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(name) {
+            return name.clone();
+        }
+        if self.names.len() >= NAMES_MAX {
+            self.names.clear();
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// Appends a point.
+    pub(crate) fn push(&mut self, point: Point) -> Result<(), ClientError> {
+        // Once something is in the file, all that follows goes there, or it would overtake.
+        if self.spool.len() == 0 && self.memory.len() < self.limit_points {
+            self.memory.push_back(point);
+            return Ok(());
+        }
+        self.spool.push(&point)
+    }
+
+    /// Takes up to `limit` points from the front.
+    pub(crate) fn take(&mut self, limit: usize) -> Result<Vec<Point>, ClientError> {
+        let mut points: Vec<Point> = self.memory.drain(..limit.min(self.memory.len())).collect();
+        if points.is_empty() && self.spool.len() > 0 {
+            points = self.spool.take(limit)?;
+        }
+        Ok(points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_past_the_memory_bound_come_back_in_order_and_the_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut queue = Queue::new(10 * size_of::<Point>(), path.clone());
+        let push = |queue: &mut Queue, step: i64| {
+            let (run_id, metric) = (queue.name("r"), queue.name("m"));
+            queue.push(Point { run_id, metric, step, timestamp_us: 0, value: step as f64 }).unwrap();
+        };
+        (0..100).for_each(|step| push(&mut queue, step));
+        assert_eq!((queue.len(), queue.spooled()), (100, 90));
+        let mut steps = Vec::new();
+        steps.extend(queue.take(30).unwrap().iter().map(|p| p.step));
+        (100..120).for_each(|step| push(&mut queue, step));
+        while queue.len() > 0 {
+            steps.extend(queue.take(7).unwrap().iter().map(|p| p.step));
+        }
+        assert_eq!(steps, (0..120).collect::<Vec<_>>());
+        assert!(!path.exists());
+        push(&mut queue, 1);
+        assert_eq!(queue.spooled(), 0, "memory is used again");
+    }
+}

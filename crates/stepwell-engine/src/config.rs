@@ -1,0 +1,54 @@
+//! What an operator may set about the engine.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use stepwell_segment::SegmentOptions;
+
+/// Settings of one engine. The defaults suit one machine with a few GiB to spare.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The data directory; `wal/` and `segments/` and `MANIFEST` are made below it.
+    pub data_dir: PathBuf,
+    /// Heap bytes of the active generation of memtables at which it is frozen and flushed.
+    pub memtable_bytes: usize,
+    /// Age at which a generation with at least one point is flushed however small it is.
+    pub flush_age: Duration,
+    /// Bytes of batches accepted but not yet in the log; past it batches are refused with `QueueFull`.
+    pub queue_bytes: usize,
+    /// Memtable shards; series go to shards by run.
+    pub shards: usize,
+    /// Frozen generations that may wait for the flush thread before the writer waits too.
+    pub frozen_max: usize,
+    /// How segments are written.
+    pub segment: SegmentOptions,
+}
+
+impl EngineConfig {
+    /// The defaults, for one data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            memtable_bytes: 128 << 20,
+            flush_age: Duration::from_secs(60),
+            queue_bytes: 64 << 20,
+            shards: 4,
+            frozen_max: 2,
+            segment: SegmentOptions::default(),
+        }
+    }
+
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        self.data_dir.join("wal")
+    }
+
+    pub(crate) fn segment_dir(&self) -> PathBuf {
+        self.data_dir.join("segments")
+    }
+
+    pub(crate) fn manifest_dir(&self) -> &Path {
+        &self.data_dir
+    }
+}

@@ -1,0 +1,232 @@
+//! The engine's front door.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+use stepwell_env::{Env, JoinHandle, spawn};
+use stepwell_manifest::ManifestStore;
+use stepwell_types::{Batch, Lsn, ProducerSequence};
+use stepwell_wal::encode_frame;
+
+use crate::{
+    config::EngineConfig,
+    error::EngineError,
+    flusher::Flusher,
+    recovery::{Access, Recovered, recover},
+    shared::{EngineStats, Health, Shared},
+    snapshot::Snapshot,
+    writer::{Command, Ingest, Writer},
+};
+
+/// What an acknowledged batch became: durable and visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngestAck {
+    pub points: u64,
+    /// `None` for an empty batch, and for a duplicate older than the producer's last sequence.
+    pub first_lsn: Option<Lsn>,
+    pub last_lsn: Option<Lsn>,
+    /// The batch had been applied before and was not applied again (I3).
+    pub duplicate: bool,
+}
+
+impl IngestAck {
+    pub(crate) fn of(batch: &Batch, first_lsn: Lsn, duplicate: bool) -> Self {
+        let points = batch.len() as u64;
+        let is_some = points > 0;
+        Self {
+            points,
+            first_lsn: is_some.then_some(first_lsn),
+            last_lsn: is_some.then(|| Lsn(first_lsn.0 + points - 1)),
+            duplicate,
+        }
+    }
+}
+
+/// Batches that may wait in the queue, besides the limit in bytes.
+const QUEUE_BATCHES_MAX: usize = 65_536;
+/// What a full queue tells its callers to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Tries of a read-only open beside a server that keeps flushing.
+const READ_ONLY_TRIES: usize = 5;
+/// How long a shutdown lets the flush thread go on; what is not flushed by then stays in the log.
+const SHUTDOWN_FLUSH_PATIENCE: Duration = Duration::from_secs(4);
+
+/// A running engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    /// `None` when opened for reading only.
+    commands: Option<Sender<Command>>,
+    threads: Arc<Mutex<Option<Threads>>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    flusher: JoinHandle<()>,
+    /// Dropped to make the flush thread abandon.
+    patience: Sender<()>,
+}
+
+impl Engine {
+    /// Recovers the data directory and starts the writer and the flush thread. Blocks for as long as the replay takes.
+    /// The caller holds the directory's lock.
+    pub fn open(env: Env, config: EngineConfig) -> Result<Self, EngineError> {
+        let recovered = recover(env, config, Access::ReadWrite)?;
+        let Recovered { shared, store, manifest, wal: Some(wal), producers, next_lsn } = recovered else {
+            return Err(EngineError::ReadOnly);
+        };
+        let (commands, writer_commands) = bounded(QUEUE_BATCHES_MAX);
+        let (flush, generations) = unbounded();
+        let (patience, abandon) = bounded(0);
+        let flusher = Flusher { shared: shared.clone(), generations, store, manifest, abandon };
+        let released = Lsn(0);
+        let writer =
+            Writer { shared: shared.clone(), commands: writer_commands, flush, wal, next_lsn, producers, released };
+        let started =
+            |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };
+        let flusher = spawn("stepwell-flush", move || flusher.run()).map_err(started)?;
+        let writer = spawn("stepwell-writer", move || writer.run()).map_err(started)?;
+        let threads = Arc::new(Mutex::new(Some(Threads { writer, flusher, patience })));
+        Ok(Self { shared, commands: Some(commands), threads })
+    }
+
+    /// Reads a data directory, its log included, and changes nothing in it. Beside a running server it shows the state at
+    /// some moment during the call.
+    pub fn open_read_only(env: Env, config: EngineConfig) -> Result<Self, EngineError> {
+        let mut tries = 0;
+        loop {
+            let result = recover(env.clone(), config.clone(), Access::ReadOnly);
+            tries += 1;
+            // A server that flushed meanwhile may have removed log files that the manifest read here still needs.
+            let (_, now) = ManifestStore::open(env.disk.clone(), config.manifest_dir())?;
+            match result {
+                // A damaged directory fails alike each time; only a moving one is worth another try.
+                Ok(recovered) if recovered.manifest.version == now.version => {
+                    return Ok(Self { shared: recovered.shared, commands: None, threads: Arc::default() });
+                }
+                Err(error) if tries == READ_ONLY_TRIES => return Err(error),
+                Ok(_) if tries == READ_ONLY_TRIES => {
+                    let retry_after = RETRY_AFTER;
+                    let reason = "the server flushed during every try to read".to_owned();
+                    return Err(EngineError::FlushFails { reason, retry_after });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Queues a batch. `done` is called once, from the writer's thread, when the batch is durable and visible or has been
+    /// refused; it must not block. An `Err` here means it was refused at once, and `done` is not called.
+    pub fn ingest(
+        &self,
+        batch: Batch,
+        producer: Option<ProducerSequence>,
+        done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let refused = |error| {
+            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+            Err(error)
+        };
+        let Some(commands) = &self.commands else { return refused(EngineError::ReadOnly) };
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return refused(EngineError::ShuttingDown);
+        }
+        if let Health::Poisoned { reason } = self.shared.health() {
+            return refused(EngineError::Poisoned { reason });
+        }
+        if batch.is_empty() {
+            done(Ok(IngestAck::of(&batch, Lsn(0), false)));
+            return Ok(());
+        }
+        let full = |queued_bytes| EngineError::QueueFull {
+            queued_bytes,
+            limit_bytes: self.shared.config.queue_bytes,
+            retry_after: RETRY_AFTER,
+        };
+        let bytes = batch.heap_bytes();
+        let before = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // A batch larger than the whole budget still passes through an empty queue.
+        let result = if before > 0 && before + bytes > self.shared.config.queue_bytes {
+            Err(full(before))
+        } else {
+            encode_frame(&batch, producer.as_ref()).map_err(EngineError::from).and_then(|frame| {
+                let ingest = Ingest { batch, producer, frame, queued_bytes: bytes, done: Box::new(done) };
+                commands.try_send(Command::Ingest(ingest)).map_err(|error| match error {
+                    crossbeam_channel::TrySendError::Full(_) => full(before),
+                    crossbeam_channel::TrySendError::Disconnected(_) => EngineError::ShuttingDown,
+                })
+            })
+        };
+        result.or_else(|error| {
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            refused(error)
+        })
+    }
+
+    /// What is visible now, for as long as the snapshot is held (I10).
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(&self.shared)
+    }
+
+    /// Moves everything acknowledged so far into segments. Blocks until that is committed.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
+        let (answer, rotated) = bounded(1);
+        commands.send(Command::Rotate(answer)).map_err(|_| EngineError::ShuttingDown)?;
+        rotated.recv().map_err(|_| EngineError::ShuttingDown)??;
+        let mut failing = None;
+        self.shared.wait_until(|shared| {
+            failing = match shared.health() {
+                Health::Ready => None,
+                Health::Poisoned { reason } | Health::DiskFull { reason } | Health::FlushFails { reason } => {
+                    Some(reason)
+                }
+            };
+            shared.frozen_len() == 0 || failing.is_some() || shared.stopping.load(Ordering::Acquire)
+        });
+        match failing {
+            Some(reason) if self.shared.frozen_len() > 0 => {
+                Err(EngineError::FlushFails { reason, retry_after: RETRY_AFTER })
+            }
+            _ if self.shared.frozen_len() > 0 => Err(EngineError::ShuttingDown),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether batches are taken.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// Gauges and totals.
+    pub fn stats(&self) -> EngineStats {
+        self.shared.stats()
+    }
+
+    /// Refuses new batches, finishes those queued, flushes for a few seconds at most (the log keeps the rest), and ends the
+    /// threads. A second call does nothing.
+    pub fn shutdown(&self) -> Result<(), EngineError> {
+        self.shared.stopping.store(true, Ordering::Release);
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(threads), Some(commands)) = (threads, &self.commands) else { return Ok(()) };
+        // Fails only if the writer has ended, which is what is wanted.
+        drop(commands.send(Command::Stop));
+        let writer = threads.writer.join();
+        let clock = self.shared.env.clock.clone();
+        let deadline = clock.monotonic() + SHUTDOWN_FLUSH_PATIENCE;
+        self.shared.wait_until(|shared| {
+            // A flush that fails now would only be waited for in vain.
+            let is_failing = shared.health() != Health::Ready;
+            shared.frozen_len() == 0 || threads.flusher.is_finished() || is_failing || clock.monotonic() >= deadline
+        });
+        drop(threads.patience);
+        let flusher = threads.flusher.join();
+        if writer.is_err() || flusher.is_err() {
+            return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });
+        }
+        Ok(())
+    }
+}

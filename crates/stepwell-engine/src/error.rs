@@ -1,0 +1,72 @@
+//! What can go wrong in the engine, and what the caller does about it.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use stepwell_manifest::ManifestError;
+use stepwell_segment::SegmentError;
+use stepwell_types::ErrorKind;
+use stepwell_wal::WalError;
+
+/// An engine call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{queued_bytes} bytes of batches are waiting for the log, the limit is {limit_bytes}; try again later")]
+    QueueFull { queued_bytes: usize, limit_bytes: usize, retry_after: Duration },
+    #[error("the write-ahead log has failed and takes no more batches until the server is restarted: {reason}")]
+    Poisoned { reason: String },
+    #[error("the disk is full: {reason}; free space, then send the batch again")]
+    DiskFull { reason: String, retry_after: Duration },
+    #[error("flushing to segments fails, and memory for unflushed points is used up: {reason}")]
+    FlushFails { reason: String, retry_after: Duration },
+    #[error("the data directory is open for reading only")]
+    ReadOnly,
+    #[error("the server is shutting down; send the batch again when it is back")]
+    ShuttingDown,
+    #[error("flushing was stopped by the shutdown; the log keeps the points")]
+    FlushStopped,
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("write-ahead log: {0}")]
+    Wal(#[from] WalError),
+    #[error("segment: {0}")]
+    Segment(#[from] SegmentError),
+    #[error("manifest: {0}")]
+    Manifest(#[from] ManifestError),
+    #[error("building a record batch: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+impl EngineError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::QueueFull { .. }
+            | Self::Poisoned { .. }
+            | Self::DiskFull { .. }
+            | Self::FlushFails { .. }
+            | Self::FlushStopped
+            | Self::ShuttingDown => ErrorKind::Unavailable,
+            Self::ReadOnly => ErrorKind::InvalidCall,
+            Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
+            Self::Wal(error) => error.kind(),
+            Self::Segment(error) => error.kind(),
+            Self::Manifest(error) => error.kind(),
+        }
+    }
+
+    /// How long to wait before the next try, where trying again makes sense.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull { retry_after, .. }
+            | Self::DiskFull { retry_after, .. }
+            | Self::FlushFails { retry_after, .. } => Some(*retry_after),
+            Self::ShuttingDown => Some(Duration::from_secs(2)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Owns shards: wal → memtable → segment → manifest; snapshots, flush, retention, recovery.
+//!
+//! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue, the one writer thread
+//! (`writer`) appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
+//! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
+//! manifest. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold.
+//!
+//! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none across disk access.
+
+mod config;
+mod engine;
+mod error;
+mod flusher;
+mod generation;
+mod producers;
+mod recovery;
+mod scan;
+mod shared;
+mod snapshot;
+mod writer;
+
+pub use config::EngineConfig;
+pub use engine::{Engine, IngestAck};
+pub use error::EngineError;
+pub use scan::{PointScan, ScanPartition};
+pub use shared::{EngineStats, Health};
+pub use snapshot::Snapshot;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Start: manifest → segments → replay of the log from its floor, through the same insert as live batches.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::Path,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+use stepwell_env::{Disk, Env};
+use stepwell_manifest::{Manifest, ManifestStore};
+use stepwell_segment::Segment;
+use stepwell_types::Lsn;
+use stepwell_wal::{ReplayReport, Wal, WalRecord};
+
+use crate::{
+    config::EngineConfig,
+    error::EngineError,
+    flusher::{commit_flush, write_segment},
+    generation::Generation,
+    producers::Producers,
+    shared::{Shared, Storage},
+};
+
+/// What recovery brings back.
+pub(crate) struct Recovered {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: ManifestStore,
+    pub(crate) manifest: Manifest,
+    /// `None` when opened for reading only.
+    pub(crate) wal: Option<Wal>,
+    pub(crate) producers: Producers,
+    pub(crate) next_lsn: Lsn,
+}
+
+/// Whether recovery may change the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// Walks the road of the module's first line. Running it twice changes nothing (I7).
+pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<Recovered, EngineError> {
+    let start = env.clock.monotonic();
+    let disk = env.disk.clone();
+    if access == Access::ReadWrite {
+        for dir in [config.wal_dir(), config.segment_dir()] {
+            disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
+        }
+        // The new directories' own entries must outlive a crash, or the files in them do not.
+        disk.sync_dir(&config.data_dir).map_err(io_error("sync directory", &config.data_dir))?;
+    }
+    let (mut store, mut manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
+    if access == Access::ReadWrite {
+        remove_orphans(&*disk, &config.segment_dir(), &manifest)?;
+    }
+    let mut damaged = 0;
+    let segments = open_segments(&*disk, &config.segment_dir(), &manifest, &mut damaged);
+    let floor = manifest.wal_floor;
+    let first = Arc::new(Generation::new(floor, start, config.shards));
+    let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first };
+    let wal_dir = config.wal_dir();
+    let shared = Arc::new(Shared::new(env, config, storage, floor, floor));
+    let mut replay = Replay {
+        shared: &shared,
+        producers: Producers::from_states(&manifest.producers),
+        flush: (access == Access::ReadWrite).then_some((&mut store, &mut manifest)),
+        error: None,
+    };
+    let mut apply = |record: WalRecord| replay.apply(record);
+    let (wal, report) = match access {
+        Access::ReadWrite => {
+            let (wal, report) = Wal::open(disk, &wal_dir, floor, &mut apply)?;
+            (Some(wal), report)
+        }
+        Access::ReadOnly if !disk.exists(&wal_dir) => (None, ReplayReport { next_lsn: floor, ..Default::default() }),
+        Access::ReadOnly => (None, Wal::replay_read_only(disk, &wal_dir, floor, &mut apply)?),
+    };
+    let (producers, error) = (replay.producers, replay.error);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let next_lsn = report.next_lsn.max(floor);
+    shared.visible_below.store(next_lsn.0, Ordering::Release);
+    let counters = &shared.counters;
+    counters.replay_records.store(report.records, Ordering::Relaxed);
+    counters.replay_points.store(report.points, Ordering::Relaxed);
+    let elapsed = shared.env.clock.monotonic().saturating_sub(start);
+    counters.replay_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
+    counters.damaged.store(damaged + report.damaged.len() as u64, Ordering::Relaxed);
+    log_report(&report);
+    Ok(Recovered { shared, store, manifest, wal, producers, next_lsn })
+}
+
+struct Replay<'a> {
+    shared: &'a Shared,
+    producers: Producers,
+    flush: Option<(&'a mut ManifestStore, &'a mut Manifest)>,
+    /// The first error; what follows it is not applied.
+    error: Option<EngineError>,
+}
+
+impl Replay<'_> {
+    fn apply(&mut self, record: WalRecord) {
+        if self.error.is_some() || record.batch.is_empty() {
+            return;
+        }
+        // Memory is bounded however long the log is (I9): a full generation is flushed before the next record.
+        let active = self.shared.storage().0.active;
+        if active.heap_bytes() >= self.shared.config.memtable_bytes
+            && let Err(error) = self.flush(&active, record.first_lsn)
+        {
+            self.error = Some(error);
+            return;
+        }
+        let active = self.shared.storage().0.active;
+        active.insert(&record.batch, record.first_lsn);
+        if let Some(producer) = &record.producer {
+            let last_lsn = Lsn(record.first_lsn.0 + record.batch.len() as u64 - 1);
+            let now_us = self.shared.env.clock.now_us();
+            self.producers.record(producer, record.first_lsn, last_lsn, now_us);
+            let mut of_generation = active.producers.lock().unwrap_or_else(PoisonError::into_inner);
+            of_generation.record(producer, record.first_lsn, last_lsn, now_us);
+        }
+    }
+
+    fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
+        let Some((store, manifest)) = &mut self.flush else { return Ok(()) };
+        let meta = write_segment(self.shared, &mut manifest.next_segment, active, &|| false)?;
+        let config = &self.shared.config;
+        let segment = Segment::open(&*self.shared.env.disk, &config.segment_dir(), &meta)?;
+        commit_flush(store, manifest, active, next_lsn, meta)?;
+        let next = Arc::new(Generation::new(next_lsn, self.shared.env.clock.monotonic(), config.shards));
+        self.shared.change_storage(|storage| {
+            let mut segments = Vec::clone(&storage.segments);
+            segments.push(segment);
+            storage.segments = Arc::new(segments);
+            storage.active = next;
+        });
+        self.shared.wal_floor.store(manifest.wal_floor.0, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Removes what a crash left between writing a segment and committing it.
+fn remove_orphans(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    let live: HashSet<&str> = manifest.segments.iter().map(|meta| meta.file_name.as_str()).collect();
+    for entry in disk.list(dir).map_err(io_error("list", dir))? {
+        let is_ours = entry.name.ends_with(".parquet") || entry.name.ends_with(".tmp");
+        if is_ours && !entry.is_dir && !live.contains(entry.name.as_str()) {
+            tracing::info!(file = entry.name, "removing a segment file that was never committed");
+            let path = dir.join(&entry.name);
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// A segment that does not open is reported and left out; the rest is served (I11).
+fn open_segments(disk: &dyn Disk, dir: &Path, manifest: &Manifest, damaged: &mut u64) -> Vec<Segment> {
+    let open = |meta| match Segment::open(disk, dir, meta) {
+        Ok(segment) => Some(segment),
+        Err(error) => {
+            tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers");
+            *damaged += 1;
+            None
+        }
+    };
+    manifest.segments.iter().filter_map(open).collect()
+}
+
+fn log_report(report: &ReplayReport) {
+    tracing::info!(records = report.records, points = report.points, next_lsn = report.next_lsn.0, "log replayed");
+    if let Some(tail) = &report.torn_tail {
+        tracing::info!(path = %tail.path.display(), offset = tail.offset, bytes = tail.bytes, "cut a torn tail");
+    }
+    for damage in &report.damaged {
+        let path = damage.path.display();
+        tracing::error!(%path, offset = damage.offset, detail = damage.detail, "damage in the log; its points are lost");
+    }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::Io { what, path, source }
+}

@@ -1,0 +1,216 @@
+//! Reading points as Arrow batches, or series by series.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+        TimestampMicrosecondArray, UInt64Array, make_view,
+    },
+    buffer::{Buffer, ScalarBuffer},
+    datatypes::{Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
+};
+use stepwell_memtable::{MemtableView, SeriesHandle};
+use stepwell_segment::Segment;
+use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, points_schema};
+
+use crate::error::EngineError;
+
+#[derive(Clone)]
+pub(crate) enum Source {
+    Segment(Segment),
+    Memory { view: MemtableView, series: Arc<Vec<SeriesHandle>> },
+}
+
+impl Source {
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Segment(segment) => segment.meta().rows == 0,
+            Self::Memory { series, .. } => series.is_empty(),
+        }
+    }
+}
+
+/// One sorted part of a scan. Cheap to clone; opening it does the reading.
+#[derive(Clone)]
+pub struct ScanPartition {
+    pub(crate) source: Source,
+    pub(crate) filter: Arc<PointFilter>,
+}
+
+/// Batches of one partition, in order. Blocks on memory and disk.
+pub type PointScan = Box<dyn Iterator<Item = Result<RecordBatch, EngineError>> + Send>;
+
+impl ScanPartition {
+    /// An upper estimate of the rows it yields, for planning.
+    pub fn rows_estimate(&self) -> u64 {
+        match &self.source {
+            Source::Segment(segment) => segment.scan_rows_estimate(&self.filter),
+            Source::Memory { view, .. } => view.len() as u64,
+        }
+    }
+
+    /// Starts reading. `projection` picks columns of [`points_schema`] by index, in the order wanted; batches have at most
+    /// `batch_rows` rows.
+    pub fn open(&self, projection: &[usize], batch_rows: usize) -> Result<PointScan, EngineError> {
+        match &self.source {
+            Source::Segment(segment) => {
+                let scan = segment.scan(&self.filter, projection, batch_rows)?;
+                Ok(Box::new(scan.map(|batch| batch.map_err(EngineError::from))))
+            }
+            Source::Memory { view, series } => Ok(Box::new(MemoryScan {
+                schema: Arc::new(points_schema().project(projection)?),
+                projection: projection.to_vec(),
+                batch_rows: batch_rows.max(1),
+                view: view.clone(),
+                series: series.clone(),
+                filter: self.filter.clone(),
+                next_series: 0,
+                current: SeriesColumns::default(),
+                taken: 0,
+            })),
+        }
+    }
+
+    /// Calls `visit` with consecutive parts of each series, each part sorted by (step, LSN).
+    pub(crate) fn for_each_series(
+        &self,
+        batch_rows: usize,
+        mut visit: impl FnMut(&SeriesKey, &SeriesColumns),
+    ) -> Result<(), EngineError> {
+        match &self.source {
+            Source::Segment(segment) => {
+                for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], batch_rows)? {
+                    split_by_series(&batch?, &mut visit);
+                }
+            }
+            Source::Memory { view, series } => {
+                let mut columns = SeriesColumns::default();
+                for handle in series.iter() {
+                    columns.clear();
+                    view.read(handle, &self.filter, &mut columns);
+                    if !columns.is_empty() {
+                        visit(handle.key(), &columns);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn split_by_series(batch: &RecordBatch, visit: &mut impl FnMut(&SeriesKey, &SeriesColumns)) {
+    let text = |i: usize| batch.column(i).as_string_view();
+    let names = [text(0), text(1), text(2)];
+    let step = batch.column(3).as_primitive::<Int64Type>().values();
+    let timestamp_us = batch.column(4).as_primitive::<TimestampMicrosecondType>().values();
+    let value = batch.column(5).as_primitive::<Float64Type>().values();
+    let lsn = batch.column(6).as_primitive::<UInt64Type>().values();
+    let mut start = 0;
+    for end in 1..=batch.num_rows() {
+        if end < batch.num_rows() && names.iter().all(|column| column.value(end) == column.value(start)) {
+            continue;
+        }
+        let key = SeriesKey::new(names[0].value(start), names[1].value(start), names[2].value(start));
+        let part = SeriesColumns {
+            step: step[start..end].to_vec(),
+            timestamp_us: timestamp_us[start..end].to_vec(),
+            value: value[start..end].to_vec(),
+            lsn: lsn[start..end].to_vec(),
+        };
+        visit(&key, &part);
+        start = end;
+    }
+}
+
+struct MemoryScan {
+    schema: SchemaRef,
+    projection: Vec<usize>,
+    batch_rows: usize,
+    view: MemtableView,
+    series: Arc<Vec<SeriesHandle>>,
+    filter: Arc<PointFilter>,
+    next_series: usize,
+    /// Points of the series before `next_series`; those before `taken` are out already.
+    current: SeriesColumns,
+    taken: usize,
+}
+
+/// Rows of one batch that belong to one series.
+struct Run {
+    series: usize,
+    rows: usize,
+}
+
+impl Iterator for MemoryScan {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut points = SeriesColumns::default();
+        let mut runs = Vec::new();
+        while points.len() < self.batch_rows {
+            if self.taken == self.current.len() {
+                let Some(handle) = self.series.get(self.next_series) else { break };
+                self.current.clear();
+                self.view.read(handle, &self.filter, &mut self.current);
+                self.next_series += 1;
+                self.taken = 0;
+                continue;
+            }
+            let rows = (self.batch_rows - points.len()).min(self.current.len() - self.taken);
+            let range = self.taken..self.taken + rows;
+            points.step.extend_from_slice(&self.current.step[range.clone()]);
+            points.timestamp_us.extend_from_slice(&self.current.timestamp_us[range.clone()]);
+            points.value.extend_from_slice(&self.current.value[range.clone()]);
+            points.lsn.extend_from_slice(&self.current.lsn[range.clone()]);
+            self.taken = range.end;
+            runs.push(Run { series: self.next_series - 1, rows });
+        }
+        (!points.is_empty()).then(|| self.to_batch(points, &runs))
+    }
+}
+
+impl MemoryScan {
+    fn to_batch(&self, mut points: SeriesColumns, runs: &[Run]) -> Result<RecordBatch, EngineError> {
+        let rows = points.len();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.projection.len());
+        for &column in &self.projection {
+            columns.push(match column {
+                0 => self.names(runs, rows, |key| &key.project_id)?,
+                1 => self.names(runs, rows, |key| &key.metric)?,
+                2 => self.names(runs, rows, |key| &key.run_id)?,
+                3 => Arc::new(Int64Array::from(std::mem::take(&mut points.step))),
+                4 => {
+                    let micros = TimestampMicrosecondArray::from(std::mem::take(&mut points.timestamp_us));
+                    Arc::new(micros.with_timezone("UTC"))
+                }
+                5 => Arc::new(Float64Array::from(std::mem::take(&mut points.value))),
+                _ => Arc::new(UInt64Array::from(std::mem::take(&mut points.lsn))),
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+
+    /// One view per row into one buffer that holds each name once.
+    fn names(
+        &self,
+        runs: &[Run],
+        rows: usize,
+        name: impl Fn(&SeriesKey) -> &Arc<str>,
+    ) -> Result<ArrayRef, EngineError> {
+        let mut text = Vec::new();
+        let mut views: Vec<u128> = Vec::with_capacity(rows);
+        for run in runs {
+            let bytes = name(self.series[run.series].key()).as_bytes();
+            // Names are at most a few hundred bytes and runs at most `batch_rows`, so offsets stay far below 2^32.
+            let view = make_view(bytes, 0, text.len() as u32);
+            text.extend_from_slice(bytes);
+            views.extend(std::iter::repeat_n(view, run.rows));
+        }
+        let buffers = vec![Buffer::from(text)];
+        let array = StringViewArray::try_new(ScalarBuffer::from(views), buffers, None)?;
+        debug_assert_eq!(array.len(), rows);
+        Ok(Arc::new(array))
+    }
+}

@@ -1,0 +1,215 @@
+//! What the writer, the flush thread and readers share.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use stepwell_env::Env;
+use stepwell_segment::Segment;
+use stepwell_types::Lsn;
+
+use crate::{config::EngineConfig, generation::Generation};
+
+/// Whether the engine takes batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ready,
+    /// The log failed (I8): reads go on, a restart recovers.
+    Poisoned { reason: String },
+    /// The disk is full: reads go on, batches are taken again when space returns.
+    DiskFull { reason: String },
+    /// Segments cannot be written for another reason; batches are taken while memory lasts.
+    FlushFails { reason: String },
+}
+
+/// What is live now. Replaced piecewise under its lock; cloned as a whole by snapshots.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    pub(crate) segments: Arc<Vec<Segment>>,
+    /// Oldest first; waiting for, or in, the flush thread.
+    pub(crate) frozen: Vec<Arc<Generation>>,
+    pub(crate) active: Arc<Generation>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) env: Env,
+    pub(crate) config: EngineConfig,
+    pub(crate) storage: RwLock<Storage>,
+    /// All points below are durable and in `storage`.
+    pub(crate) visible_below: AtomicU64,
+    /// Points below are in committed segments; the writer releases log files up to it.
+    pub(crate) wal_floor: AtomicU64,
+    pub(crate) queued_bytes: AtomicUsize,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) health: Mutex<Health>,
+    /// Signalled whenever `storage.frozen` or `health` changes.
+    pub(crate) changed: Condvar,
+    pub(crate) change_count: Mutex<u64>,
+    pub(crate) counters: Counters,
+}
+
+/// Running totals since start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) points: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) wal_syncs: AtomicU64,
+    pub(crate) wal_sync_us: AtomicU64,
+    pub(crate) wal_sync_us_max: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+    pub(crate) flush_us: AtomicU64,
+    pub(crate) replay_records: AtomicU64,
+    pub(crate) replay_points: AtomicU64,
+    pub(crate) replay_us: AtomicU64,
+    pub(crate) damaged: AtomicU64,
+}
+
+/// A reading of the engine's gauges and totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    pub batches: u64,
+    pub points: u64,
+    pub duplicates: u64,
+    /// Batches refused for overload or failure.
+    pub refused: u64,
+    pub queue_bytes: u64,
+    /// Points, series and heap bytes not yet in segments.
+    pub memtable_points: u64,
+    pub memtable_series: u64,
+    pub memtable_bytes: u64,
+    pub frozen_generations: u64,
+    pub segments: u64,
+    pub segment_rows: u64,
+    pub segment_bytes: u64,
+    pub wal_bytes: u64,
+    pub wal_syncs: u64,
+    pub wal_sync_us: u64,
+    pub wal_sync_us_max: u64,
+    pub flushes: u64,
+    pub flush_failures: u64,
+    pub flush_us: u64,
+    pub replay_records: u64,
+    pub replay_points: u64,
+    pub replay_us: u64,
+    /// Damaged places found in files.
+    pub damaged: u64,
+    /// Last visible LSN; 0 before the first point.
+    pub visible_lsn: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(env: Env, config: EngineConfig, storage: Storage, next_lsn: Lsn, wal_floor: Lsn) -> Self {
+        Self {
+            env,
+            config,
+            storage: RwLock::new(storage),
+            visible_below: AtomicU64::new(next_lsn.0),
+            wal_floor: AtomicU64::new(wal_floor.0),
+            queued_bytes: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            health: Mutex::new(Health::Ready),
+            changed: Condvar::new(),
+            change_count: Mutex::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The live storage and the LSN below which it is visible. Taken under one lock, so that a point is in exactly one of
+    /// the parts (I10).
+    pub(crate) fn storage(&self) -> (Storage, Lsn) {
+        let storage = self.storage.read().unwrap_or_else(PoisonError::into_inner);
+        (storage.clone(), Lsn(self.visible_below.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn change_storage(&self, change: impl FnOnce(&mut Storage)) {
+        change(&mut self.storage.write().unwrap_or_else(PoisonError::into_inner));
+        self.signal();
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A poisoned log stays poisoned; anything else may change back.
+    pub(crate) fn set_health(&self, next: Health) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if *health == next || matches!(*health, Health::Poisoned { .. }) {
+            return;
+        }
+        match &next {
+            Health::Ready => tracing::info!("the engine takes batches again"),
+            Health::Poisoned { reason } => tracing::error!(reason, "the log has failed; restart the server to recover"),
+            Health::DiskFull { reason } => tracing::warn!(reason, "the disk is full; batches are refused"),
+            Health::FlushFails { reason } => tracing::error!(reason, "segments cannot be written; trying again"),
+        }
+        *health = next;
+        drop(health);
+        self.signal();
+    }
+
+    fn signal(&self) {
+        *self.change_count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until `done` holds, checking after every change and at least each 100 ms.
+    pub(crate) fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
+        loop {
+            let seen = *self.change_count.lock().unwrap_or_else(PoisonError::into_inner);
+            if done(self) {
+                return;
+            }
+            let count = self.change_count.lock().unwrap_or_else(PoisonError::into_inner);
+            if *count == seen {
+                // A timed-out or poisoned wait only means one more look.
+                drop(self.changed.wait_timeout(count, Duration::from_millis(100)));
+            }
+        }
+    }
+
+    pub(crate) fn frozen_len(&self) -> usize {
+        self.storage.read().unwrap_or_else(PoisonError::into_inner).frozen.len()
+    }
+
+    pub(crate) fn stats(&self) -> EngineStats {
+        let (storage, visible_below) = self.storage();
+        let generations = || storage.frozen.iter().chain([&storage.active]);
+        let c = &self.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            batches: get(&c.batches),
+            points: get(&c.points),
+            duplicates: get(&c.duplicates),
+            refused: get(&c.refused),
+            queue_bytes: self.queued_bytes.load(Ordering::Relaxed) as u64,
+            memtable_points: generations().map(|g| g.points() as u64).sum(),
+            memtable_series: generations().map(|g| g.series() as u64).sum(),
+            memtable_bytes: generations().map(|g| g.heap_bytes() as u64).sum(),
+            frozen_generations: storage.frozen.len() as u64,
+            segments: storage.segments.len() as u64,
+            segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),
+            segment_bytes: storage.segments.iter().map(|s| s.meta().bytes).sum(),
+            wal_bytes: get(&c.wal_bytes),
+            wal_syncs: get(&c.wal_syncs),
+            wal_sync_us: get(&c.wal_sync_us),
+            wal_sync_us_max: get(&c.wal_sync_us_max),
+            flushes: get(&c.flushes),
+            flush_failures: get(&c.flush_failures),
+            flush_us: get(&c.flush_us),
+            replay_records: get(&c.replay_records),
+            replay_points: get(&c.replay_points),
+            replay_us: get(&c.replay_us),
+            damaged: get(&c.damaged),
+            visible_lsn: visible_below.0 - 1,
+        }
+    }
+}

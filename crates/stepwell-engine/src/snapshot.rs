@@ -1,0 +1,101 @@
+//! What one query reads: segments and memtables of one moment, each point once (I10).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stepwell_kernels::SummaryState;
+use stepwell_memtable::MemtableView;
+use stepwell_segment::Segment;
+use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey, Summary};
+
+use crate::{
+    error::EngineError,
+    scan::{ScanPartition, Source},
+    shared::Shared,
+};
+
+/// Rows of a batch when the engine itself reads points.
+const READ_BATCH_ROWS: usize = 65_536;
+
+/// A consistent set of segments and memtable views. Holding it keeps the files' bytes and the memory alive.
+#[derive(Clone)]
+pub struct Snapshot {
+    lsn: Lsn,
+    segments: Arc<Vec<Segment>>,
+    views: Arc<Vec<MemtableView>>,
+}
+
+impl Snapshot {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let (storage, visible_below) = shared.storage();
+        let generations = storage.frozen.iter().chain([&storage.active]);
+        let views = generations.flat_map(|generation| generation.views(visible_below)).collect();
+        Self { lsn: Lsn(visible_below.0 - 1), segments: storage.segments, views: Arc::new(views) }
+    }
+
+    /// The last visible LSN; 0 before the first point.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The parts that may hold matching points, each sorted by (project_id, metric, run_id, step, LSN). Their union is the
+    /// answer, each point once.
+    pub fn scan(&self, filter: &PointFilter) -> Vec<ScanPartition> {
+        let filter = Arc::new(filter.clone());
+        let of_segment = |segment: &Segment| {
+            let source = Source::Segment(segment.clone());
+            segment.meta().might_match(&filter).then(|| ScanPartition { source, filter: filter.clone() })
+        };
+        let of_view = |view: &MemtableView| {
+            let series = view.series(&filter);
+            let source = Source::Memory { view: view.clone(), series: Arc::new(series) };
+            (!source.is_empty()).then(|| ScanPartition { source, filter: filter.clone() })
+        };
+        self.segments.iter().filter_map(of_segment).chain(self.views.iter().filter_map(of_view)).collect()
+    }
+
+    /// The points of one series that pass the step and timestamp ranges of `filter`, sorted by (step, LSN), repeated steps
+    /// included (I6).
+    pub fn series(&self, key: &SeriesKey, filter: &PointFilter) -> Result<SeriesColumns, EngineError> {
+        let filter = PointFilter { step: filter.step, timestamp_us: filter.timestamp_us, ..PointFilter::series(key) };
+        let mut points = SeriesColumns::default();
+        for partition in self.scan(&filter) {
+            partition.for_each_series(READ_BATCH_ROWS, |_, part| points.append(part))?;
+        }
+        points.sort();
+        Ok(points)
+    }
+
+    /// Summaries of all series that pass, over the points that pass, sorted by key.
+    pub fn summaries(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, Summary)>, EngineError> {
+        let mut states: BTreeMap<SeriesKey, SummaryState> = BTreeMap::new();
+        for partition in self.scan(filter) {
+            partition.for_each_series(READ_BATCH_ROWS, |key, points| match states.get_mut(key) {
+                Some(state) => state.update(points),
+                None => states.entry(key.clone()).or_default().update(points),
+            })?;
+        }
+        Ok(states.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
+    }
+
+    /// The largest step of any metric of a run.
+    pub fn last_step(&self, project_id: &str, run_id: &str) -> Result<Option<i64>, EngineError> {
+        let mut last = self.views.iter().filter_map(|view| view.last_step(project_id, run_id)).max();
+        let filter = PointFilter {
+            project_ids: Some([project_id.into()].into()),
+            run_ids: Some([run_id.into()].into()),
+            ..PointFilter::default()
+        };
+        for segment in self.segments.iter().filter(|segment| segment.meta().might_match(&filter)) {
+            if last.is_some_and(|last| last >= segment.meta().step.1) {
+                continue;
+            }
+            let above = PointFilter {
+                step: (last.map_or(i64::MIN, |last| last.saturating_add(1)), i64::MAX),
+                ..filter.clone()
+            };
+            let partition = ScanPartition { source: Source::Segment(segment.clone()), filter: Arc::new(above) };
+            partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
+        }
+        Ok(last)
+    }
+}

@@ -1,0 +1,62 @@
+//! The disk as the engine sees it: files that are appended to, synced, mapped, renamed and removed.
+
+use std::{io, path::Path};
+
+use bytes::Bytes;
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    pub name: String,
+    pub bytes: u64,
+    pub is_dir: bool,
+}
+
+/// A file open for appending.
+pub trait WriteFile: Send {
+    /// Appends all of `data`, or fails; after a failure the length of the file is unknown.
+    fn append(&mut self, data: &[u8]) -> io::Result<()>;
+    /// Returns once all appended bytes, and the length, are on stable storage (fdatasync).
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file system. Paths are those of the machine; a new directory entry is durable only after [`Disk::sync_dir`].
+pub trait Disk: Send + Sync {
+    /// Makes a directory and its parents.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Makes a new, empty file; fails if it exists.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
+    /// The whole file as it is now. The real disk maps it, so only immutable or finished files may be read so.
+    fn map(&self, path: &Path) -> io::Result<Bytes>;
+    /// The whole file, copied.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Entries of a directory, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Renames over whatever is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Cuts a file to `bytes` and makes the new length durable.
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+    /// Makes creations, renames and removals in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether something is there.
+    fn exists(&self, path: &Path) -> bool;
+}
+
+/// Replaces `path` with `data` so that a crash leaves the old or the new content, whole:
+/// temporary file, sync, rename, sync of the directory. A leftover `*.tmp` from a crash is harmless.
+pub fn write_atomically(disk: &dyn Disk, path: &Path, data: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    if disk.exists(&temporary) {
+        disk.remove(&temporary)?;
+    }
+    let mut file = disk.create(&temporary)?;
+    file.append(data)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,34 @@
+//! The effects: clock, randomness, disk, segment store, threads; real and simulated; the home of mmap.
+
+mod clock;
+mod disk;
+mod lock;
+mod random;
+mod real_disk;
+mod sim_disk;
+mod threads;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{DirEntry, Disk, WriteFile, write_atomically};
+pub use lock::{DirLock, LockError};
+pub use random::{Random, SeededRandom, SystemRandom};
+pub use real_disk::RealDisk;
+pub use sim_disk::{SimDisk, SimFault};
+pub use threads::{JoinHandle, spawn};
+
+/// Everything the engine may touch outside its own memory.
+#[derive(Clone)]
+pub struct Env {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+impl Env {
+    /// The machine's own clock, randomness and file system.
+    pub fn real() -> Self {
+        Self { disk: Arc::new(RealDisk), clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) }
+    }
+}

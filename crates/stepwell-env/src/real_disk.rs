@@ -1,0 +1,114 @@
+//! The machine's file system.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
+
+use bytes::Bytes;
+
+use crate::{DirEntry, Disk, WriteFile};
+
+/// Files of the machine. Errors carry the path.
+pub struct RealDisk;
+
+struct RealFile {
+    file: File,
+}
+
+impl WriteFile for RealFile {
+    fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        self.file.write_all(data)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn at<T>(path: &Path, what: &str, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("{what} {}: {error}", path.display())))
+}
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        at(path, "create directory", fs::create_dir_all(path))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let file = at(path, "create", OpenOptions::new().append(true).create_new(true).open(path))?;
+        Ok(Box::new(RealFile { file }))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Bytes> {
+        let file = at(path, "open", File::open(path))?;
+        if at(path, "stat", file.metadata())?.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        // SAFETY: the map is read-only and private. It would be undefined behaviour for the file to change or shrink under
+        // it: callers map only files that are complete and, by the design, never written again (segments, closed log
+        // files); removal leaves the mapping valid. Another process that edits the data directory breaks this, which the
+        // data directory's lock and documentation forbid.
+        let map = at(path, "map", unsafe { memmap2::Mmap::map(&file) })?;
+        Ok(Bytes::from_owner(map))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        at(path, "read", fs::read(path))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in at(path, "list", fs::read_dir(path))? {
+            let entry = at(path, "list", entry)?;
+            // A file removed between the listing and the look is not an error.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            entries.push(DirEntry { name, bytes: metadata.len(), is_dir: metadata.is_dir() });
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        at(from, "rename", fs::rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        at(path, "remove", fs::remove_file(path))
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = at(path, "open", OpenOptions::new().write(true).open(path))?;
+        at(path, "truncate", file.set_len(bytes))?;
+        at(path, "sync", file.sync_all())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let directory = at(path, "open", File::open(path))?;
+        at(path, "sync directory", directory.sync_all())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write_atomically;
+
+    #[test]
+    fn atomic_writes_replace_and_maps_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write_atomically(&RealDisk, &path, b"one").unwrap();
+        let old = RealDisk.map(&path).unwrap();
+        write_atomically(&RealDisk, &path, b"second").unwrap();
+        assert_eq!((&old[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);
+        assert!(RealDisk.create(&path).is_err(), "an existing file is not overwritten");
+    }
+}

@@ -1,0 +1,3 @@
+//! Readers of other trackers' files, and their way into a server: TensorBoard log directories.
+
+pub mod tensorboard;

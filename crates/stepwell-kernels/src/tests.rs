@@ -1,0 +1,107 @@
+//! Buckets and summaries against brute force.
+
+use proptest::prelude::*;
+use stepwell_types::{Bucket, SeriesColumns};
+
+use crate::{SummaryState, XAxis, bucketize};
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![any::<u64>().prop_map(f64::from_bits), -10.0..10.0, Just(f64::NAN), Just(-0.0), Just(f64::NEG_INFINITY)]
+}
+
+fn x() -> impl Strategy<Value = i64> {
+    prop_oneof![any::<i64>(), -20i64..20, Just(i64::MIN), Just(i64::MAX)]
+}
+
+fn columns(points: &[(i64, i64, f64)]) -> SeriesColumns {
+    let mut columns = SeriesColumns::default();
+    for (lsn, (step, time_us, value)) in (1..).zip(points) {
+        columns.push(*step, *time_us, *value, lsn);
+    }
+    columns.sort();
+    columns
+}
+
+fn extremes(values: &[(f64, i64)]) -> (f64, f64) {
+    let finite = || values.iter().map(|v| v.0).filter(|v| v.is_finite());
+    (finite().fold(f64::NAN, f64::min), finite().fold(f64::NAN, f64::max))
+}
+
+fn check(bucket: &Bucket, points: &[(f64, i64)]) {
+    let count = |test: fn(&f64) -> bool| points.iter().filter(|p| test(&p.0)).count() as u64;
+    let (min, max) = extremes(points);
+    assert_eq!(bucket.count, points.len() as u64);
+    assert_eq!(bucket.finite, count(|v| v.is_finite()));
+    assert_eq!(bucket.nan, count(|v| v.is_nan()));
+    assert_eq!(bucket.pos_inf, count(|v| *v == f64::INFINITY));
+    assert!(bucket.min == min || (bucket.min.is_nan() && min.is_nan()));
+    assert!(bucket.max == max || (bucket.max.is_nan() && max.is_nan()));
+    assert_eq!(bucket.first.to_bits(), points[0].0.to_bits());
+    assert_eq!(bucket.last.to_bits(), points[points.len() - 1].0.to_bits());
+    if bucket.finite > 0 {
+        assert_eq!(Some(bucket.min_step), points.iter().find(|p| p.0 == min).map(|p| p.1));
+        assert_eq!(Some(bucket.max_step), points.iter().find(|p| p.0 == max).map(|p| p.1));
+    }
+}
+
+proptest! {
+    #[test]
+    fn buckets_equal_brute_force(points in prop::collection::vec((x(), x(), value()), 0..80), a in x(), b in x(), n in 1usize..30, by_time in any::<bool>()) {
+        let (from, to) = (a.min(b), a.max(b));
+        let columns = columns(&points);
+        let axis = if by_time { XAxis::Time } else { XAxis::Step };
+        let got = bucketize(&columns, axis, from, to, n);
+        let mut rows: Vec<usize> = (0..columns.len()).collect();
+        if by_time {
+            rows.sort_by_key(|&i| (columns.timestamp_us[i], columns.lsn[i]));
+        }
+        let mut expected: Vec<(i128, Vec<(f64, i64)>)> = Vec::new();
+        for i in rows {
+            let x = if by_time { columns.timestamp_us[i] } else { columns.step[i] };
+            if !(from..=to).contains(&x) {
+                continue;
+            }
+            let index = (i128::from(x) - i128::from(from)) * n as i128 / (i128::from(to) - i128::from(from) + 1);
+            let point = (columns.value[i], columns.step[i]);
+            match expected.last_mut() {
+                Some((last, rows)) if *last == index => rows.push(point),
+                _ => expected.push((index, vec![point])),
+            }
+        }
+        prop_assert_eq!(got.len(), expected.len());
+        for (bucket, (_, points)) in got.iter().zip(&expected) {
+            check(bucket, points);
+        }
+    }
+
+    #[test]
+    fn summaries_merge_in_any_order(points in prop::collection::vec((x(), x(), value()), 1..60), cut in 0usize..60) {
+        let all = columns(&points);
+        let mut whole = SummaryState::default();
+        whole.update(&all);
+        let part = |range: std::ops::Range<usize>| {
+            let mut state = SummaryState::default();
+            let mut some = SeriesColumns::default();
+            range.for_each(|i| some.push(all.step[i], all.timestamp_us[i], all.value[i], all.lsn[i]));
+            state.update(&some);
+            state
+        };
+        let cut = cut.min(all.len());
+        let mut merged = part(cut..all.len());
+        merged.merge(&part(0..cut));
+        let (whole, merged) = (whole.finish().unwrap(), merged.finish().unwrap());
+        prop_assert_eq!((whole.count, whole.min, whole.max), (merged.count, merged.min, merged.max));
+        prop_assert_eq!((whole.first.to_bits(), whole.last.to_bits()), (merged.first.to_bits(), merged.last.to_bits()));
+        prop_assert_eq!(whole.first.to_bits(), all.value[0].to_bits());
+        prop_assert_eq!((whole.last_step, whole.last_time_us), (all.step[all.len() - 1], all.timestamp_us[all.len() - 1]));
+    }
+}
+
+#[test]
+fn a_one_step_spike_and_tiny_terms_survive() {
+    let points: Vec<_> = (0..100_000).map(|i| (i, i, if i == 54_321 { 1e16 } else { 1.0 })).collect();
+    let buckets = bucketize(&columns(&points), XAxis::Step, 0, 99_999, 100);
+    let spiked: Vec<_> = buckets.iter().filter(|b| b.max > 1.0).collect();
+    assert_eq!((buckets.len(), spiked.len(), spiked[0].max_step), (100, 1, 54_321));
+    assert_eq!(spiked[0].sum, 1e16 + 999.0, "the small terms are not lost beside the large one");
+}

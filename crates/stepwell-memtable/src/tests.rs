@@ -1,0 +1,111 @@
+//! The memtable against a plain vector.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use stepwell_types::{Batch, Lsn, PointFilter, SeriesColumns, SeriesKey};
+
+use crate::{Memtable, Rows, chunk::CHUNK_ROWS};
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        any::<u64>().prop_map(f64::from_bits),
+        Just(f64::NAN),
+        Just(-0.0),
+        Just(f64::INFINITY),
+        Just(f64::from_bits(1)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = i64> {
+    prop_oneof![any::<i64>(), -3i64..3, Just(i64::MIN), Just(i64::MAX)]
+}
+
+fn keys() -> Vec<SeriesKey> {
+    let names = ["a", "b", "c"];
+    names.iter().flat_map(|m| names.iter().map(|r| SeriesKey::new("1", *m, *r))).collect()
+}
+
+fn bits(columns: &SeriesColumns) -> Vec<(i64, i64, u64, u64)> {
+    (0..columns.len())
+        .map(|i| (columns.step[i], columns.timestamp_us[i], columns.value[i].to_bits(), columns.lsn[i]))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn i5_i6_reads_equal_a_plain_vector(points in prop::collection::vec((0u32..9, step(), step(), value()), 0..200), cut in 0usize..200, low in step(), high in step()) {
+        let memtable = Arc::new(Memtable::new());
+        let batch = Batch::new(
+            keys(),
+            points.iter().map(|p| p.0).collect(),
+            points.iter().map(|p| p.1).collect(),
+            points.iter().map(|p| p.2).collect(),
+            points.iter().map(|p| p.3).collect(),
+        ).unwrap();
+        memtable.insert(&batch, Lsn(100), Rows::All);
+        let visible = Lsn(100 + cut as u64);
+        let view = memtable.view(visible);
+        // Later inserts must not show.
+        memtable.insert(&batch, Lsn(100 + points.len() as u64), Rows::All);
+        let filter = PointFilter { step: (low.min(high), low.max(high)), ..PointFilter::default() };
+        for (number, key) in keys().iter().enumerate() {
+            let mut expected: Vec<_> = points
+                .iter()
+                .enumerate()
+                .take(cut)
+                .filter(|(_, p)| p.0 as usize == number && filter.accepts_point(p.1, p.2))
+                .map(|(i, p)| (p.1, p.2, p.3.to_bits(), 100 + i as u64))
+                .collect();
+            expected.sort_by_key(|p| (p.0, p.3));
+            let mut out = SeriesColumns::default();
+            for handle in view.series(&PointFilter::series(key)) {
+                prop_assert_eq!(handle.key(), key);
+                view.read(&handle, &filter, &mut out);
+            }
+            prop_assert_eq!(bits(&out), expected);
+        }
+        prop_assert!(view.series(&PointFilter::default()).is_sorted_by(|a, b| a.key() < b.key()));
+    }
+}
+
+#[test]
+fn chunks_fill_and_chosen_rows_keep_their_lsn() {
+    let memtable = Arc::new(Memtable::new());
+    let n = 3 * CHUNK_ROWS + 7;
+    let steps: Vec<i64> = (0..n as i64).collect();
+    let batch = Batch::new(keys(), vec![4; n], steps.clone(), steps.clone(), vec![1.5; n]).unwrap();
+    let odd: Vec<u32> = (1..n as u32).step_by(2).collect();
+    memtable.insert(&batch, Lsn(10), Rows::Some(&odd));
+    let view = memtable.view(Lsn(u64::MAX));
+    let mut out = SeriesColumns::default();
+    view.read(&view.series(&PointFilter::default())[0], &PointFilter::default(), &mut out);
+    assert_eq!(out.len(), odd.len());
+    assert!((0..out.len()).all(|i| out.lsn[i] == 10 + out.step[i] as u64 && out.step[i] % 2 == 1));
+    assert_eq!((memtable.series_len(), memtable.view(Lsn(10)).len()), (1, 0));
+    assert_eq!(view.last_step("1", "b"), odd.last().map(|&row| i64::from(row)));
+    assert_eq!(view.last_step("2", "b"), None);
+}
+
+#[test]
+fn i10_a_reader_beside_the_writer_sees_whole_prefixes() {
+    let memtable = Arc::new(Memtable::new());
+    let key = vec![SeriesKey::new("1", "m", "r")];
+    let batch =
+        |i: i64| Batch::new(key.clone(), vec![0; 10], (i * 10..i * 10 + 10).collect(), vec![0; 10], vec![0.0; 10]);
+    std::thread::scope(|scope| {
+        let writer = memtable.clone();
+        scope.spawn(move || {
+            (0..2_000).for_each(|i| writer.insert(&batch(i).unwrap(), Lsn(1 + i as u64 * 10), Rows::All))
+        });
+        for _ in 0..300 {
+            let view = memtable.view(Lsn(10_001));
+            let mut out = SeriesColumns::default();
+            for handle in view.series(&PointFilter::default()) {
+                view.read(&handle, &PointFilter::default(), &mut out);
+            }
+            assert_eq!(out.len(), view.len());
+            assert!(out.step.iter().enumerate().all(|(i, step)| *step == i as i64) && out.len() <= 10_000);
+        }
+    });
+}

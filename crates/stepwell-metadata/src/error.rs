@@ -1,0 +1,38 @@
+//! What can go wrong with metadata.
+
+use stepwell_types::ErrorKind;
+
+use crate::model::ParamValue;
+
+/// A metadata call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    #[error("a project named {name:?} exists already")]
+    ProjectExists { name: String },
+    #[error("run {run_id:?} exists already")]
+    RunExists { run_id: String },
+    #[error("there is no run {run_id:?}")]
+    RunNotFound { run_id: String },
+    #[error("{field} names run {run_id:?}, which does not exist")]
+    RelatedRunNotFound { field: &'static str, run_id: String },
+    #[error("param {key:?} of run {run_id:?} is {old} and cannot be changed to {new}: params are inputs, set once")]
+    ParamConflict { run_id: String, key: String, old: ParamValue, new: ParamValue },
+    #[error("stored {what} of {subject:?} does not read: {detail}")]
+    Damaged { what: &'static str, subject: String, detail: String },
+    #[error("metadata: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("metadata migrations: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+impl MetadataError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ProjectExists { .. } | Self::RunExists { .. } | Self::ParamConflict { .. } => ErrorKind::Conflict,
+            Self::RunNotFound { .. } | Self::RelatedRunNotFound { .. } => ErrorKind::NotFound,
+            Self::Damaged { .. } => ErrorKind::DataDamaged,
+            Self::Database(_) | Self::Migrate(_) => ErrorKind::Internal,
+        }
+    }
+}

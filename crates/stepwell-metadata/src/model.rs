@@ -1,0 +1,169 @@
+//! The rows, as the rest of the program sees them.
+
+use std::{collections::BTreeMap, fmt};
+
+/// The container of runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Decimal string, never reused.
+    pub project_id: String,
+    pub name: String,
+    pub created_at_us: i64,
+}
+
+/// How a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RunStatus {
+    #[default]
+    Running,
+    Finished,
+    Failed,
+    Killed,
+}
+
+impl RunStatus {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Killed => "killed",
+        }
+    }
+
+    /// Reads what [`RunStatus::as_str`] gives.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Running, Self::Finished, Self::Failed, Self::Killed].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A typed input of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParamValue {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    String(String),
+    Json(serde_json::Value),
+}
+
+impl ParamValue {
+    /// `bool`, `int`, `float`, `string` or `json`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float",
+            Self::String(_) => "string",
+            Self::Json(_) => "json",
+        }
+    }
+
+    /// As text that [`ParamValue::parse`] reads back exactly.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Bool(value) => value.to_string(),
+            Self::Int(value) => value.to_string(),
+            Self::Float(value) => format!("{value:?}"),
+            Self::String(value) => value.clone(),
+            Self::Json(value) => value.to_string(),
+        }
+    }
+
+    /// Reads kind and text.
+    pub fn parse(kind: &str, text: &str) -> Option<Self> {
+        Some(match kind {
+            "bool" => Self::Bool(text.parse().ok()?),
+            "int" => Self::Int(text.parse().ok()?),
+            "float" => Self::Float(text.parse().ok()?),
+            "string" => Self::String(text.to_owned()),
+            "json" => Self::Json(serde_json::from_str(text).ok()?),
+            _ => return None,
+        })
+    }
+
+    /// As a number, where it is one.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) => Some(*value as f64),
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// Whether setting `other` over it changes nothing: 1 and 1.0 are the same value.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+            (Self::Int(int), Self::Float(float)) | (Self::Float(float), Self::Int(int)) => {
+                *int as f64 == *float && *float as i64 == *int
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for ParamValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// Where a run branched off another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkPoint {
+    pub run_id: String,
+    /// The last step of the other run that this one shows.
+    pub step: i64,
+}
+
+/// One execution that reports. Times are microseconds since the Unix epoch, UTC.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub run_id: String,
+    pub project_id: String,
+    pub name: Option<String>,
+    pub status: RunStatus,
+    pub started_at_us: i64,
+    pub ended_at_us: Option<i64>,
+    pub created_at_us: i64,
+    pub params: BTreeMap<String, ParamValue>,
+    pub tags: BTreeMap<String, String>,
+    pub notes: Option<String>,
+    pub git_commit: Option<String>,
+    pub dataset_version: Option<String>,
+    pub environment: Option<serde_json::Value>,
+    pub parent_run_id: Option<String>,
+    pub forked_from: Option<ForkPoint>,
+}
+
+/// A run to be made. Names have been checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewRun {
+    pub run_id: String,
+    pub project_id: String,
+    pub name: Option<String>,
+    pub started_at_us: Option<i64>,
+    pub params: BTreeMap<String, ParamValue>,
+    pub tags: BTreeMap<String, String>,
+    pub notes: Option<String>,
+    pub git_commit: Option<String>,
+    pub dataset_version: Option<String>,
+    pub environment: Option<serde_json::Value>,
+    pub parent_run_id: Option<String>,
+    pub forked_from: Option<ForkPoint>,
+}
+
+/// Changes of a run; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunPatch {
+    pub status: Option<RunStatus>,
+    pub ended_at_us: Option<i64>,
+    pub name: Option<String>,
+    /// Added to those there are.
+    pub params: BTreeMap<String, ParamValue>,
+    /// Set, or removed where `None`.
+    pub tags: BTreeMap<String, Option<String>>,
+    pub notes: Option<String>,
+}

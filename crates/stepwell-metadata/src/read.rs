@@ -1,0 +1,134 @@
+//! Reading rows.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    error::MetadataError,
+    model::{ForkPoint, ParamValue, Project, Run, RunStatus},
+    store::Metadata,
+};
+
+impl Metadata {
+    /// All projects, by name.
+    pub async fn projects(&self) -> Result<Vec<Project>, MetadataError> {
+        let rows = sqlx::query("SELECT project_id, name, created_at_us FROM projects ORDER BY name")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(project).collect()
+    }
+
+    /// The project of that name.
+    pub async fn project_by_name(&self, name: &str) -> Result<Option<Project>, MetadataError> {
+        let row = sqlx::query("SELECT project_id, name, created_at_us FROM projects WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(project).transpose()
+    }
+
+    /// One run, with its params and tags.
+    pub async fn run(&self, run_id: &str) -> Result<Option<Run>, MetadataError> {
+        read_run(&mut *self.readers.acquire().await?, run_id).await
+    }
+
+    /// The project of a run, without the rest of it.
+    pub async fn project_id_of_run(&self, run_id: &str) -> Result<Option<String>, MetadataError> {
+        let row = sqlx::query("SELECT project_id FROM runs WHERE run_id = ?")
+            .bind(run_id)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.map(|id| id.to_string()))
+    }
+
+    /// All runs of a project, in order of creation.
+    pub async fn runs_of_project(&self, project_id: &str) -> Result<Vec<Run>, MetadataError> {
+        let Ok(project_id) = project_id.parse::<i64>() else { return Ok(Vec::new()) };
+        // One transaction, so that params and tags are those of the runs read.
+        let mut tx = self.readers.begin().await?;
+        let rows = sqlx::query("SELECT * FROM runs WHERE project_id = ? ORDER BY created_at_us, run_id")
+            .bind(project_id)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut runs = rows.iter().map(run).collect::<Result<Vec<Run>, _>>()?;
+        let place: BTreeMap<String, usize> = runs.iter().enumerate().map(|(i, run)| (run.run_id.clone(), i)).collect();
+        let params = sqlx::query("SELECT p.* FROM params p JOIN runs r USING (run_id) WHERE r.project_id = ?")
+            .bind(project_id)
+            .fetch_all(&mut *tx)
+            .await?;
+        for row in &params {
+            if let Some(&i) = place.get(row.try_get::<&str, _>("run_id")?) {
+                let (key, value) = param(row)?;
+                runs[i].params.insert(key, value);
+            }
+        }
+        let tags = sqlx::query("SELECT t.* FROM tags t JOIN runs r USING (run_id) WHERE r.project_id = ?")
+            .bind(project_id)
+            .fetch_all(&mut *tx)
+            .await?;
+        for row in &tags {
+            if let Some(&i) = place.get(row.try_get::<&str, _>("run_id")?) {
+                runs[i].tags.insert(row.try_get("key")?, row.try_get("value")?);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+pub(crate) async fn read_run(connection: &mut SqliteConnection, run_id: &str) -> Result<Option<Run>, MetadataError> {
+    let row = sqlx::query("SELECT * FROM runs WHERE run_id = ?").bind(run_id).fetch_optional(&mut *connection).await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut run = run(&row)?;
+    let params = sqlx::query("SELECT * FROM params WHERE run_id = ?").bind(run_id).fetch_all(&mut *connection).await?;
+    run.params = params.iter().map(param).collect::<Result<_, _>>()?;
+    let tags = sqlx::query("SELECT * FROM tags WHERE run_id = ?").bind(run_id).fetch_all(&mut *connection).await?;
+    for row in &tags {
+        run.tags.insert(row.try_get("key")?, row.try_get("value")?);
+    }
+    Ok(Some(run))
+}
+
+pub(crate) fn project(row: &SqliteRow) -> Result<Project, MetadataError> {
+    Ok(Project {
+        project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+        name: row.try_get("name")?,
+        created_at_us: row.try_get("created_at_us")?,
+    })
+}
+
+fn run(row: &SqliteRow) -> Result<Run, MetadataError> {
+    let run_id: String = row.try_get("run_id")?;
+    let damaged = |what, detail: String| MetadataError::Damaged { what, subject: run_id.clone(), detail };
+    let status: String = row.try_get("status")?;
+    let environment: Option<String> = row.try_get("environment")?;
+    let fork: (Option<String>, Option<i64>) = (row.try_get("fork_run_id")?, row.try_get("fork_step")?);
+    Ok(Run {
+        project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+        name: row.try_get("name")?,
+        status: RunStatus::parse(&status).ok_or_else(|| damaged("status", status.clone()))?,
+        started_at_us: row.try_get("started_at_us")?,
+        ended_at_us: row.try_get("ended_at_us")?,
+        created_at_us: row.try_get("created_at_us")?,
+        params: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        notes: row.try_get("notes")?,
+        git_commit: row.try_get("git_commit")?,
+        dataset_version: row.try_get("dataset_version")?,
+        environment: environment
+            .map(|text| serde_json::from_str(&text).map_err(|error| damaged("environment", error.to_string())))
+            .transpose()?,
+        parent_run_id: row.try_get("parent_run_id")?,
+        forked_from: fork.0.zip(fork.1).map(|(run_id, step)| ForkPoint { run_id, step }),
+        run_id,
+    })
+}
+
+fn param(row: &SqliteRow) -> Result<(String, ParamValue), MetadataError> {
+    let (key, kind, text): (String, String, String) =
+        (row.try_get("key")?, row.try_get("kind")?, row.try_get("value")?);
+    match ParamValue::parse(&kind, &text) {
+        Some(value) => Ok((key, value)),
+        None => Err(MetadataError::Damaged { what: "param", subject: key, detail: format!("{text:?} is no {kind}") }),
+    }
+}

@@ -1,0 +1,75 @@
+//! Metadata against a file.
+
+use std::collections::BTreeMap;
+
+use crate::{ForkPoint, Metadata, MetadataError, NewRun, ParamValue, RunPatch, RunStatus};
+
+fn new_run(run_id: &str, project_id: &str) -> NewRun {
+    let params = [
+        ("lr", ParamValue::Float(0.1)),
+        ("layers", ParamValue::Int(18)),
+        ("bn", ParamValue::Bool(true)),
+        ("opt", ParamValue::String("1.0".into())),
+        ("aug", ParamValue::Json(serde_json::json!({"flip": [1, 2]}))),
+        ("zero", ParamValue::Float(-0.0)),
+    ];
+    NewRun {
+        run_id: run_id.into(),
+        project_id: project_id.into(),
+        params: params.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        tags: BTreeMap::from([("team".into(), "vision".into())]),
+        ..NewRun::default()
+    }
+}
+
+#[tokio::test]
+async fn runs_are_read_back_as_written_also_by_a_second_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("metadata.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    let project = metadata.ensure_project("p", 5).await.unwrap();
+    assert_eq!(metadata.ensure_project("p", 6).await.unwrap(), project);
+    assert!(matches!(metadata.create_project("p", 7).await, Err(MetadataError::ProjectExists { .. })));
+    let before = metadata.version();
+    let made = metadata.create_run(new_run("a", &project.project_id), 10).await.unwrap();
+    assert!(metadata.version() > before);
+    assert_eq!((made.started_at_us, made.status), (10, RunStatus::Running));
+    assert_eq!(made.params, new_run("a", "").params);
+    let fork = NewRun {
+        forked_from: Some(ForkPoint { run_id: "a".into(), step: 3 }),
+        parent_run_id: Some("a".into()),
+        ..new_run("b", &project.project_id)
+    };
+    let fork = metadata.create_run(fork, 11).await.unwrap();
+    let reader = Metadata::open_read_only(&path).await.unwrap();
+    assert_eq!(reader.runs_of_project(&project.project_id).await.unwrap(), [made.clone(), fork]);
+    assert_eq!(reader.project_id_of_run("a").await.unwrap(), Some(project.project_id.clone()));
+    assert!(matches!(
+        metadata.create_run(new_run("a", &project.project_id), 12).await,
+        Err(MetadataError::RunExists { .. })
+    ));
+    let lost = NewRun { parent_run_id: Some("nobody".into()), ..new_run("c", &project.project_id) };
+    assert!(matches!(metadata.create_run(lost, 12).await, Err(MetadataError::RelatedRunNotFound { .. })));
+    assert_eq!(metadata.run("c").await.unwrap(), None, "a refused run leaves nothing");
+}
+
+#[tokio::test]
+async fn params_are_set_once_and_a_refused_update_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = Metadata::open(&dir.path().join("m")).await.unwrap();
+    let project = metadata.create_project("p", 0).await.unwrap();
+    metadata.create_run(new_run("a", &project.project_id), 1).await.unwrap();
+    let params = |key: &str, value| BTreeMap::from([(key.to_owned(), value)]);
+    let same = RunPatch { params: params("layers", ParamValue::Float(18.0)), ..RunPatch::default() };
+    assert_eq!(metadata.update_run("a", same, 2).await.unwrap().params["layers"], ParamValue::Int(18));
+    let other =
+        RunPatch { params: params("lr", ParamValue::Float(0.2)), name: Some("new".into()), ..RunPatch::default() };
+    assert!(matches!(metadata.update_run("a", other, 3).await, Err(MetadataError::ParamConflict { .. })));
+    assert_eq!(metadata.run("a").await.unwrap().unwrap().name, None);
+    let tags = BTreeMap::from([("team".to_owned(), None), ("best".to_owned(), Some("yes".to_owned()))]);
+    let end = RunPatch { status: Some(RunStatus::Finished), tags, ..RunPatch::default() };
+    let ended = metadata.update_run("a", end, 4).await.unwrap();
+    assert_eq!((ended.status, ended.ended_at_us), (RunStatus::Finished, Some(4)));
+    assert_eq!(ended.tags, BTreeMap::from([("best".to_owned(), "yes".to_owned())]));
+    assert!(matches!(metadata.update_run("x", RunPatch::default(), 5).await, Err(MetadataError::RunNotFound { .. })));
+}

@@ -1,0 +1,27 @@
+//! What clients read.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+
+use super::*;
+
+fn encode(format: ResultFormat) -> String {
+    let value: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(-0.0), None, Some(f64::NEG_INFINITY)]));
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["a,\"b\"", "", "c", "d\n"]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("v", value, true), ("t", text, false)]).unwrap();
+    let mut encoder = ResultEncoder::new(format, batch.schema()).unwrap();
+    let mut out = encoder.push(&batch).unwrap();
+    out.extend(encoder.finish().unwrap());
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn i5_json_and_csv_keep_what_json_has_no_number_for() {
+    let rows = r#"{"v":"NaN","t":"a,\"b\""},{"v":-0.0,"t":""},{"v":null,"t":"c"},{"v":"-Infinity","t":"d\n"}"#;
+    let json = encode(ResultFormat::Json);
+    assert!(json.starts_with(r#"{"schema":[{"name":"v","type":"Float64","nullable":true},"#), "{json}");
+    assert!(json.contains(rows), "{json}");
+    assert_eq!(encode(ResultFormat::Ndjson).replace("}\n", "},"), format!("{rows},"));
+    assert_eq!(encode(ResultFormat::Csv), "v,t\r\nNaN,\"a,\"\"b\"\"\"\r\n-0.0,\"\"\r\n,c\r\n-Infinity,\"d\n\"\r\n");
+}

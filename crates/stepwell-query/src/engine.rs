@@ -1,0 +1,330 @@
+//! Running one query within its budgets.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use datafusion::{
+    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    common::{ParamValues, ScalarValue, TableReference, tree_node::TreeNodeRecursion},
+    execution::{
+        SessionStateBuilder,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::FairSpillPool,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+        session_state::SessionState,
+    },
+    logical_expr::LogicalPlan,
+    physical_plan::{SendableRecordBatchStream, execute_stream},
+    prelude::{SQLOptions, SessionConfig},
+    sql::parser::Statement,
+};
+use futures::{Stream, StreamExt};
+use stepwell_engine::Snapshot;
+use stepwell_metadata::Metadata;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{Semaphore, mpsc, oneshot},
+    task::AbortHandle,
+};
+
+use crate::{
+    catalog::{CATALOG, Catalog, QueryContext, RowsCache, TABLES},
+    config::QueryConfig,
+    error::QueryError,
+    field_access::FieldAccessPlanner,
+    guard::{REFUSED_FUNCTIONS, admit},
+    nearest::nearest,
+};
+
+/// Planning recurses; with this much stack and the bounds of `guard` it ends before the stack does.
+const STACK_BYTES: usize = 16 << 20;
+/// Batches that wait between the query and its reader.
+const BATCHES_AHEAD: usize = 4;
+
+/// A query, its default project, and its params.
+#[derive(Debug, Clone, Default)]
+pub struct QueryRequest {
+    pub sql: String,
+    /// Name of the project whose tables need no schema.
+    pub project: Option<String>,
+    /// Values for `$1`, `$2`, …
+    pub params: Vec<serde_json::Value>,
+}
+
+/// Runs queries. Has threads of its own, so that a heavy query takes none from ingest.
+pub struct QueryEngine {
+    config: QueryConfig,
+    metadata: Metadata,
+    cache: Arc<RowsCache>,
+    permits: Arc<Semaphore>,
+    /// `None` only while dropping.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for QueryEngine {
+    fn drop(&mut self) {
+        // Dropping a runtime waits for its tasks, which an async caller must not.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Rows of a query, as they come. Dropping it cancels the query.
+pub struct QueryStream {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
+    _task: AbortOnDrop,
+}
+
+impl std::fmt::Debug for QueryStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryStream").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl QueryStream {
+    /// Columns of the result.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch, QueryError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.poll_recv(context)
+    }
+}
+
+impl QueryEngine {
+    /// Starts the threads.
+    pub fn new(config: QueryConfig, metadata: Metadata) -> Result<Self, QueryError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(config.threads.max(1))
+            .thread_stack_size(STACK_BYTES)
+            .thread_name("stepwell-query")
+            .enable_time()
+            .build()
+            .map_err(|source| QueryError::Runtime { source })?;
+        let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
+        Ok(Self { config, metadata, cache: Arc::default(), permits, runtime: Some(runtime) })
+    }
+
+    /// Plans a query and starts it. It ends at the deadline, or when the stream is dropped.
+    pub async fn query(&self, snapshot: Snapshot, request: QueryRequest) -> Result<QueryStream, QueryError> {
+        let Some(runtime) = &self.runtime else { return Err(QueryError::Cancelled) };
+        let limit = self.config.deadline;
+        let (plan_out, planned) = oneshot::channel();
+        let (out, batches) = mpsc::channel(BATCHES_AHEAD);
+        let context = Planning {
+            config: self.config.clone(),
+            metadata: self.metadata.clone(),
+            cache: self.cache.clone(),
+            snapshot,
+        };
+        let permits = self.permits.clone();
+        let last_word = out.clone();
+        let task = runtime.spawn(async move {
+            let work = async move {
+                let Ok(_permit) = permits.acquire_owned().await else { return };
+                match context.start(request).await {
+                    Ok(stream) => {
+                        // A caller that has gone ends the query here or at its first batch.
+                        if plan_out.send(Ok(stream.schema())).is_ok() {
+                            context.pump(stream, out).await;
+                        }
+                    }
+                    Err(error) => drop(plan_out.send(Err(error))),
+                }
+            };
+            if tokio::time::timeout(limit, work).await.is_err() {
+                drop(last_word.send(Err(QueryError::Deadline { limit })).await);
+            }
+        });
+        let task = AbortOnDrop(task.abort_handle());
+        let schema = match planned.await {
+            Ok(result) => result?,
+            // The deadline dropped the planner.
+            Err(_) => return Err(QueryError::Deadline { limit }),
+        };
+        Ok(QueryStream { schema, batches, _task: task })
+    }
+}
+
+/// Cancels the query when its caller goes away, be it before it is planned.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Planning {
+    config: QueryConfig,
+    metadata: Metadata,
+    cache: Arc<RowsCache>,
+    snapshot: Snapshot,
+}
+
+impl Planning {
+    async fn start(&self, request: QueryRequest) -> Result<SendableRecordBatchStream, QueryError> {
+        let planning = |error| QueryError::from_datafusion(error, self.config.memory_bytes, true);
+        let statement = admit(&request.sql)?;
+        let projects = self.metadata.projects().await?;
+        if let Some(name) = &request.project
+            && !projects.iter().any(|project| project.name == *name)
+        {
+            return Err(unknown_project(name, projects.iter().map(|project| project.name.as_str())));
+        }
+        let names: Vec<String> = projects.iter().map(|project| project.name.clone()).collect();
+        let state = self.session(projects, request.project.as_deref()).map_err(planning)?;
+        check_tables(&state, &statement, &names, request.project.as_deref())?;
+        let plan = state.statement_to_plan(statement).await.map_err(planning)?;
+        check_plan(&plan)?;
+        let plan = bind(plan, request.params)?;
+        let physical = state.create_physical_plan(&plan).await.map_err(planning)?;
+        execute_stream(physical, state.task_ctx()).map_err(planning)
+    }
+
+    async fn pump(&self, mut stream: SendableRecordBatchStream, out: mpsc::Sender<Result<RecordBatch, QueryError>>) {
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| QueryError::from_datafusion(error, self.config.memory_bytes, false));
+            let is_last = batch.is_err();
+            if out.send(batch).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    fn session(
+        &self,
+        projects: Vec<stepwell_metadata::Project>,
+        project: Option<&str>,
+    ) -> datafusion::error::Result<SessionState> {
+        let param_types = Arc::new(Mutex::default());
+        let context = QueryContext {
+            snapshot: self.snapshot.clone(),
+            metadata: self.metadata.clone(),
+            cache: self.cache.clone(),
+            projects,
+            param_types: Arc::clone(&param_types),
+        };
+        let mut config = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, project.unwrap_or("information_schema"))
+            .with_information_schema(true)
+            .with_target_partitions(self.config.threads.max(1));
+        config.options_mut().execution.enable_recursive_ctes = false;
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(self.runtime_env()?)
+            .with_default_features()
+            .with_catalog_list(Arc::new(Catalog(Arc::new(context))));
+        let planner = Arc::new(FieldAccessPlanner { types: param_types });
+        builder.expr_planners().get_or_insert_default().insert(0, planner);
+        if let Some(functions) = builder.scalar_functions() {
+            functions.retain(|function| !REFUSED_FUNCTIONS.contains(&function.name()));
+        }
+        builder.table_functions().take();
+        builder.table_factories().take();
+        builder.file_formats().take();
+        Ok(builder.build())
+    }
+
+    fn runtime_env(&self) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![self.config.spill_dir.clone()]))
+            .with_max_temp_directory_size(self.config.spill_bytes);
+        RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.config.memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+    }
+}
+
+fn unknown_project<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> QueryError {
+    QueryError::UnknownProject { name: name.to_owned(), nearest: nearest(name, known) }
+}
+
+/// Every table named must be one of ours; said here, with the nearest names, before the planner says it without.
+fn check_tables(
+    state: &SessionState,
+    statement: &Statement,
+    projects: &[String],
+    project: Option<&str>,
+) -> Result<(), QueryError> {
+    let references =
+        state.resolve_table_references(statement).map_err(|error| QueryError::from_datafusion(error, 0, true))?;
+    for reference in references {
+        let schema = match &reference {
+            TableReference::Bare { .. } => project,
+            TableReference::Partial { schema, .. } | TableReference::Full { schema, .. } => Some(schema.as_ref()),
+        };
+        let Some(schema) = schema else {
+            let name = reference.table();
+            let message =
+                format!("table {name:?} needs a project: name one in the request, or write \"project\".{name}");
+            return Err(QueryError::Plan { message });
+        };
+        if schema == "information_schema" {
+            continue;
+        }
+        if !projects.iter().any(|project| project == schema) {
+            return Err(unknown_project(schema, projects.iter().map(String::as_str)));
+        }
+        if !TABLES.contains(&reference.table()) {
+            let name = reference.table().to_owned();
+            return Err(QueryError::UnknownTable { nearest: nearest(&name, TABLES), name });
+        }
+    }
+    Ok(())
+}
+
+/// A second look at what was planned: nothing that changes or writes anything.
+fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
+    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    if read_only.verify_plan(plan).is_err() {
+        return Err(QueryError::NotAQuery { what: "this statement".to_owned() });
+    }
+    let mut writes = false;
+    let walk = plan.apply_with_subqueries(|node| {
+        writes |= matches!(node, LogicalPlan::Copy(_) | LogicalPlan::Dml(_) | LogicalPlan::Ddl(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    match walk {
+        Ok(_) if writes => Err(QueryError::NotAQuery { what: "this statement".to_owned() }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(QueryError::from_datafusion(error, 0, true)),
+    }
+}
+
+fn bind(plan: LogicalPlan, params: Vec<serde_json::Value>) -> Result<LogicalPlan, QueryError> {
+    use serde_json::Value;
+    if params.is_empty() {
+        return Ok(plan);
+    }
+    let scalar = |(i, value): (usize, Value)| {
+        Ok(match value {
+            Value::Null => ScalarValue::Null,
+            Value::Bool(value) => ScalarValue::Boolean(Some(value)),
+            Value::Number(number) => match number.as_i64() {
+                Some(value) => ScalarValue::Int64(Some(value)),
+                None => ScalarValue::Float64(number.as_f64()),
+            },
+            Value::String(text) => ScalarValue::Utf8(Some(text)),
+            Value::Array(_) | Value::Object(_) => {
+                let message = "it must be null, a boolean, a number or a string".to_owned();
+                return Err(QueryError::Params { name: format!("${}", i + 1), message });
+            }
+        })
+    };
+    let values = params.into_iter().enumerate().map(scalar).collect::<Result<Vec<ScalarValue>, QueryError>>()?;
+    plan.with_param_values(ParamValues::from(values))
+        .map_err(|error| QueryError::Params { name: "params".to_owned(), message: error.strip_backtrace() })
+}

@@ -1,0 +1,201 @@
+//! What is refused before planning: anything but one query, and texts that would exhaust the planner's stack.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::{
+    parser::{DFParserBuilder, Statement},
+    sqlparser::{
+        ast::{Expr, ObjectName, Statement as SqlStatement, Visit, Visitor},
+        dialect::GenericDialect,
+        tokenizer::{Token, Tokenizer, Word},
+    },
+};
+
+use crate::error::QueryError;
+
+const TEXT_BYTES_MAX: usize = 1 << 20;
+const TOKENS_MAX: usize = 100_000;
+/// Operators nest one level each in the parser's tree.
+const OPERATORS_MAX: usize = 512;
+const NESTING_MAX: usize = 64;
+
+/// Functions that make much memory out of few bytes, outside the pool's view.
+pub(crate) const REFUSED_FUNCTIONS: [&str; 9] = [
+    "repeat",
+    "lpad",
+    "rpad",
+    "array_repeat",
+    "list_repeat",
+    "range",
+    "generate_series",
+    "array_resize",
+    "list_resize",
+];
+
+/// Parses `sql` and admits one SELECT, or an EXPLAIN of one.
+pub(crate) fn admit(sql: &str) -> Result<Statement, QueryError> {
+    check_size(sql)?;
+    let parsed = DFParserBuilder::new(sql)
+        .with_dialect(&GenericDialect {})
+        .with_recursion_limit(NESTING_MAX * 2)
+        .build()
+        .and_then(|mut parser| parser.parse_statements());
+    let mut statements = parsed.map_err(|error| QueryError::from_datafusion(error, 0, true))?;
+    let Some(statement) = statements.pop_front() else {
+        return Err(QueryError::Syntax { message: "the query is empty".to_owned(), line: None, column: None });
+    };
+    if !statements.is_empty() {
+        return Err(QueryError::NotAQuery { what: "a sequence of statements".to_owned() });
+    }
+    check_kind(&statement)?;
+    Ok(statement)
+}
+
+/// Cheap bounds over the tokens, before a parser or planner recurses over them.
+pub(crate) fn check_size(sql: &str) -> Result<(), QueryError> {
+    let within =
+        |what, actual, limit| if actual > limit { Err(QueryError::TooComplex { what, actual, limit }) } else { Ok(()) };
+    within("bytes", sql.len(), TEXT_BYTES_MAX)?;
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().map_err(|error| QueryError::Syntax {
+        message: error.message.clone(),
+        line: Some(error.location.line),
+        column: Some(error.location.column),
+    })?;
+    within("tokens", tokens.len(), TOKENS_MAX)?;
+    within("operators", tokens.iter().filter(|token| is_operator(token)).count(), OPERATORS_MAX)?;
+    let (mut depth, mut deepest) = (0usize, 0);
+    for token in &tokens {
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    within("levels of nesting", deepest, NESTING_MAX)
+}
+
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(Word { value, quote_style: None, .. }) => {
+            ["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT", "JOIN", "CASE", "WHEN", "LIKE", "IS"]
+                .iter()
+                .any(|keyword| value.eq_ignore_ascii_case(keyword))
+        }
+        Token::Word(_) | Token::Number(..) | Token::Whitespace(_) | Token::Comma | Token::Period => false,
+        Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::LParen | Token::RParen | Token::EOF => false,
+        Token::LBracket | Token::RBracket | Token::LBrace | Token::RBrace | Token::SemiColon => false,
+        _ => true,
+    }
+}
+
+fn check_kind(statement: &Statement) -> Result<(), QueryError> {
+    match statement {
+        Statement::Statement(inner) => match &**inner {
+            query @ SqlStatement::Query(parsed) => {
+                if parsed.with.as_ref().is_some_and(|with| with.recursive) {
+                    return Err(QueryError::NotAQuery { what: "WITH RECURSIVE".to_owned() });
+                }
+                check_functions(query)
+            }
+            SqlStatement::Explain { statement, .. } => check_kind(&Statement::Statement(statement.clone())),
+            other => Err(not_a_query(&other.to_string())),
+        },
+        Statement::Explain(explain) => check_kind(&explain.statement),
+        other => Err(not_a_query(&other.to_string())),
+    }
+}
+
+fn not_a_query(text: &str) -> QueryError {
+    let what = text.split_whitespace().next().unwrap_or("this").to_uppercase();
+    QueryError::NotAQuery { what }
+}
+
+struct Functions {
+    refused: Option<String>,
+}
+
+impl Functions {
+    fn check(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        let name = name.to_string().to_lowercase();
+        let bare = name.trim_matches('"');
+        if REFUSED_FUNCTIONS.contains(&bare) {
+            self.refused = Some(bare.to_owned());
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Visitor for Functions {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) => self.check(&function.name),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Table functions look like tables.
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        self.check(relation)
+    }
+}
+
+/// Refuses functions by name; the session lacks them as well.
+fn check_functions(statement: &SqlStatement) -> Result<(), QueryError> {
+    let mut functions = Functions { refused: None };
+    // A break only ends the walk early.
+    let _ = statement.visit(&mut functions);
+    match functions.refused {
+        Some(name) => Err(QueryError::Plan { message: format!("function {name} is not available here") }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_queries_pass() {
+        for sql in ["SELECT 1", "EXPLAIN ANALYZE SELECT 1", "WITH a AS (SELECT 1) SELECT * FROM a", "EXPLAIN SELECT 1;"]
+        {
+            assert!(admit(sql).is_ok(), "{sql}: {:?}", admit(sql));
+        }
+        for sql in [
+            "DROP TABLE points",
+            "INSERT INTO runs VALUES (1)",
+            "COPY points TO 'x.csv'",
+            "SET a.b = 1",
+            "RESET a.b",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+            "SELECT 1; SELECT 2",
+            "SHOW TABLES",
+            "EXPLAIN ANALYZE INSERT INTO runs VALUES (1)",
+            "EXPLAIN COPY points TO 'x'",
+            "PREPARE p AS SELECT 1",
+            "WITH RECURSIVE a AS (SELECT 1 UNION ALL SELECT * FROM a) SELECT * FROM a",
+        ] {
+            assert!(matches!(admit(sql), Err(QueryError::NotAQuery { .. })), "{sql}: {:?}", admit(sql));
+        }
+        assert!(matches!(admit("SELEC 1"), Err(QueryError::Syntax { line: Some(1), .. })), "{:?}", admit("SELEC 1"));
+    }
+
+    #[test]
+    fn i9_texts_that_would_exhaust_the_stack_are_refused() {
+        let sums = format!("SELECT 1{}", "+1".repeat(10_000));
+        let ors = format!("SELECT 1 WHERE true{}", " OR true".repeat(20_000));
+        let nested = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        for sql in [sums, ors, nested] {
+            assert!(matches!(admit(&sql), Err(QueryError::TooComplex { .. })));
+        }
+        for sql in
+            ["SELECT repeat('x', 1000000000)", "SELECT * FROM generate_series(1, 10)", "SELECT \"REPEAT\"('x', 9)"]
+        {
+            assert!(matches!(admit(sql), Err(QueryError::Plan { .. })), "{sql}");
+        }
+        assert!(admit("SELECT 1 WHERE 'a' IN ('b','c')").is_ok());
+    }
+}

@@ -1,0 +1,25 @@
+//! The only DataFusion crate: tables over a snapshot, functions, limits; Arrow in, Arrow out.
+//!
+//! DataFusion is an engine, not a boundary: `guard` admits one query and nothing else, `catalog` offers only our tables, and
+//! `engine` gives each query a bounded memory pool, a capped spill directory, a deadline, and threads of its own.
+
+mod catalog;
+mod config;
+pub mod encode;
+mod engine;
+mod error;
+mod field_access;
+mod guard;
+mod metadata_tables;
+mod nearest;
+mod points_exec;
+mod points_table;
+mod run_list;
+mod summaries_table;
+
+pub use config::QueryConfig;
+pub use engine::{QueryEngine, QueryRequest, QueryStream};
+pub use error::QueryError;
+
+#[cfg(test)]
+mod tests;

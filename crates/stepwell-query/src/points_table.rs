@@ -1,0 +1,154 @@
+//! The table `points`: filters become a [`PointFilter`], the rest is `points_exec`.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use datafusion::{
+    arrow::datatypes::{Schema, SchemaRef},
+    catalog::{Session, TableProvider},
+    common::Result,
+    logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType, expr::InList},
+    physical_plan::ExecutionPlan,
+    scalar::ScalarValue,
+};
+use stepwell_engine::Snapshot;
+use stepwell_types::{PointFilter, points_schema};
+
+use crate::points_exec::PointsExec;
+
+/// Columns of [`points_schema`] that the table shows: all but the project, which is the table's schema.
+const FIRST_COLUMN: usize = 1;
+
+pub(crate) struct PointsTable {
+    snapshot: Snapshot,
+    project_id: Arc<str>,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for PointsTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PointsTable({})", self.project_id)
+    }
+}
+
+impl PointsTable {
+    pub(crate) fn new(snapshot: Snapshot, project_id: &str) -> Self {
+        let schema = Arc::new(Schema::new(points_schema().fields()[FIRST_COLUMN..].to_vec()));
+        Self { snapshot, project_id: project_id.into(), schema }
+    }
+}
+
+/// The filter of one project.
+pub(crate) fn of_project(project_id: &Arc<str>) -> PointFilter {
+    PointFilter { project_ids: Some([project_id.clone()].into()), ..PointFilter::default() }
+}
+
+#[async_trait]
+impl TableProvider for PointsTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match narrow(&mut PointFilter::default(), filter) {
+            // Scans apply a `PointFilter` exactly.
+            Some(()) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut filter = of_project(&self.project_id);
+        let mut is_exact = true;
+        for expr in filters {
+            is_exact &= narrow(&mut filter, expr).is_some();
+        }
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all).iter().map(|column| column + FIRST_COLUMN).collect();
+        let partitions = self.snapshot.scan(&filter);
+        Ok(Arc::new(PointsExec::new(partitions, &filter, projection, limit.filter(|_| is_exact))?))
+    }
+}
+
+/// Narrows `filter` by `expr`; `None`, and no change, where it cannot express it wholly.
+pub(crate) fn narrow(filter: &mut PointFilter, expr: &Expr) -> Option<()> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            let mut both = filter.clone();
+            narrow(&mut both, left)?;
+            narrow(&mut both, right)?;
+            *filter = both;
+            Some(())
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
+            (Expr::Column(column), Expr::Literal(value, _)) => compare(filter, &column.name, *op, value),
+            (Expr::Literal(value, _), Expr::Column(column)) => compare(filter, &column.name, op.swap()?, value),
+            _ => None,
+        },
+        Expr::InList(InList { expr, list, negated: false }) => {
+            let Expr::Column(column) = &**expr else { return None };
+            let names = list.iter().map(|item| match item {
+                Expr::Literal(value, _) => value.try_as_str()?.map(Arc::from),
+                _ => None,
+            });
+            intersect(filter, &column.name, names.collect::<Option<BTreeSet<Arc<str>>>>()?)
+        }
+        _ => None,
+    }
+}
+
+fn compare(filter: &mut PointFilter, column: &str, op: Operator, value: &ScalarValue) -> Option<()> {
+    match column {
+        "metric" | "run_id" if op == Operator::Eq => {
+            intersect(filter, column, [Arc::from(value.try_as_str()??)].into())
+        }
+        "step" => {
+            let ScalarValue::Int64(Some(step)) = value else { return None };
+            bound(&mut filter.step, op, *step)
+        }
+        "timestamp" => {
+            let ScalarValue::TimestampMicrosecond(Some(us), _) = value else { return None };
+            bound(&mut filter.timestamp_us, op, *us)
+        }
+        _ => None,
+    }
+}
+
+fn intersect(filter: &mut PointFilter, column: &str, names: BTreeSet<Arc<str>>) -> Option<()> {
+    let wanted = match column {
+        "metric" => &mut filter.metrics,
+        "run_id" => &mut filter.run_ids,
+        _ => return None,
+    };
+    *wanted = Some(match wanted.take() {
+        Some(before) => before.intersection(&names).cloned().collect(),
+        None => names,
+    });
+    Some(())
+}
+
+fn bound(range: &mut (i64, i64), op: Operator, value: i64) -> Option<()> {
+    // Nothing is below the least or above the greatest integer: an empty range says so.
+    const EMPTY: (i64, i64) = (1, 0);
+    let narrowed = match op {
+        Operator::Eq => (range.0.max(value), range.1.min(value)),
+        Operator::GtEq => (range.0.max(value), range.1),
+        Operator::LtEq => (range.0, range.1.min(value)),
+        Operator::Gt => value.checked_add(1).map_or(EMPTY, |low| (range.0.max(low), range.1)),
+        Operator::Lt => value.checked_sub(1).map_or(EMPTY, |high| (range.0, range.1.min(high))),
+        _ => return None,
+    };
+    *range = if narrowed.0 > narrowed.1 { EMPTY } else { narrowed };
+    Some(())
+}

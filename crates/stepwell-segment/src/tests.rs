@@ -1,0 +1,153 @@
+//! Segments against a naive filter.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type},
+};
+use proptest::prelude::*;
+use stepwell_env::{Disk, RealDisk};
+use stepwell_types::{PointFilter, SegmentMeta, SeriesColumns, SeriesKey};
+
+use crate::{Segment, SegmentError, SegmentOptions, SegmentWriter};
+
+type Row = (String, String, String, i64, i64, u64, u64);
+
+fn rows(batch: &RecordBatch) -> Vec<Row> {
+    let text = |column: usize, row| batch.column(column).as_string_view().value(row).to_owned();
+    let row = |i| {
+        (
+            text(0, i),
+            text(1, i),
+            text(2, i),
+            batch.column(3).as_primitive::<Int64Type>().value(i),
+            batch.column(4).as_primitive::<TimestampMicrosecondType>().value(i),
+            batch.column(5).as_primitive::<Float64Type>().value(i).to_bits(),
+            batch.column(6).as_primitive::<UInt64Type>().value(i),
+        )
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+fn write(dir: &Path, series: &[(SeriesKey, SeriesColumns)]) -> Result<SegmentMeta, SegmentError> {
+    // Small pages and row groups, so that there is something to prune.
+    let options = SegmentOptions { row_group_rows: 64, page_rows: 8, zstd_level: 1 };
+    let mut writer = SegmentWriter::create(Arc::new(RealDisk), dir, "1.parquet", &options)?;
+    for (key, points) in series {
+        writer.write(key, points)?;
+    }
+    writer.finish()
+}
+
+fn scan(segment: &Segment, filter: &PointFilter) -> Result<Vec<Row>, SegmentError> {
+    let batches = segment.scan(filter, &[0, 1, 2, 3, 4, 5, 6], 10)?;
+    let batches = batches.collect::<Result<Vec<RecordBatch>, _>>()?;
+    Ok(batches.iter().flat_map(rows).collect())
+}
+
+fn integer() -> impl Strategy<Value = i64> {
+    prop_oneof![any::<i64>(), -20i64..20, Just(i64::MIN), Just(i64::MAX)]
+}
+
+fn points() -> impl Strategy<Value = SeriesColumns> {
+    prop::collection::vec((integer(), integer(), any::<u64>()), 0..60).prop_map(|points| {
+        let mut columns = SeriesColumns::default();
+        for (lsn, (step, time_us, bits)) in (1..).zip(points) {
+            columns.push(step, time_us, f64::from_bits(bits), lsn);
+        }
+        columns.sort();
+        columns
+    })
+}
+
+fn names(wanted: Option<Vec<usize>>, all: &[&str]) -> Option<BTreeSet<Arc<str>>> {
+    wanted.map(|wanted| wanted.into_iter().map(|i| all[i % all.len()].into()).collect())
+}
+
+const PROJECTS: [&str; 2] = ["1", "2"];
+const METRICS: [&str; 4] = ["a", "loss", "loss/x", "zz"];
+const RUNS: [&str; 3] = ["r", "ü", "not there"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn i5_scans_equal_a_naive_filter(all in prop::collection::vec(points(), 16), a in integer(), b in integer(), c in integer(), d in integer(),
+        projects in prop::option::of(prop::collection::vec(0usize..9, 0..2)), metrics in prop::option::of(prop::collection::vec(0usize..9, 0..3)),
+        runs in prop::option::of(prop::collection::vec(0usize..9, 0..3)), by_step in any::<bool>(), by_time in any::<bool>()) {
+        let mut all = all.into_iter();
+        let mut series: Vec<(SeriesKey, SeriesColumns)> = Vec::new();
+        for project in PROJECTS { for metric in METRICS { for run in &RUNS[..2] {
+            series.push((SeriesKey::new(project, metric, *run), all.next().unwrap()));
+        } } }
+        let dir = tempfile::tempdir().unwrap();
+        let meta = match write(dir.path(), &series) {
+            Err(SegmentError::Empty) => return Ok(()),
+            result => result.unwrap(),
+        };
+        let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+        segment.verify().unwrap();
+        let everything = (i64::MIN, i64::MAX);
+        let filter = PointFilter {
+            project_ids: names(projects, &PROJECTS), metrics: names(metrics, &METRICS), run_ids: names(runs, &RUNS),
+            step: if by_step { (a.min(b), a.max(b)) } else { everything },
+            timestamp_us: if by_time { (c.min(d), c.max(d)) } else { everything },
+        };
+        let mut expected = Vec::new();
+        for (key, points) in series.iter().filter(|(key, _)| filter.accepts_series(key)) {
+            for i in 0..points.len() {
+                if filter.accepts_point(points.step[i], points.timestamp_us[i]) {
+                    expected.push((key.project_id.to_string(), key.metric.to_string(), key.run_id.to_string(),
+                        points.step[i], points.timestamp_us[i], points.value[i].to_bits(), points.lsn[i]));
+                }
+            }
+        }
+        prop_assert!(expected.is_empty() || meta.might_match(&filter));
+        prop_assert!(segment.scan_rows_estimate(&filter) >= expected.len() as u64);
+        prop_assert_eq!(scan(&segment, &filter).unwrap(), expected);
+    }
+}
+
+fn small(dir: &Path) -> SegmentMeta {
+    let mut columns = SeriesColumns::default();
+    (0..20).for_each(|i| columns.push(i, i, if i == 3 { f64::NAN } else { -0.0 }, i as u64 + 1));
+    write(dir, &[(SeriesKey::new("1", "loss", "a"), columns)]).unwrap()
+}
+
+#[test]
+fn i11_every_flipped_byte_is_refused_and_none_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = small(dir.path());
+    let path = dir.path().join(&meta.file_name);
+    let file = std::fs::read(&path).unwrap();
+    for byte in 0..file.len() {
+        let mut damaged = file.clone();
+        damaged[byte] ^= 1 << (byte % 8);
+        std::fs::write(&path, damaged).unwrap();
+        let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+        let error = scan(&segment, &PointFilter::default()).unwrap_err();
+        assert!(matches!(error, SegmentError::Damaged { .. }), "byte {byte}: {error}");
+    }
+    std::fs::write(&path, &file[..file.len() - 1]).unwrap();
+    assert!(matches!(Segment::open(&RealDisk, dir.path(), &meta), Err(SegmentError::Damaged { .. })));
+}
+
+#[test]
+fn columns_come_in_the_order_asked_for_and_keys_must_rise() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = small(dir.path());
+    assert_eq!((meta.rows, meta.step, meta.lsn), (20, (0, 19), (1, 20)));
+    assert!(!RealDisk.exists(&dir.path().join("1.parquet.tmp")));
+    let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+    let filter = PointFilter { step: (5, 9), ..PointFilter::default() };
+    let batch = segment.scan(&filter, &[5, 2], 100).unwrap().next().unwrap().unwrap();
+    let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!((names.join(","), batch.num_rows()), ("value,run_id".to_owned(), 5));
+    let rows: usize = segment.scan(&filter, &[], 100).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    assert_eq!(rows, 5, "counting needs no column");
+    let mut one = SeriesColumns::default();
+    one.push(1, 1, 1.0, 1);
+    let (a, b) = (SeriesKey::new("1", "a", "x"), SeriesKey::new("1", "b", "x"));
+    let result = write(dir.path(), &[(b, one.clone()), (a, one)]);
+    assert!(matches!(result, Err(SegmentError::OutOfOrder { .. })));
+}

@@ -1,0 +1,160 @@
+//! Receiving the body of a request within its limits.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+};
+use futures::StreamExt;
+
+use crate::{
+    decode::{Budget, DecodeCode, DecodeError, content_encoding::ContentEncoding},
+    problem::Problem,
+    state::ServerState,
+};
+
+/// Work on bodies up to this size is done at once rather than on a blocking thread, bytes.
+const INLINE_BYTES_MAX: usize = 512 << 10;
+/// The same for compressed bodies, which may grow.
+const INLINE_COMPRESSED_BYTES_MAX: usize = 16 << 10;
+/// How many times the limit is read and thrown away, so that a client that is still sending gets to see the refusal.
+const DRAIN_LIMITS: usize = 4;
+
+/// A body as it came, and what may still be done with it.
+pub(crate) struct Received {
+    bytes: Vec<u8>,
+    encoding: ContentEncoding,
+    budget: Budget,
+}
+
+/// Receives a whole body.
+pub(crate) async fn receive(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
+    let encoding = ContentEncoding::parse(encoding)?;
+    let mut budget = Budget::new(state.in_flight.clone(), state.config.decoded_limit_bytes);
+    let mut receiver = Receiver { state, body: body.into_data_stream(), received_bytes: 0 };
+    match receiver.collect(headers, &mut budget).await {
+        Ok(bytes) => Ok(Received { bytes, encoding, budget }),
+        Err(Refusal::AtOnce(problem)) => Err(problem),
+        Err(Refusal::AfterDraining(problem)) => {
+            receiver.drain().await;
+            Err(problem)
+        }
+    }
+}
+
+impl Received {
+    /// Undoes the compression and calls `work` with the bytes; on a thread that may block if there are many.
+    pub(crate) async fn decode<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Vec<u8>, &mut Budget) -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Self { bytes, encoding, mut budget } = self;
+        let inline_max =
+            if encoding == ContentEncoding::Identity { INLINE_BYTES_MAX } else { INLINE_COMPRESSED_BYTES_MAX };
+        let inline = bytes.len() <= inline_max;
+        let run = move || encoding.decode(bytes, &mut budget).and_then(|bytes| work(bytes, &mut budget));
+        let decoded = if inline { run() } else { spawn(run).await? };
+        Ok(decoded?)
+    }
+
+    /// Size as received, bytes.
+    pub(crate) fn received_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The decompressed bytes.
+    pub(crate) async fn into_bytes(self) -> Result<Vec<u8>, Problem> {
+        self.decode(|bytes, _| Ok(bytes)).await
+    }
+}
+
+async fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(run).await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "decoding the body failed: see the server's log")
+    })
+}
+
+enum Refusal {
+    /// The connection is broken, or the client waits for leave to send.
+    AtOnce(Problem),
+    AfterDraining(Problem),
+}
+
+struct Receiver<'a> {
+    state: &'a ServerState,
+    body: axum::body::BodyDataStream,
+    received_bytes: usize,
+}
+
+impl Receiver<'_> {
+    async fn collect(&mut self, headers: &HeaderMap, budget: &mut Budget) -> Result<Vec<u8>, Refusal> {
+        let limit = self.state.config.body_limit_bytes;
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > limit) {
+            let waits = headers.contains_key(header::EXPECT) || announced > Some(limit.saturating_mul(DRAIN_LIMITS));
+            let refusal = if waits { Refusal::AtOnce } else { Refusal::AfterDraining };
+            return Err(refusal(too_large(limit)));
+        }
+        // Announced bytes are taken from the budget as they arrive: announcing costs nothing.
+        let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(INLINE_BYTES_MAX));
+        while let Some(chunk) = self.next_chunk().await.map_err(Refusal::AtOnce)? {
+            if bytes.len() + chunk.len() > limit {
+                return Err(Refusal::AfterDraining(too_large(limit)));
+            }
+            budget.receive(chunk.len()).map_err(|error| Refusal::AfterDraining(error.into()))?;
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
+        let idle_max = self.state.config.body_idle_max;
+        match tokio::time::timeout(idle_max, self.body.next()).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(chunk))) => {
+                self.received_bytes += chunk.len();
+                Ok(Some(chunk))
+            }
+            Ok(Some(Err(_))) => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "body_incomplete",
+                "the body ended before it was complete: send it again",
+            )),
+            Err(_) => Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                format!("nothing of the body arrived for {} seconds", idle_max.as_secs()),
+            )),
+        }
+    }
+
+    /// Reads on and forgets what it reads.
+    async fn drain(&mut self) {
+        let most = self.state.config.body_limit_bytes.saturating_mul(DRAIN_LIMITS);
+        while self.received_bytes < most && matches!(self.next_chunk().await, Ok(Some(_))) {}
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        DecodeCode::BodyTooLarge.as_str(),
+        format!("the body is larger than {limit} bytes: send it in parts, or compressed"),
+    )
+    .limit(limit)
+}
+
+/// Refuses a body whose `Content-Type` is not one of `wanted`; returns which it is.
+pub(crate) fn media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result<&'static str, Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    let found = wanted.iter().find(|media_type| media_type.eq_ignore_ascii_case(essence));
+    found.copied().ok_or_else(|| Problem::unsupported_media_type(given, &wanted.join(" or ")))
+}
+
+/// Receives a JSON body.
+pub(crate) async fn receive_json(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    media_type(headers, &["application/json"])?;
+    receive(state, headers, body).await?.into_bytes().await
+}

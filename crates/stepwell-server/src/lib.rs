@@ -1,0 +1,22 @@
+//! The network: HTTP, Flight (SQL), PostgreSQL wire; routes, limits, status codes.
+//!
+//! A request's way: `server` (connections, shutdown) → `router` (routes, what every answer has in common) → `routes` (one
+//! module per call) → `body` and `decode` (bytes to a batch, within budgets) → the application layer. Whatever fails on the
+//! way becomes a `problem`. `openapi` describes it all, `metrics` counts it.
+
+mod accept;
+mod body;
+mod decode;
+mod fields;
+mod json_float;
+mod metrics;
+mod openapi;
+mod problem;
+mod router;
+mod routes;
+mod server;
+mod state;
+
+pub use openapi::openapi_json;
+pub use server::{Server, ServerError};
+pub use state::{AppSlot, ServerConfig};

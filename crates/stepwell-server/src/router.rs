@@ -1,0 +1,102 @@
+//! The routes, and what all answers have in common.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{Method, Uri},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use crate::{
+    accept,
+    problem::{Problem, ProblemCode},
+    routes::{health, ingest, log, projects, runs, series, sql},
+    state::ServerState,
+};
+
+/// What a handler is given.
+pub(crate) type Shared = State<Arc<ServerState>>;
+
+/// Paths that answer while the storage is still being opened.
+const ALWAYS: [&str; 4] = ["/health", "/ready", "/metrics", OPENAPI];
+/// Paths whose answers are not always JSON: they look at `Accept` themselves, or ignore it as probes and scrapers expect.
+const OWN_FORMS: [&str; 5] = ["/health", "/ready", "/metrics", "/api/v1/sql", "/api/v1/series"];
+const OPENAPI: &str = "/api/v1/openapi.json";
+
+/// The whole API over `state`.
+pub(crate) fn router(state: Arc<ServerState>) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route(OPENAPI, get(health::openapi))
+        .route("/api/v1/projects", get(projects::list).post(projects::create))
+        .route("/api/v1/runs", get(runs::list).post(runs::create))
+        .route("/api/v1/runs/{run_id}", get(runs::read).patch(runs::update))
+        .route("/api/v1/runs/{run_id}/log", post(log::log))
+        .route("/api/v1/ingest", post(ingest::ingest))
+        .route("/api/v1/sql", post(sql::sql))
+        .route("/api/v1/series", get(series::get).post(series::post))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state.clone(), gate))
+        .layer(middleware::from_fn_with_state(state.clone(), count))
+        .with_state(state)
+}
+
+async fn unknown_route(uri: Uri) -> Problem {
+    Problem::unknown_route(uri.path())
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::method_not_allowed(method.as_str())
+}
+
+/// Refuses what needs no handler to be refused, before anything is done.
+async fn gate(State(state): Shared, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if state.app.get().is_none() && !ALWAYS.contains(&path) {
+        return Problem::not_ready().into_response();
+    }
+    if !OWN_FORMS.contains(&path)
+        && let Err(problem) = accept::choose(request.headers(), &["application/json"])
+    {
+        return problem.into_response();
+    }
+    next.run(request).await
+}
+
+/// Counts every answer by route, and refusals by code.
+async fn count(State(state): Shared, request: Request, next: Next) -> Response {
+    let start = tokio::time::Instant::now();
+    let method = known_method(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unknown", |route| route.as_str());
+    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    state.metrics.answered(method, route, response.status().as_u16(), code, start.elapsed());
+    response
+}
+
+/// Methods are labels of counters, and a client may invent any number of them.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PATCH" => "PATCH",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod app_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The calls, a module each: read the request, call the application layer, shape the answer.
+
+pub(crate) mod health;
+pub(crate) mod ingest;
+pub(crate) mod log;
+pub(crate) mod projects;
+mod query_string;
+pub(crate) mod run_json;
+pub(crate) mod runs;
+pub(crate) mod series;
+pub(crate) mod series_arrow;
+pub(crate) mod series_json;
+pub(crate) mod sql;

@@ -1,0 +1,148 @@
+//! Charts: many series over a range, downsampled to a number of buckets.
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use stepwell_app::{PointsMode, SeriesRequest, XAxis};
+use utoipa::ToSchema;
+
+use super::{query_string::Query, series_arrow, series_json};
+use crate::{
+    accept,
+    body::receive_json,
+    fields::Fields,
+    problem::{Problem, ProblemDetails},
+    router::Shared,
+};
+
+const JSON: &str = "application/json";
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+/// Buckets unless the request says otherwise: about the pixels of a chart.
+const BUCKETS_DEFAULT: u64 = 1_000;
+const FIELDS: [&str; 8] = ["project", "run_ids", "metrics", "from_step", "to_step", "x", "buckets", "points"];
+
+/// Which series, and how much of them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the body, which is read member by member")]
+pub(crate) struct SeriesBody {
+    /// Name of the project.
+    project: String,
+    run_ids: Vec<String>,
+    metrics: Vec<String>,
+    /// First and last step wanted.
+    from_step: Option<i64>,
+    to_step: Option<i64>,
+    /// `step` (if absent) or `time`.
+    x: Option<String>,
+    /// 1,000 if absent.
+    buckets: Option<u64>,
+    /// `last` (if absent): of points at one step the one written last; `all`: every point.
+    points: Option<String>,
+}
+
+/// Reads series. As Arrow, a table of buckets with run_id, metric and raw; a raw point is a bucket of one.
+#[utoipa::path(post, path = "/api/v1/series", tag = "query", request_body = SeriesBody, responses(
+    (status = 200, content((series_json::SeriesAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+    (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 406, body = ProblemDetails, content_type = "application/problem+json"),
+))]
+pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let form = accept::choose(&headers, &[JSON, ARROW])?;
+    let body = receive_json(&state, &headers, body).await?;
+    let mut fields = Fields::read(&body, &FIELDS)?;
+    let request = SeriesRequest {
+        project: fields.required("project")?,
+        run_ids: fields.required("run_ids")?,
+        metrics: fields.required("metrics")?,
+        from_step: fields.optional("from_step")?,
+        to_step: fields.optional("to_step")?,
+        x: x_axis(fields.optional("x")?)?,
+        buckets: buckets(fields.optional("buckets")?)?,
+        points: points_mode(fields.optional("points")?)?,
+    };
+    answer(state, request, form).await
+}
+
+/// The same with parameters. run_ids and metrics are repeated, or given once with commas between.
+#[utoipa::path(get, path = "/api/v1/series", tag = "query",
+    params(
+        ("project" = String, Query, description = "Name of the project"),
+        ("run_ids" = Vec<String>, Query, description = "Repeated, or once with commas between"),
+        ("metrics" = Vec<String>, Query, description = "Repeated, or once with commas between"),
+        ("from_step" = Option<i64>, Query, description = "First step wanted"),
+        ("to_step" = Option<i64>, Query, description = "Last step wanted"),
+        ("x" = Option<String>, Query, description = "step (if absent) or time"),
+        ("buckets" = Option<u64>, Query, description = "1,000 if absent"),
+        ("points" = Option<String>, Query, description = "last (if absent) or all"),
+    ),
+    responses(
+        (status = 200, content((series_json::SeriesAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+        (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 406, body = ProblemDetails, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(state): Shared,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let form = accept::choose(&headers, &[JSON, ARROW])?;
+    let mut query = Query::parse(query.as_deref(), &FIELDS)?;
+    let unsigned =
+        |value: i64| u64::try_from(value).map_err(|_| Problem::invalid("buckets", "buckets must be at least 1"));
+    let request = SeriesRequest {
+        project: query.required("project")?,
+        run_ids: query.list("run_ids"),
+        metrics: query.list("metrics"),
+        from_step: query.integer("from_step")?,
+        to_step: query.integer("to_step")?,
+        x: x_axis(query.one("x")?)?,
+        buckets: buckets(query.integer("buckets")?.map(unsigned).transpose()?)?,
+        points: points_mode(query.one("points")?)?,
+    };
+    answer(state, request, form).await
+}
+
+async fn answer(
+    state: std::sync::Arc<crate::state::ServerState>,
+    request: SeriesRequest,
+    form: &'static str,
+) -> Result<Response, Problem> {
+    let series = state.app()?.series(request).await?;
+    // Writing megabytes of numbers as text takes long enough to hold up other requests of this thread.
+    let encode = move || if form == ARROW { series_arrow::encode(&series) } else { series_json::encode(&series) };
+    let bytes = tokio::task::spawn_blocking(encode).await.map_err(|_| internal("encoding the series failed"))?;
+    let bytes = bytes.map_err(|error| internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, form)], bytes).into_response())
+}
+
+fn internal(detail: &str) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+}
+
+fn x_axis(given: Option<String>) -> Result<XAxis, Problem> {
+    match given.as_deref() {
+        None | Some("step") => Ok(XAxis::Step),
+        Some("time") => Ok(XAxis::Time),
+        Some(_) => Err(Problem::invalid("x", "x must be step or time")),
+    }
+}
+
+fn points_mode(given: Option<String>) -> Result<PointsMode, Problem> {
+    match given.as_deref() {
+        None | Some("last") => Ok(PointsMode::Last),
+        Some("all") => Ok(PointsMode::All),
+        Some(_) => Err(Problem::invalid("points", "points must be last or all")),
+    }
+}
+
+fn buckets(given: Option<u64>) -> Result<usize, Problem> {
+    let limit = stepwell_types::limits::BUCKETS_MAX;
+    let buckets = usize::try_from(given.unwrap_or(BUCKETS_DEFAULT)).ok().filter(|count| (1..=limit).contains(count));
+    buckets.ok_or_else(|| Problem::invalid("buckets", format!("buckets must be 1 to {limit}")).limit(limit))
+}

@@ -1,0 +1,42 @@
+//! What the manifest knows of a segment.
+
+use crate::{PointFilter, SeriesKey};
+
+/// Description of one immutable segment file; enough to skip it without opening it. All ranges are inclusive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentMeta {
+    /// Name within the segment directory, e.g. `00000000000000000042.parquet`.
+    pub file_name: String,
+    pub bytes: u64,
+    pub rows: u64,
+    /// CRC-32C of the whole file.
+    pub crc32c: u32,
+    /// First and last series in sort order.
+    pub series: (SeriesKey, SeriesKey),
+    pub step: (i64, i64),
+    /// Microseconds since the Unix epoch, UTC.
+    pub timestamp_us: (i64, i64),
+    pub lsn: (u64, u64),
+}
+
+impl SegmentMeta {
+    /// Whether a point that passes `filter` could be in it; false only if none can.
+    pub fn might_match(&self, filter: &PointFilter) -> bool {
+        let overlaps = |a: (i64, i64), b: (i64, i64)| a.0 <= b.1 && b.0 <= a.1;
+        let (first, last) = &self.series;
+        let project = filter
+            .project_ids
+            .as_ref()
+            .is_none_or(|wanted| wanted.range(first.project_id.clone()..=last.project_id.clone()).next().is_some());
+        // Metrics are ordered only within one project, runs only within one metric.
+        let metric = filter.metrics.as_ref().is_none_or(|wanted| {
+            first.project_id != last.project_id
+                || wanted.range(first.metric.clone()..=last.metric.clone()).next().is_some()
+        });
+        let run = filter.run_ids.as_ref().is_none_or(|wanted| {
+            (&first.project_id, &first.metric) != (&last.project_id, &last.metric)
+                || wanted.range(first.run_id.clone()..=last.run_id.clone()).next().is_some()
+        });
+        project && metric && run && overlaps(self.step, filter.step) && overlaps(self.timestamp_us, filter.timestamp_us)
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong with the log.
+
+use std::{io, path::PathBuf};
+
+use stepwell_types::ErrorKind;
+
+/// A call on the log that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    #[error("{path} has format version {actual}, this program reads up to {newest}; use a newer program")]
+    UnknownVersion { path: PathBuf, actual: u32, newest: u32 },
+    #[error("the log has failed before ({reason}) and takes nothing more")]
+    Poisoned { reason: String },
+    #[error("no space for {path}: {source}")]
+    DiskFull {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the batch takes {actual} bytes in the log, the limit is {limit}; send it in parts")]
+    FrameTooLarge { actual: usize, limit: usize },
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl WalError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
+            Self::Poisoned { .. } | Self::DiskFull { .. } => ErrorKind::Unavailable,
+            Self::FrameTooLarge { .. } => ErrorKind::InvalidCall,
+            Self::Io { .. } => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Disks that fail and fill up (I8).
+
+use stepwell_env::SimFault;
+
+use super::*;
+
+#[track_caller]
+fn assert_poisoned(wal: &mut Wal) {
+    let next = record(1_000, 1);
+    assert!(matches!(append(wal, &next), Err(WalError::Poisoned { .. })));
+    assert!(matches!(wal.sync(), Err(WalError::Poisoned { .. })));
+    assert!(matches!(wal.rotate(Lsn(1_000)), Err(WalError::Poisoned { .. })));
+}
+
+#[test]
+fn a_failed_fsync_poisons_until_a_restart() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    disk.inject(SimFault::SyncError(0));
+    append(&mut wal, &record(3, 2)).unwrap();
+    assert!(matches!(wal.sync(), Err(WalError::Io { .. })));
+    assert_poisoned(&mut wal);
+    drop(wal);
+    // The kernel shows the bytes and will never write them: what the restart serves must be written anew.
+    let (mut wal, replayed, _) = open(&disk);
+    assert_same(&replayed[..1], &[record(1, 2)]);
+    power_losses(&disk).for_each(|disk| assert_same(&open(&disk).1, &replayed));
+    let next = record(if replayed.len() == 2 { 5 } else { 3 }, 1);
+    append_synced(&mut wal, &next).unwrap();
+}
+
+#[test]
+fn a_failed_append_poisons_and_leaves_nothing() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    disk.inject(SimFault::AppendError(0));
+    let failed = append_synced(&mut wal, &record(3, 200));
+    assert!(matches!(failed, Err(WalError::Io { .. })));
+    assert_poisoned(&mut wal);
+    assert_same(&open(&disk).1, &[record(1, 2)]);
+}
+
+#[test]
+fn a_full_disk_refuses_and_takes_again_without_a_restart() {
+    for left in [0, 1, 39, 40, 100, 700] {
+        let disk = disk();
+        let (mut wal, _, _) = open(&disk);
+        append_synced(&mut wal, &record(1, 2)).unwrap();
+        let length = disk.read(&path(1)).unwrap().len();
+        disk.inject(SimFault::Space(left));
+        for _ in 0..2 {
+            append(&mut wal, &record(3, 1)).unwrap();
+            append(&mut wal, &record(4, 200)).unwrap();
+            assert!(matches!(wal.sync(), Err(WalError::DiskFull { .. })), "{left} bytes left");
+            assert_eq!(disk.read(&path(1)).unwrap().len(), length, "nothing of the group stays");
+        }
+        disk.inject(SimFault::NoLimit);
+        append_synced(&mut wal, &record(3, 300)).unwrap();
+        let (_, replayed, report) = open(&disk.crash(0));
+        assert_same(&replayed, &[record(1, 2), record(3, 300)]);
+        assert_eq!((report.damaged, report.torn_tail), (vec![], None));
+    }
+}
+
+#[test]
+fn a_full_disk_that_cannot_be_tidied_poisons() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    disk.inject(SimFault::Space(100));
+    disk.inject(SimFault::SyncError(0));
+    assert!(matches!(append_synced(&mut wal, &record(3, 200)), Err(WalError::Io { .. })));
+    assert_poisoned(&mut wal);
+    disk.inject(SimFault::NoLimit);
+    let (_, replayed, report) = open(&disk);
+    assert_same(&replayed, &[record(1, 2)]);
+    assert_eq!(report.damaged, [], "the half-written group is a torn tail");
+}
+
+/// A rotation that a full disk stopped once left a file behind; the old file went on past that file's first LSN, and the
+/// next release took the old file for wholly below the floor: acknowledged points were lost.
+#[test]
+fn a_rotation_that_found_the_disk_full_loses_nothing_at_the_next_release() {
+    for left in [0, 20] {
+        let disk = disk();
+        let (mut wal, _, _) = open(&disk);
+        append_synced(&mut wal, &record(1, 2)).unwrap();
+        disk.inject(SimFault::Space(left));
+        assert!(matches!(wal.rotate(Lsn(3)), Err(WalError::DiskFull { .. })));
+        disk.inject(SimFault::NoLimit);
+        append_synced(&mut wal, &record(3, 4)).unwrap();
+        assert_same(&open(&disk.crash(0)).1, &[record(1, 2), record(3, 4)]);
+        wal.rotate(Lsn(7)).unwrap();
+        append_synced(&mut wal, &record(7, 1)).unwrap();
+        wal.release(Lsn(5)).unwrap();
+        let (_, replayed, report) = try_open(&disk.crash(0), 5).unwrap();
+        assert_same(&replayed, &[record(3, 4), record(7, 1)]);
+        assert_eq!(report.damaged, []);
+    }
+}
+
+#[test]
+fn a_rotation_whose_remains_are_not_removed_durably_poisons() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    disk.inject(SimFault::Space(0));
+    // The next sync is that of the directory, after the removal.
+    disk.inject(SimFault::SyncError(0));
+    assert!(wal.rotate(Lsn(3)).is_err());
+    disk.inject(SimFault::NoLimit);
+    assert_poisoned(&mut wal);
+    assert_same(&open(&disk).1, &[record(1, 2)]);
+}
+
+#[test]
+fn a_rotation_that_cannot_sync_poisons() {
+    // The sync of the file, and that of the directory.
+    for nth in [0, 1] {
+        let disk = disk();
+        let (mut wal, _, _) = open(&disk);
+        append_synced(&mut wal, &record(1, 2)).unwrap();
+        disk.inject(SimFault::SyncError(nth));
+        assert!(matches!(wal.rotate(Lsn(3)), Err(WalError::Io { .. })));
+        assert_poisoned(&mut wal);
+        assert_same(&open(&disk.crash(0)).1, &[record(1, 2)]);
+    }
+}
+
+/// A restart without space for even a file header is refused as such, and costs nothing.
+#[test]
+fn recovery_on_a_full_disk_loses_nothing() {
+    for left in [0, 10, 100] {
+        let disk = disk();
+        let records = write(&disk, &[2, 300]);
+        disk.inject(SimFault::Space(left));
+        assert!(matches!(try_open(&disk, 1), Err(WalError::DiskFull { .. })), "{left} bytes left");
+        assert_same(&read_only(&disk, 1).0, &records);
+        disk.inject(SimFault::NoLimit);
+        let (mut wal, replayed, report) = open(&disk);
+        assert_same(&replayed, &records);
+        assert_eq!((report.damaged, report.torn_tail), (vec![], None));
+        append_synced(&mut wal, &record(303, 1)).unwrap();
+        assert!(contents(&disk).iter().all(|(name, _)| !name.ends_with(".tmp")));
+    }
+}
+
+#[test]
+fn release_removes_only_files_wholly_below_the_floor() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    for first in [1, 11, 21] {
+        append_synced(&mut wal, &record(first, 10)).unwrap();
+        wal.rotate(Lsn(first + 10)).unwrap();
+    }
+    wal.rotate(Lsn(31)).unwrap();
+    assert_eq!(wal.release(Lsn(10)).unwrap(), 0);
+    assert_eq!(wal.release(Lsn(20)).unwrap(), 1);
+    assert_eq!(wal.release(Lsn(20)).unwrap(), 0);
+    let (replayed, report) = read_only(&disk, 20);
+    assert_same(&replayed, &[record(11, 10), record(21, 10)]);
+    assert_eq!((report.records, report.points, report.next_lsn), (2, 20, Lsn(31)));
+    assert_eq!(wal.release(Lsn(31)).unwrap(), 2, "the file that is written to stays");
+    assert!(disk.exists(&path(31)));
+}

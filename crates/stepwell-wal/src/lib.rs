@@ -1,0 +1,23 @@
+//! Append-only log of batches: append, sync, replay, release.
+#![doc = include_str!("../../../schemas/wal.md")]
+
+mod columns;
+mod error;
+mod format;
+mod payload;
+mod reader;
+mod recover;
+mod writer;
+
+pub use error::WalError;
+pub use format::FORMAT_VERSION;
+pub use payload::{EncodedFrame, encode_frame};
+pub use reader::{WalFileInfo, inspect};
+pub use recover::{Damage, ReplayReport, TornTail, WalRecord};
+pub use writer::Wal;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod invariant_tests;

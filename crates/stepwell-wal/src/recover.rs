@@ -1,0 +1,199 @@
+//! Replay: what the files hold, in LSN order, and what is wrong with them.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use stepwell_env::{Disk, write_atomically};
+use stepwell_types::{Batch, Lsn, ProducerSequence};
+
+use crate::{
+    error::WalError,
+    format::{FORMAT_VERSION, FileHeader, read_file_header},
+    reader::{layout, record},
+    writer::is_full,
+};
+
+/// A batch as the log gives it back. Its points have the LSNs from `first_lsn` on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WalRecord {
+    pub first_lsn: Lsn,
+    pub producer: Option<ProducerSequence>,
+    pub batch: Batch,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// The LSN of the next point to be accepted.
+    pub next_lsn: Lsn,
+    /// Records and points handed out.
+    pub records: u64,
+    pub points: u64,
+    pub torn_tail: Option<TornTail>,
+    pub damaged: Vec<Damage>,
+}
+
+/// What a crash left of an unfinished write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// A place where acknowledged points stood and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub detail: String,
+}
+
+pub(crate) const SUFFIX: &str = ".wal";
+
+pub(crate) fn file_name(first_lsn: Lsn) -> String {
+    format!("{:020}{SUFFIX}", first_lsn.0)
+}
+
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
+    let path = path.to_owned();
+    move |source| WalError::Io { what, path, source }
+}
+
+/// Log files in LSN order: (first LSN by name, path).
+pub(crate) fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Lsn, PathBuf)>, WalError> {
+    let entries = disk.list(dir).map_err(io_error("list", dir))?;
+    let number = |name: &str| name.strip_suffix(SUFFIX)?.parse().ok().map(Lsn);
+    let mut files: Vec<_> =
+        entries.iter().filter_map(|entry| Some((number(&entry.name)?, dir.join(&entry.name)))).collect();
+    files.sort();
+    Ok(files)
+}
+
+pub(crate) struct Replay<'a> {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) floor: Lsn,
+    /// Whether tails are cut and copies of damaged files kept.
+    pub(crate) may_write: bool,
+    pub(crate) apply: &'a mut dyn FnMut(WalRecord),
+    pub(crate) report: ReplayReport,
+}
+
+impl Replay<'_> {
+    /// Replays all files; with `may_write`, removes those without a frame and makes the last durable.
+    pub(crate) fn run(&mut self, dir: &Path) -> Result<(), WalError> {
+        self.report.next_lsn = self.floor;
+        if self.may_write {
+            self.remove_temporaries(dir)?;
+        }
+        let files = files(&*self.disk, dir)?;
+        for (i, (first_lsn, path)) in files.iter().enumerate() {
+            let is_last = i + 1 == files.len();
+            let expected = self.report.next_lsn;
+            if *first_lsn > expected {
+                let detail = format!("the points from LSN {expected} up to this file are in no file");
+                self.damage(path, 0, &detail);
+            }
+            let frames = self.file(path, *first_lsn, is_last)?;
+            if frames == 0 && self.may_write {
+                self.disk.remove(path).map_err(io_error("remove", path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash, or a full disk, left of a file being rewritten.
+    fn remove_temporaries(&self, dir: &Path) -> Result<(), WalError> {
+        for entry in self.disk.list(dir).map_err(io_error("list", dir))? {
+            if entry.name.ends_with(".tmp") {
+                let path = dir.join(entry.name);
+                self.disk.remove(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays one file and returns the number of frames it holds.
+    fn file(&mut self, path: &Path, named_lsn: Lsn, is_last: bool) -> Result<usize, WalError> {
+        let file = self.disk.read(path).map_err(io_error("read", path))?;
+        let header = read_file_header(&file);
+        if let FileHeader::UnknownVersion(actual) = header {
+            return Err(WalError::UnknownVersion { path: path.to_owned(), actual, newest: FORMAT_VERSION });
+        }
+        let layout = layout(&file, named_lsn.0);
+        let damaged_before = self.report.damaged.len();
+        if header == FileHeader::Bad && (!layout.frames.is_empty() || !is_last) {
+            self.damage(path, 0, "the file header is bad");
+        }
+        // A file is followed by another only once all of it is durable, so only the last can be torn.
+        let torn_at = layout.torn_at().filter(|_| is_last);
+        let end = torn_at.unwrap_or(file.len());
+        for gap in layout.gaps.iter().filter(|gap| gap.offset < end) {
+            self.damage(path, gap.offset, &format!("{} bytes are not a whole frame", gap.bytes));
+        }
+        let mut frames = 0;
+        self.report.next_lsn = self.report.next_lsn.max(named_lsn);
+        for (offset, header) in layout.frames.iter().filter(|(offset, _)| *offset < end) {
+            frames += 1;
+            let next_lsn = Lsn(header.first_lsn.saturating_add(u64::from(header.points)));
+            if next_lsn <= self.floor {
+                continue;
+            }
+            self.report.next_lsn = self.report.next_lsn.max(next_lsn);
+            match record(&file, *offset, header) {
+                Some(record) => {
+                    self.report.records += 1;
+                    self.report.points += u64::from(header.points);
+                    (self.apply)(record);
+                }
+                None => self.damage(path, *offset, "the checksum of the frame is good, its content is not a batch"),
+            }
+        }
+        if let Some(offset) = torn_at {
+            let (offset, bytes) = (offset as u64, (file.len() - offset) as u64);
+            self.report.torn_tail = Some(TornTail { path: path.to_owned(), offset, bytes });
+        }
+        if self.may_write && self.report.damaged.len() > damaged_before {
+            self.keep_copy(path, &file)?;
+        }
+        if self.may_write && is_last && frames > 0 {
+            self.make_durable(path, &file[..end])?;
+        }
+        Ok(frames)
+    }
+
+    /// What was replayed from the last file may be in the page cache only: the process was killed before its fsync, or the
+    /// fsync failed, after which the kernel calls the bytes clean and no later fsync writes them. They are about to be
+    /// served, and their repeats answered as duplicates, so they are written anew, without the torn tail (I1, I3). A full
+    /// disk leaves the lesser way, an fsync of what is there.
+    fn make_durable(&self, path: &Path, whole: &[u8]) -> Result<(), WalError> {
+        match write_atomically(&*self.disk, path, whole) {
+            Err(error) if is_full(&error) => {
+                if let Some(dir) = path.parent() {
+                    self.remove_temporaries(dir)?;
+                }
+                self.disk.truncate(path, whole.len() as u64).map_err(io_error("truncate", path))
+            }
+            result => result.map_err(io_error("rewrite", path)),
+        }
+    }
+
+    fn damage(&mut self, path: &Path, offset: usize, detail: &str) {
+        let damage = Damage { path: path.to_owned(), offset: offset as u64, detail: detail.to_owned() };
+        self.report.damaged.push(damage);
+    }
+
+    /// The file goes when its points are in segments; what might still be dug out of it by hand stays.
+    fn keep_copy(&self, path: &Path, file: &[u8]) -> Result<(), WalError> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".damaged");
+        let copy = PathBuf::from(name);
+        if self.disk.exists(&copy) {
+            return Ok(());
+        }
+        write_atomically(&*self.disk, &copy, file).map_err(io_error("write", &copy))
+    }
+}

@@ -1,0 +1,202 @@
+//! The one writer of the log.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use stepwell_env::{Disk, WriteFile};
+use stepwell_types::Lsn;
+
+use crate::{
+    error::WalError,
+    format::{FILE_HEADER_BYTES, file_header},
+    payload::EncodedFrame,
+    recover::{Replay, ReplayReport, WalRecord, file_name, files, io_error},
+};
+
+/// The log, open for appending. Appended frames are in memory until [`Wal::sync`], which writes and syncs them together.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    current: Current,
+    /// Frames appended and not yet written.
+    pending: Vec<u8>,
+    pending_next: Lsn,
+    /// All points below are durable.
+    synced_below: Lsn,
+    /// Why nothing more is taken (I8).
+    poisoned: Option<String>,
+}
+
+struct Current {
+    path: PathBuf,
+    first_lsn: Lsn,
+    file: Box<dyn WriteFile>,
+    /// Bytes known to be durable.
+    synced_bytes: u64,
+}
+
+impl Wal {
+    /// Replays every record with a point at or above `floor`, in LSN order, cuts a torn tail, and starts a new file.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        floor: Lsn,
+        apply: &mut dyn FnMut(WalRecord),
+    ) -> Result<(Self, ReplayReport), WalError> {
+        let mut replay = Replay { disk: disk.clone(), floor, may_write: true, apply, report: ReplayReport::default() };
+        replay.run(dir)?;
+        let report = replay.report;
+        let next = report.next_lsn;
+        let current = Current::create(&*disk, dir, next)?;
+        let dir = dir.to_owned();
+        let pending = Vec::new();
+        Ok((Self { disk, dir, current, pending, pending_next: next, synced_below: next, poisoned: None }, report))
+    }
+
+    /// Replays as [`Wal::open`] does, and changes nothing.
+    pub fn replay_read_only(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        floor: Lsn,
+        apply: &mut dyn FnMut(WalRecord),
+    ) -> Result<ReplayReport, WalError> {
+        let mut replay = Replay { disk, floor, may_write: false, apply, report: ReplayReport::default() };
+        replay.run(dir)?;
+        Ok(replay.report)
+    }
+
+    /// Takes a frame whose first point has `first_lsn`. It is durable once [`Wal::sync`] has returned.
+    pub fn append(&mut self, first_lsn: Lsn, frame: &EncodedFrame) -> Result<(), WalError> {
+        self.check()?;
+        let offset = self.current.synced_bytes + self.pending.len() as u64;
+        frame.write(first_lsn, self.synced_below, offset, &mut self.pending);
+        self.pending_next = Lsn(first_lsn.0 + frame.points() as u64);
+        Ok(())
+    }
+
+    /// Writes what was appended and returns when it is durable. On [`WalError::DiskFull`] nothing of it is in the log, and
+    /// the next append may succeed; any other failure poisons the log: what the disk holds then is only known by a replay
+    /// (after a failed fsync the page cache may claim what the disk does not have).
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        self.check()?;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        if let Err(source) = self.current.file.append(&pending) {
+            return Err(self.append_failed(source));
+        }
+        if let Err(source) = self.current.file.sync() {
+            return Err(self.poison("sync", source));
+        }
+        self.current.synced_bytes += pending.len() as u64;
+        self.synced_below = self.pending_next;
+        self.pending = pending;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Later frames go to a new file, the first point of which is `next_lsn`. Everything appended has been synced.
+    pub fn rotate(&mut self, next_lsn: Lsn) -> Result<(), WalError> {
+        self.sync()?;
+        if next_lsn == self.current.first_lsn {
+            return Ok(());
+        }
+        match Current::create(&*self.disk, &self.dir, next_lsn) {
+            Ok(next) => {
+                self.current = next;
+                Ok(())
+            }
+            // The present file goes on; so no file that claims its later LSNs may stay, or a release would take the present
+            // one for wholly below the floor.
+            Err(error @ WalError::DiskFull { .. }) => self.remove_remains(next_lsn).and(Err(error)),
+            Err(error) => {
+                self.poisoned = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes, durably, what a rotation stopped by a full disk left behind.
+    fn remove_remains(&mut self, first_lsn: Lsn) -> Result<(), WalError> {
+        let path = self.dir.join(file_name(first_lsn));
+        let removed = if self.disk.exists(&path) { self.disk.remove(&path) } else { Ok(()) };
+        removed.and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|source| {
+            let error = WalError::Io { what: "remove", path, source };
+            self.poisoned = Some(error.to_string());
+            error
+        })
+    }
+
+    /// Removes files all of whose points are below `floor`. Returns how many.
+    pub fn release(&mut self, floor: Lsn) -> Result<usize, WalError> {
+        let files = files(&*self.disk, &self.dir)?;
+        let mut removed = 0;
+        for pair in files.windows(2) {
+            let [(_, path), (next_first, _)] = pair else { continue };
+            if *next_first <= floor && *path != self.current.path {
+                self.disk.remove(path).map_err(io_error("remove", path))?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.disk.sync_dir(&self.dir).map_err(io_error("sync directory", &self.dir))?;
+        }
+        Ok(removed)
+    }
+
+    fn check(&self) -> Result<(), WalError> {
+        match &self.poisoned {
+            Some(reason) => Err(WalError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn append_failed(&mut self, source: io::Error) -> WalError {
+        let is_full = is_full(&source);
+        // Part of the group may be in the file: cut it off, durably, before anything else goes there.
+        if let Err(error) = self.disk.truncate(&self.current.path, self.current.synced_bytes) {
+            return self.poison("truncate", error);
+        }
+        if !is_full {
+            return self.poison("append to", source);
+        }
+        self.pending_next = self.synced_below;
+        WalError::DiskFull { path: self.current.path.clone(), source }
+    }
+
+    fn poison(&mut self, what: &'static str, source: io::Error) -> WalError {
+        let error = WalError::Io { what, path: self.current.path.clone(), source };
+        self.poisoned = Some(error.to_string());
+        error
+    }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl Current {
+    /// Makes the file and its directory entry durable.
+    fn create(disk: &dyn Disk, dir: &Path, first_lsn: Lsn) -> Result<Self, WalError> {
+        let path = dir.join(file_name(first_lsn));
+        // Left over from a creation that a full disk stopped; it holds no frame.
+        if disk.exists(&path) {
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+        }
+        let failed = |what| {
+            let path = path.clone();
+            move |source| {
+                if is_full(&source) { WalError::DiskFull { path, source } } else { WalError::Io { what, path, source } }
+            }
+        };
+        let mut file = disk.create(&path).map_err(failed("create"))?;
+        file.append(&file_header(first_lsn.0)).map_err(failed("write the header of"))?;
+        file.sync().map_err(failed("sync"))?;
+        disk.sync_dir(dir).map_err(failed("sync the directory of"))?;
+        Ok(Self { path, first_lsn, file, synced_bytes: FILE_HEADER_BYTES as u64 })
+    }
+}

@@ -1,0 +1,197 @@
+//! The table of knobs.
+
+/// What text a knob takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A path; not empty.
+    Path,
+    /// `ADDRESS:PORT`.
+    Address,
+    /// `true` or `false`; as a flag it stands alone.
+    Switch,
+    /// A whole number within the inclusive range.
+    Integer { min: u64, max: u64 },
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// Free text.
+    Text,
+}
+
+/// One thing an operator may set.
+#[derive(Debug)]
+pub(super) struct Knob {
+    /// Key in the file; `--like-this` as a flag, `STEPWELL_LIKE_THIS` in the environment.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: &'static str,
+    /// Empty: no default, the knob must be set.
+    pub(super) default: &'static str,
+    /// What it does, and why one would change it.
+    pub(super) reason: &'static str,
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Every knob of `serve`, in the order of the reference.
+pub(super) const KNOBS: &[Knob] = &[
+    Knob {
+        name: "data_dir",
+        kind: Kind::Path,
+        unit: "path",
+        default: "",
+        reason: "Everything durable lies below it; one process at a time owns it. Put it on a local disk that honours fsync.",
+    },
+    Knob {
+        name: "listen",
+        kind: Kind::Address,
+        unit: "address:port",
+        default: "127.0.0.1:9090",
+        reason: "Where HTTP is served; port 0 takes a free one, printed at start.",
+    },
+    Knob {
+        name: "allow_remote",
+        kind: Kind::Switch,
+        unit: "switch",
+        default: "false",
+        reason: "There are no users or passwords yet, so an address that other machines reach is refused unless this says that \
+                 something else (a firewall, a proxy that authenticates) stands in front.",
+    },
+    Knob {
+        name: "memtable_bytes",
+        kind: Kind::Integer { min: MIB, max: 64 * GIB },
+        unit: "bytes",
+        default: "134217728",
+        reason: "Points in memory at which a segment is written. More makes fewer, larger segments and a longer replay after a crash.",
+    },
+    Knob {
+        name: "flush_age_seconds",
+        kind: Kind::Integer { min: 1, max: 86_400 },
+        unit: "seconds",
+        default: "60",
+        reason: "Points reach a segment, and so other Parquet readers, at most this long after they arrive, however few they are.",
+    },
+    Knob {
+        name: "queue_bytes",
+        kind: Kind::Integer { min: MIB, max: 16 * GIB },
+        unit: "bytes",
+        default: "67108864",
+        reason: "Batches accepted but not yet in the log; past it writers get 429 and Retry-After (I9). More rides out longer stalls of the disk.",
+    },
+    Knob {
+        name: "body_limit_bytes",
+        kind: Kind::Integer { min: 1_024, max: 4 * GIB },
+        unit: "bytes",
+        default: "67108864",
+        reason: "Largest request body as received; past it 413. Bounds what one connection can hold in memory.",
+    },
+    Knob {
+        name: "decoded_limit_bytes",
+        kind: Kind::Integer { min: 1_024, max: 16 * GIB },
+        unit: "bytes",
+        default: "268435456",
+        reason: "Largest request body after decompression; past it 413. Bounds what a small compressed body can grow to.",
+    },
+    Knob {
+        name: "query_memory_bytes",
+        kind: Kind::Integer { min: 16 * MIB, max: 256 * GIB },
+        unit: "bytes",
+        default: "1073741824",
+        reason: "Memory of one SQL query for sorting, grouping and joining; past it the query spills to disk, then fails alone.",
+    },
+    Knob {
+        name: "query_spill_bytes",
+        kind: Kind::Integer { min: 0, max: 1_024 * GIB },
+        unit: "bytes",
+        default: "17179869184",
+        reason: "Spill files of one SQL query, below the data directory; past it the query fails alone.",
+    },
+    Knob {
+        name: "query_timeout_seconds",
+        kind: Kind::Integer { min: 1, max: 86_400 },
+        unit: "seconds",
+        default: "60",
+        reason: "A query that runs longer is stopped, so that a forgotten one does not hold cores and memory.",
+    },
+    Knob {
+        name: "log_filter",
+        kind: Kind::Text,
+        unit: "filter",
+        default: "info",
+        reason: "Which log lines go to stderr, in the syntax of tracing's EnvFilter, e.g. `info,stepwell_engine=debug`.",
+    },
+    Knob {
+        name: "log_format",
+        kind: Kind::Word(&["text", "json"]),
+        unit: "word",
+        default: "text",
+        reason: "`json` writes one object a line for log collectors.",
+    },
+];
+
+impl Knob {
+    /// The knob of that name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        KNOBS.iter().find(|knob| knob.name == name)
+    }
+
+    /// `data-dir` for `data_dir`.
+    pub(super) fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// `STEPWELL_DATA_DIR` for `data_dir`.
+    pub(super) fn variable(&self) -> String {
+        format!("STEPWELL_{}", self.name.to_uppercase())
+    }
+
+    /// What values it takes, for the reference and for messages.
+    pub(super) fn range(&self) -> String {
+        match self.kind {
+            Kind::Path => "a directory; made if absent".to_owned(),
+            Kind::Address => "IP address and port".to_owned(),
+            Kind::Switch => "true or false".to_owned(),
+            Kind::Integer { min, max } => format!("{min} to {max}"),
+            Kind::Word(words) => words.join(" or "),
+            Kind::Text => "text".to_owned(),
+        }
+    }
+
+    /// Checks `text` against the kind.
+    pub(super) fn check(&self, text: &str) -> Result<(), String> {
+        let good = match self.kind {
+            Kind::Path => !text.is_empty(),
+            Kind::Address => text.parse::<std::net::SocketAddr>().is_ok(),
+            Kind::Switch => text.parse::<bool>().is_ok(),
+            Kind::Integer { min, max } => text.parse::<u64>().is_ok_and(|value| (min..=max).contains(&value)),
+            Kind::Word(words) => words.contains(&text),
+            Kind::Text => true,
+        };
+        if good {
+            Ok(())
+        } else {
+            Err(format!("`{}` is {text:?}; it takes {} ({})", self.name, self.range(), self.unit))
+        }
+    }
+}
+
+/// The reference, `schemas/config.md`.
+#[cfg(test)]
+pub(super) fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration of `stepwell serve`\n\n\
+         Generated from `crates/stepwell/src/config/knobs.rs` by `cargo xtask schemas`; a test compares.\n\n\
+         Each key can be given as a flag (`--data-dir`), as an environment variable (`STEPWELL_DATA_DIR`) or in the TOML file\n\
+         that `--config FILE` or `STEPWELL_CONFIG` names (`data_dir = \"…\"`). A flag wins over the environment, the\n\
+         environment over the file, the file over the default. An unknown key in the file, and an unknown variable whose\n\
+         name starts with `STEPWELL_`, are errors.\n\n\
+         | key | unit | default | range | what it does, and why one would change it |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    for knob in KNOBS {
+        let default =
+            if knob.default.is_empty() { "none: must be set".to_owned() } else { format!("`{}`", knob.default) };
+        text += &format!("| `{}` | {} | {default} | {} | {} |\n", knob.name, knob.unit, knob.range(), knob.reason);
+    }
+    text
+}

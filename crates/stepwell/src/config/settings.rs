@@ -1,0 +1,68 @@
+//! The settings as types.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    flags::ServeFlags,
+    layers::{self, Values},
+};
+
+/// Everything `serve` was told, checked. Field meanings: the table of knobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) memtable_bytes: usize,
+    pub(crate) flush_age: Duration,
+    pub(crate) queue_bytes: usize,
+    pub(crate) body_limit_bytes: usize,
+    pub(crate) decoded_limit_bytes: usize,
+    pub(crate) query_memory_bytes: usize,
+    pub(crate) query_spill_bytes: u64,
+    pub(crate) query_timeout: Duration,
+    pub(crate) log_filter: String,
+    pub(crate) log_json: bool,
+}
+
+impl Settings {
+    /// Reads flags, environment and file.
+    pub(crate) fn resolve(flags: &ServeFlags) -> Result<Self> {
+        // A variable that is not Unicode cannot be one of ours: their names and values are text.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::from_layers(flags, environment)
+    }
+
+    pub(super) fn from_layers(flags: &ServeFlags, environment: impl Iterator<Item = (String, String)>) -> Result<Self> {
+        let values = layers::merge(flags, environment)?;
+        let settings = Self {
+            data_dir: get(&values, "data_dir")?,
+            listen: get(&values, "listen")?,
+            memtable_bytes: get(&values, "memtable_bytes")?,
+            flush_age: Duration::from_secs(get(&values, "flush_age_seconds")?),
+            queue_bytes: get(&values, "queue_bytes")?,
+            body_limit_bytes: get(&values, "body_limit_bytes")?,
+            decoded_limit_bytes: get(&values, "decoded_limit_bytes")?,
+            query_memory_bytes: get(&values, "query_memory_bytes")?,
+            query_spill_bytes: get(&values, "query_spill_bytes")?,
+            query_timeout: Duration::from_secs(get(&values, "query_timeout_seconds")?),
+            log_filter: get(&values, "log_filter")?,
+            log_json: get::<String>(&values, "log_format")? == "json",
+        };
+        if !settings.listen.ip().is_loopback() && !get::<bool>(&values, "allow_remote")? {
+            bail!(
+                "`listen` is {}, which other machines can reach, and Stepwell has no authentication yet; listen on 127.0.0.1, \
+                 or give --allow-remote where something in front decides who may connect",
+                settings.listen
+            );
+        }
+        Ok(settings)
+    }
+}
+
+fn get<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(values: &Values, name: &str) -> Result<T> {
+    let text = values.get(name).with_context(|| format!("`{name}` is not a knob"))?;
+    text.parse().with_context(|| format!("`{name}` is {text:?}"))
+}

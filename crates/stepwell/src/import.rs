@@ -1,0 +1,87 @@
+//! `stepwell import`: the files of another tracker into a server, with a progress bar and a report of what was skipped.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use stepwell_client::Client;
+use stepwell_import::tensorboard::{self, ImportReport, Progress};
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum Source {
+    /// A TensorBoard log directory: each sub-directory with event files becomes a run, its tags metrics
+    Tensorboard(TensorboardArgs),
+}
+
+#[derive(Debug, Args)]
+struct TensorboardArgs {
+    /// The log directory
+    logdir: PathBuf,
+    /// The project that the runs go to; made if absent
+    #[arg(long)]
+    project: String,
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    server: String,
+}
+
+/// Imports, and says what was imported and what was not.
+pub(crate) fn run(args: &ImportArgs) -> Result<()> {
+    match &args.source {
+        Source::Tensorboard(args) => run_tensorboard(args),
+    }
+}
+
+fn run_tensorboard(args: &TensorboardArgs) -> Result<()> {
+    let client = Client::new(&args.server)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("importing {wide_bar} {bytes}/{total_bytes}")?);
+    let mut show = |progress: Progress| {
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+    };
+    let report = tensorboard::import(&args.logdir, &args.project, &client, &mut show)
+        .with_context(|| format!("import {}", args.logdir.display()))?;
+    bar.finish_and_clear();
+    print!("{}", describe(&report));
+    Ok(())
+}
+
+/// What was imported, what was there before, and each place that was passed over.
+fn describe(report: &ImportReport) -> String {
+    let mut text = String::new();
+    for run in &report.runs {
+        text += &format!("{}: {} points, {} of them new ({})\n", run.path, run.points, run.new_points, run.run_id);
+    }
+    let (runs, skipped) = (report.runs.len(), report.skipped.len());
+    text +=
+        &format!("{runs} runs, {} points, {} of them new; {skipped} skipped\n", report.points(), report.new_points());
+    for skipped in &report.skipped {
+        text += &format!("{skipped}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_import::tensorboard::Skipped;
+
+    use super::*;
+
+    #[test]
+    fn the_report_names_file_and_place_of_what_was_skipped() {
+        let skipped = Skipped { file: "a/events".into(), offset: 7, bytes: 12, reason: "checksum".into() };
+        let report = ImportReport { skipped: vec![skipped], ..ImportReport::default() };
+        let text = describe(&report);
+        assert!(text.contains("0 runs, 0 points, 0 of them new; 1 skipped"), "{text}");
+        assert!(text.contains("a/events: skipped 12 bytes at offset 7: checksum"), "{text}");
+    }
+}

@@ -1,0 +1,143 @@
+//! `stepwell serve`: lock, listen, replay, serve; on a signal the same backwards.
+
+use std::{io::Write, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use stepwell_app::{App, AppConfig};
+use stepwell_env::{DirLock, Env};
+use stepwell_server::{AppSlot, Server, ServerConfig};
+use tokio::{
+    runtime::{Builder, Handle},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{ServeFlags, Settings};
+
+/// How long requests in flight may go on after a signal. What remains of the promised ten seconds is for the last flush.
+const DRAIN_MAX: Duration = Duration::from_secs(4);
+/// The promise: a signal ends the process within this time, even if the disk is slow. What is then not in a segment is in
+/// the log.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Serves until a signal.
+pub(crate) fn run(flags: ServeFlags) -> Result<()> {
+    let settings = Settings::resolve(&flags)?;
+    start_log(&settings)?;
+    let env = Env::real();
+    env.disk.create_dir_all(&settings.data_dir)?;
+    let lock = DirLock::acquire(&settings.data_dir, &format!("stepwell serve, listening on {}", settings.listen))?;
+    let runtime =
+        Builder::new_multi_thread().enable_all().thread_name("stepwell-http").build().context("start threads")?;
+    let result = runtime.block_on(serve(env, &settings));
+    // Blocking work that a drained request left behind must not hold up the end.
+    runtime.shutdown_background();
+    drop(lock);
+    result
+}
+
+fn start_log(settings: &Settings) -> Result<()> {
+    let filter = EnvFilter::try_new(&settings.log_filter)
+        .with_context(|| format!("`log_filter` is {:?}", settings.log_filter))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    if settings.log_json {
+        builder.json().init()
+    } else {
+        builder.init()
+    }
+    Ok(())
+}
+
+async fn serve(env: Env, settings: &Settings) -> Result<()> {
+    // Handlers first, so that a signal during replay is not lost and does not kill.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let slot = AppSlot::new();
+    let server = Server::bind(settings.listen, slot.clone(), server_config(settings)).await?;
+    announce(server.local_addr(), settings)?;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(async move {
+        // A dropped sender means that the start failed: stop as well.
+        let _ = stopped.await;
+    }));
+    let app = tokio::select! {
+        opened = open(env, app_config(settings)) => Some(opened?),
+        () = either(&mut terminate, &mut interrupt) => None,
+    };
+    let Some(app) = app else {
+        // Replay writes nothing that a crash could not have left: leaving in the middle is safe.
+        tracing::info!("stopped while replaying");
+        return Ok(());
+    };
+    if slot.set(app.clone()).is_err() {
+        bail!("the server has an application already");
+    }
+    tracing::info!("ready");
+    either(&mut terminate, &mut interrupt).await;
+    tracing::info!("stopping: a second signal ends the process at once");
+    tokio::spawn(async move {
+        either(&mut terminate, &mut interrupt).await;
+        std::process::exit(130);
+    });
+    let _ = stop.send(());
+    let ordered = async {
+        // The server itself gives up on requests that do not end, see `server_config`.
+        match serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the network failed while stopping"),
+            Err(error) => tracing::error!(%error, "the network panicked while stopping"),
+        }
+        app.shutdown().await
+    };
+    match tokio::time::timeout(SHUTDOWN_MAX - Duration::from_millis(500), ordered).await {
+        Ok(result) => result.context("shut down"),
+        Err(_) => {
+            tracing::warn!("the last flush takes too long and is left to the next start, which replays the log");
+            Ok(())
+        }
+    }
+}
+
+/// Waits for the first of two signals.
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Opens the storage on a blocking thread: recovery reads the whole log.
+async fn open(env: Env, config: AppConfig) -> Result<App> {
+    let handle = Handle::current();
+    let opened = tokio::task::spawn_blocking(move || handle.block_on(App::open(env, config)));
+    opened.await.context("the opening of the data directory panicked")?.context("open the data directory")
+}
+
+/// The one line that goes to stdout, for people and for programs that asked for port 0.
+fn announce(address: SocketAddr, settings: &Settings) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "listening on http://{address}, data in {}", settings.data_dir.display())?;
+    stdout.flush().context("write to stdout")
+}
+
+fn server_config(settings: &Settings) -> ServerConfig {
+    ServerConfig {
+        body_limit_bytes: settings.body_limit_bytes,
+        decoded_limit_bytes: settings.decoded_limit_bytes,
+        shutdown_deadline: DRAIN_MAX,
+        ..ServerConfig::default()
+    }
+}
+
+fn app_config(settings: &Settings) -> AppConfig {
+    let mut config = AppConfig::new(&settings.data_dir);
+    config.engine.memtable_bytes = settings.memtable_bytes;
+    config.engine.flush_age = settings.flush_age;
+    config.engine.queue_bytes = settings.queue_bytes;
+    config.query.memory_bytes = settings.query_memory_bytes;
+    config.query.spill_bytes = settings.query_spill_bytes;
+    config.query.deadline = settings.query_timeout;
+    config
+}

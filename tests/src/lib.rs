@@ -1,0 +1,11 @@
+//! End-to-end suites that drive the real binary over real sockets and files.
+
+pub mod arrow_stream;
+pub mod crash;
+mod http;
+mod locate;
+mod server;
+
+pub use http::{Http, Reply};
+pub use locate::{binary, repository, venv_python};
+pub use server::{Server, ServerOptions, command};

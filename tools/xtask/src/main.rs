@@ -1,0 +1,43 @@
+//! The project's commands: `cargo xtask demo | test | check | schemas`.
+
+mod check;
+mod demo;
+mod process;
+mod python;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--once]   build, start a server on a free port, import real logs, stream live runs, ask in SQL, draw a chart;
+                  serves until Ctrl-C, or stops at once with --once
+  test [ARGS]     install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test)
+  check           formatting, clippy, duplicate dependencies, allowed dependency edges
+  schemas         write the generated files of schemas/ anew";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "check" => check::run(),
+        "schemas" => test::schemas(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {command}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

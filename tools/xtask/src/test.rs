@@ -1,0 +1,30 @@
+//! `cargo xtask test` and `cargo xtask schemas`.
+
+use anyhow::Result;
+
+use crate::{
+    process::{self, cargo, target_dir},
+    python,
+};
+
+/// Prepares what the tests need, then runs every test of the workspace, those of the real binary included.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    python::prepare(&target_dir()?)?;
+    process::run(cargo().args(["build", "--package", "stepwell"]))?;
+    // Tells the end-to-end suites that the binary is fresh, so that not each of them asks cargo again.
+    process::run(cargo().args(["test", "--workspace"]).args(arguments).env("BINARY_IS_BUILT", "1"))
+}
+
+/// Writes the generated files of `schemas/`: the tests that compare them write instead when told to.
+pub(crate) fn schemas() -> Result<()> {
+    // The map of ARCHITECTURE.md is made the same way, from the descriptions of the crates.
+    for package in ["stepwell", "stepwell-app", "stepwell-server", "stepwell-tests"] {
+        let mut command = cargo();
+        command.args(["test", "--quiet", "--package", package]).env("UPDATE_SCHEMAS", "1");
+        if package == "stepwell-tests" {
+            command.args(["--test", "edges"]);
+        }
+        process::run(&mut command)?;
+    }
+    Ok(())
+}
