@@ -90,17 +90,44 @@ impl ErrorCode {
     }
 }
 
+/// Codes that the HTTP layer gives before a use case is reached, for the index.
+const HTTP_TABLE: [(&str, u16, &str); 19] = [
+    ("malformed_arrow", 400, "Correct the Arrow stream; `detail` says where it breaks."),
+    ("malformed_json", 400, "Correct the JSON; `row` is the line."),
+    ("malformed_encoding", 400, "The body is not what `Content-Encoding` says."),
+    ("missing_field", 400, "Add the column, member or header that `field` names."),
+    ("unknown_field", 400, "Remove or correct the column, member or parameter that `field` names."),
+    ("wrong_type", 400, "Give `field` the type that `detail` names."),
+    ("out_of_range", 400, "Give a number that the column can hold."),
+    ("null_value", 400, "Give `row` a value in `field`."),
+    ("body_incomplete", 400, "The connection ended within the body; send it again."),
+    ("unknown_route", 404, "See `/api/v1/openapi.json` for what there is."),
+    ("method_not_allowed", 405, "Use a method that `Allow` names."),
+    ("not_acceptable", 406, "Ask for a media type that `detail` names."),
+    ("request_timeout", 408, "Send the body without long pauses."),
+    ("body_too_large", 413, "Send it in parts of at most `limit` bytes."),
+    ("decoded_too_large", 413, "Send it in parts that decode to at most `limit` bytes."),
+    ("unsupported_media_type", 415, "Send a `Content-Type` that `detail` names."),
+    ("unsupported_encoding", 415, "Compress with zstd or gzip, or not at all."),
+    ("not_ready", 503, "The server is replaying its log; try again."),
+    ("storage_failed", 503, "An operator looks at the disk and restarts the server."),
+];
+
 /// The index of codes, as committed in `schemas/errors.md`.
 pub fn errors_markdown() -> String {
     let mut text = String::from(
-        "# Error codes of the use cases\n\nGenerated. A refusal is `application/problem+json` with `code`, `status`, \
-         `detail`, and where it applies `row` (from 1), `field`, `limit`, `position`, `nearest`. \
-         Codes of the HTTP layer itself (media types, decoding, sizes) are in the OpenAPI document.\n\n\
+        "# Error codes\n\nGenerated. A refusal is `application/problem+json` with `code`, `status`, \
+         `detail`, and where it applies `row` (from 1), `field`, `limit`, `position`, `nearest`.\n\n\
          | code | status | send again unchanged? | what to do |\n| --- | --- | --- | --- |\n",
     );
     for (code, name, status, advice) in TABLE {
         let retry = if code.kind() == ErrorKind::Unavailable { "yes, later" } else { "no" };
         text += &format!("| `{name}` | {status} | {retry} | {advice} |\n");
+    }
+    text +=
+        "\nOf the HTTP layer, before a use case is reached:\n\n| code | status | what to do |\n| --- | --- | --- |\n";
+    for (name, status, advice) in HTTP_TABLE {
+        text += &format!("| `{name}` | {status} | {advice} |\n");
     }
     text
 }

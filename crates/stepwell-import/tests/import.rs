@@ -1,0 +1,144 @@
+//! Whole imports into a server that keeps what an import needs: runs, tags, and points once per (producer, sequence).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use stepwell_client::Client;
+use stepwell_import::tensorboard::{ImportError, ImportReport, import};
+
+/// Runs by id; batches refused as duplicates are those at or below the producer's last sequence.
+#[derive(Default)]
+struct Server {
+    runs: BTreeMap<String, Value>,
+    last: BTreeMap<String, u64>,
+}
+
+impl Server {
+    fn start() -> (Client, Arc<Mutex<Self>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let server = Arc::new(Mutex::new(Self::default()));
+        let shared = server.clone();
+        stepwell_env::spawn("test-server", move || {
+            listener.incoming().for_each(|stream| shared.lock().unwrap().answer(stream.unwrap()));
+        })
+        .unwrap();
+        (client, server)
+    }
+
+    fn answer(&mut self, mut stream: TcpStream) {
+        let mut reader = BufReader::new(&stream);
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if line.trim_end().is_empty() {
+                break;
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        let header = |name: &str| {
+            let prefix = format!("{name}: ");
+            lines.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix(&prefix).map(str::to_owned))
+        };
+        let mut body = Vec::new();
+        let length = header("content-length").map_or(0, |text| text.parse().unwrap());
+        reader.take(length).read_to_end(&mut body).unwrap();
+        let mut words = lines[0].split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let (status, answer) = if path.ends_with("/ingest") {
+            let (producer, sequence) = (header("stepwell-producer").unwrap(), header("stepwell-sequence").unwrap());
+            let (last, sequence) = (self.last.entry(producer).or_default(), sequence.parse::<u64>().unwrap());
+            let duplicate = sequence <= *last;
+            *last = sequence.max(*last);
+            (200, json!({"points": 0, "first_lsn": null, "last_lsn": null, "duplicate": duplicate}))
+        } else {
+            self.run(method, path.rsplit('/').next().unwrap(), &body)
+        };
+        let body = answer.to_string();
+        let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).unwrap();
+    }
+
+    fn run(&mut self, method: &str, escaped: &str, body: &[u8]) -> (u16, Value) {
+        let given: Value = serde_json::from_slice(body).unwrap_or_default();
+        if method == "POST" {
+            let id = given["run_id"].as_str().unwrap().to_owned();
+            if self.runs.contains_key(&id) {
+                return (409, json!({"code": "run_exists", "detail": "the run exists"}));
+            }
+            let run = json!({"run_id": id, "project_id": "1", "name": given["name"], "status": "running", "params": {}, "tags": {}});
+            self.runs.insert(id, run.clone());
+            return (201, run);
+        }
+        let id = escaped.replace("%2D", "-").replace("%2F", "/").replace("%2E", ".").replace("%5F", "_");
+        let run = self.runs.get_mut(&id).unwrap();
+        for (member, value) in given.as_object().into_iter().flatten() {
+            match value.as_object() {
+                Some(entries) => entries.iter().for_each(|(key, value)| run[member][key] = value.clone()),
+                None => run[member] = value.clone(),
+            }
+        }
+        (200, run.clone())
+    }
+}
+
+fn fixture() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tensorboard/logdir")
+}
+
+fn run(client: &Client, logdir: &Path) -> ImportReport {
+    let mut last = None;
+    let report = import(logdir, "tb", client, &mut |progress| last = Some(progress)).unwrap();
+    let last = last.unwrap();
+    assert_eq!(last.bytes_done, last.bytes_total);
+    report
+}
+
+#[test]
+fn i3_a_repeated_import_adds_nothing_and_hparams_become_params() {
+    let (client, server) = Server::start();
+    let first = run(&client, &fixture());
+    assert!(first.skipped.is_empty(), "{:?}", first.skipped);
+    assert_eq!(first.new_points(), first.points());
+    let before = server.lock().unwrap().runs.clone();
+    let trial = before.values().find(|run| run["name"] == "hp/trial_0").unwrap();
+    assert_eq!(trial["params"], json!({"bn": true, "layers": 18.0, "lr": 0.1, "opt": "sgd"}));
+    assert_eq!(trial["status"], "finished");
+    let second = run(&client, &fixture());
+    assert_eq!((second.points(), second.new_points()), (first.points(), 0));
+    assert_eq!(server.lock().unwrap().runs, before);
+}
+
+#[test]
+fn i3_a_file_that_grows_is_continued_where_the_import_ended() {
+    let name = "events.out.tfevents.1790001000.trainbox";
+    let whole = fs::read(fixture().join("resnet/resumed").join(name)).unwrap();
+    let (client, _server) = Server::start();
+    let dir = tempfile::tempdir().unwrap();
+    let mut added = 0;
+    for length in [100_000, 209_820, 209_820, whole.len(), whole.len()] {
+        fs::write(dir.path().join(name), &whole[..length]).unwrap();
+        let report = run(&client, dir.path());
+        added += report.new_points();
+        assert_eq!(added, report.points(), "each point is new once");
+        assert_eq!(report.skipped.len(), usize::from(length < whole.len()));
+        assert_eq!(report.runs[0].path, ".");
+    }
+    assert_eq!(added, 9_000);
+}
+
+#[test]
+fn an_empty_directory_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = Client::new("http://127.0.0.1:1").unwrap();
+    let result = import(dir.path(), "tb", &client, &mut |_| {});
+    assert!(matches!(result, Err(ImportError::NoEventFiles { .. })));
+}
