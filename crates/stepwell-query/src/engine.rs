@@ -1,24 +1,30 @@
 //! Running one query within its budgets.
 
 use std::{
+    future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use datafusion::{
     arrow::{array::RecordBatch, datatypes::SchemaRef},
-    common::{ParamValues, ScalarValue, TableReference, tree_node::TreeNodeRecursion},
+    common::{
+        ParamValues, ScalarValue, TableReference,
+        tree_node::{Transformed, TreeNode},
+    },
     execution::{
         SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::FairSpillPool,
+        object_store::ObjectStoreUrl,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
         session_state::SessionState,
     },
     logical_expr::LogicalPlan,
-    physical_plan::{SendableRecordBatchStream, execute_stream},
-    prelude::{SQLOptions, SessionConfig},
+    physical_plan::{ExecutionPlan, SendableRecordBatchStream, coop::CooperativeExec, execute_stream},
+    prelude::SessionConfig,
     sql::parser::Statement,
 };
 use futures::{Stream, StreamExt};
@@ -27,7 +33,8 @@ use stepwell_metadata::Metadata;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{Semaphore, mpsc, oneshot},
-    task::AbortHandle,
+    task::JoinHandle,
+    time::{Instant, Sleep},
 };
 
 use crate::{
@@ -37,12 +44,17 @@ use crate::{
     field_access::FieldAccessPlanner,
     guard::{REFUSED_FUNCTIONS, admit},
     nearest::nearest,
+    plan_check::check_plan,
 };
 
 /// Planning recurses; with this much stack and the bounds of `guard` it ends before the stack does.
 const STACK_BYTES: usize = 16 << 20;
 /// Batches that wait between the query and its reader.
 const BATCHES_AHEAD: usize = 4;
+/// Threads that read segments and memory, for each that computes.
+const READERS_PER_THREAD: usize = 4;
+/// How long a query's own task may take to see that its time is over, before its caller is told without it.
+const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
 /// A query, its default project, and its params.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +89,11 @@ impl Drop for QueryEngine {
 pub struct QueryStream {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
-    _task: AbortOnDrop,
+    task: RunningQuery,
+    /// The reader's own clock: a query that never yields cannot be told that its time is over.
+    deadline: Pin<Box<Sleep>>,
+    limit: Duration,
+    is_over: bool,
 }
 
 impl std::fmt::Debug for QueryStream {
@@ -97,7 +113,24 @@ impl Stream for QueryStream {
     type Item = Result<RecordBatch, QueryError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.batches.poll_recv(context)
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let item = match self.batches.poll_recv(context) {
+            Poll::Ready(Some(item)) => Some(item),
+            // Without rows left, whether all came is known by how the task ended.
+            Poll::Ready(None) => match ready!(Pin::new(&mut self.task.0).poll(context)) {
+                Err(error) if error.is_panic() => Some(Err(QueryError::broken())),
+                _ => None,
+            },
+            Poll::Pending => {
+                ready!(self.deadline.as_mut().poll(context));
+                self.task.0.abort();
+                Some(Err(QueryError::Deadline { limit: self.limit }))
+            }
+        };
+        self.is_over = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
     }
 }
 
@@ -108,6 +141,7 @@ impl QueryEngine {
             .worker_threads(config.threads.max(1))
             .thread_stack_size(STACK_BYTES)
             .thread_name("stepwell-query")
+            .max_blocking_threads(config.threads.max(1) * READERS_PER_THREAD)
             .enable_time()
             .build()
             .map_err(|source| QueryError::Runtime { source })?;
@@ -146,20 +180,26 @@ impl QueryEngine {
                 drop(last_word.send(Err(QueryError::Deadline { limit })).await);
             }
         });
-        let task = AbortOnDrop(task.abort_handle());
-        let schema = match planned.await {
-            Ok(result) => result?,
-            // The deadline dropped the planner.
+        let mut task = RunningQuery(task);
+        let deadline = Instant::now() + limit + DEADLINE_GRACE;
+        let schema = match tokio::time::timeout_at(deadline, planned).await {
+            Ok(Ok(result)) => result?,
             Err(_) => return Err(QueryError::Deadline { limit }),
+            // The planner was dropped: by the deadline, or by a panic.
+            Ok(Err(_)) => match tokio::time::timeout_at(deadline, &mut task.0).await {
+                Ok(Err(error)) if error.is_panic() => return Err(QueryError::broken()),
+                _ => return Err(QueryError::Deadline { limit }),
+            },
         };
-        Ok(QueryStream { schema, batches, _task: task })
+        let deadline = Box::pin(tokio::time::sleep_until(deadline));
+        Ok(QueryStream { schema, batches, task, deadline, limit, is_over: false })
     }
 }
 
 /// Cancels the query when its caller goes away, be it before it is planned.
-struct AbortOnDrop(AbortHandle);
+struct RunningQuery(JoinHandle<()>);
 
-impl Drop for AbortOnDrop {
+impl Drop for RunningQuery {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -189,6 +229,7 @@ impl Planning {
         check_plan(&plan)?;
         let plan = bind(plan, request.params)?;
         let physical = state.create_physical_plan(&plan).await.map_err(planning)?;
+        let physical = yielding(physical).map_err(planning)?;
         execute_stream(physical, state.task_ctx()).map_err(planning)
     }
 
@@ -241,11 +282,25 @@ impl Planning {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![self.config.spill_dir.clone()]))
             .with_max_temp_directory_size(self.config.spill_bytes);
-        RuntimeEnvBuilder::new()
+        let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(self.config.memory_bytes)))
             .with_disk_manager_builder(disk)
-            .build_arc()
+            .build_arc()?;
+        // It comes with the machine's files registered.
+        runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
+        Ok(runtime)
     }
+}
+
+/// Joins do not yield by themselves, so that one with much to do could be neither cancelled nor ended by its deadline.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
+    let wrap = |node: Arc<dyn ExecutionPlan>| -> datafusion::error::Result<Transformed<Arc<dyn ExecutionPlan>>> {
+        Ok(match node.children().len() {
+            0 | 1 => Transformed::no(node),
+            _ => Transformed::yes(Arc::new(CooperativeExec::new(node))),
+        })
+    };
+    Ok(plan.transform_up(wrap)?.data)
 }
 
 fn unknown_project<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> QueryError {
@@ -284,24 +339,6 @@ fn check_tables(
         }
     }
     Ok(())
-}
-
-/// A second look at what was planned: nothing that changes or writes anything.
-fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    if read_only.verify_plan(plan).is_err() {
-        return Err(QueryError::NotAQuery { what: "this statement".to_owned() });
-    }
-    let mut writes = false;
-    let walk = plan.apply_with_subqueries(|node| {
-        writes |= matches!(node, LogicalPlan::Copy(_) | LogicalPlan::Dml(_) | LogicalPlan::Ddl(_));
-        Ok(TreeNodeRecursion::Continue)
-    });
-    match walk {
-        Ok(_) if writes => Err(QueryError::NotAQuery { what: "this statement".to_owned() }),
-        Ok(_) => Ok(()),
-        Err(error) => Err(QueryError::from_datafusion(error, 0, true)),
-    }
 }
 
 fn bind(plan: LogicalPlan, params: Vec<serde_json::Value>) -> Result<LogicalPlan, QueryError> {

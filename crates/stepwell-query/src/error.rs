@@ -61,6 +61,11 @@ impl QueryError {
         }
     }
 
+    /// A query whose task panicked: a bug, and its rows are not all of them.
+    pub(crate) fn broken() -> Self {
+        Self::Execution { message: "it broke off by a fault of the server, whose log says more".to_owned() }
+    }
+
     /// Tells a DataFusion error by its innermost type.
     pub(crate) fn from_datafusion(error: DataFusionError, limit_bytes: usize, is_planning: bool) -> Self {
         match error.find_root() {

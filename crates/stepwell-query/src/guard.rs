@@ -11,13 +11,57 @@ use datafusion::sql::{
     },
 };
 
-use crate::error::QueryError;
+use crate::{error::QueryError, shape::check_shape};
 
 const TEXT_BYTES_MAX: usize = 1 << 20;
 const TOKENS_MAX: usize = 100_000;
 /// Operators nest one level each in the parser's tree.
 const OPERATORS_MAX: usize = 512;
+/// Words without quotes: keywords and names. Long lists are of strings and numbers, which do not count.
+const WORDS_MAX: usize = 4_096;
 const NESTING_MAX: usize = 64;
+
+/// Keywords that make a level of the tree each: operators before, between and behind their operands, and what joins tables.
+const NESTING_WORDS: [&str; 38] = [
+    "AND",
+    "OR",
+    "XOR",
+    "NOT",
+    "DIV",
+    "IS",
+    "ISNULL",
+    "NOTNULL",
+    "IN",
+    "BETWEEN",
+    "LIKE",
+    "ILIKE",
+    "RLIKE",
+    "REGEXP",
+    "SIMILAR",
+    "GLOB",
+    "MATCH",
+    "MEMBER",
+    "OVERLAPS",
+    "OPERATOR",
+    "COLLATE",
+    "AT",
+    "INTERVAL",
+    "PRIOR",
+    "CONNECT_BY_ROOT",
+    "CASE",
+    "WHEN",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "MINUS",
+    "JOIN",
+    "APPLY",
+    "STRAIGHT_JOIN",
+    "PIVOT",
+    "UNPIVOT",
+    "EXPLAIN",
+    "ARRAY",
+];
 
 /// Functions that make much memory out of few bytes, outside the pool's view.
 pub(crate) const REFUSED_FUNCTIONS: [&str; 9] = [
@@ -63,6 +107,8 @@ pub(crate) fn check_size(sql: &str) -> Result<(), QueryError> {
     })?;
     within("tokens", tokens.len(), TOKENS_MAX)?;
     within("operators", tokens.iter().filter(|token| is_operator(token)).count(), OPERATORS_MAX)?;
+    let is_word = |token: &&Token| matches!(token, Token::Word(Word { quote_style: None, .. }));
+    within("words", tokens.iter().filter(is_word).count(), WORDS_MAX)?;
     let (mut depth, mut deepest) = (0usize, 0);
     for token in &tokens {
         match token {
@@ -78,13 +124,12 @@ pub(crate) fn check_size(sql: &str) -> Result<(), QueryError> {
 fn is_operator(token: &Token) -> bool {
     match token {
         Token::Word(Word { value, quote_style: None, .. }) => {
-            ["AND", "OR", "NOT", "UNION", "INTERSECT", "EXCEPT", "JOIN", "CASE", "WHEN", "LIKE", "IS"]
-                .iter()
-                .any(|keyword| value.eq_ignore_ascii_case(keyword))
+            NESTING_WORDS.iter().any(|keyword| value.eq_ignore_ascii_case(keyword))
         }
         Token::Word(_) | Token::Number(..) | Token::Whitespace(_) | Token::Comma | Token::Period => false,
         Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::LParen | Token::RParen | Token::EOF => false,
-        Token::LBracket | Token::RBracket | Token::LBrace | Token::RBrace | Token::SemiColon => false,
+        // Each subscript nests one level, though its bracket closes at once.
+        Token::RBracket | Token::LBrace | Token::RBrace | Token::SemiColon => false,
         _ => true,
     }
 }
@@ -92,10 +137,8 @@ fn is_operator(token: &Token) -> bool {
 fn check_kind(statement: &Statement) -> Result<(), QueryError> {
     match statement {
         Statement::Statement(inner) => match &**inner {
-            query @ SqlStatement::Query(parsed) => {
-                if parsed.with.as_ref().is_some_and(|with| with.recursive) {
-                    return Err(QueryError::NotAQuery { what: "WITH RECURSIVE".to_owned() });
-                }
+            query @ SqlStatement::Query(_) => {
+                check_shape(query)?;
                 check_functions(query)
             }
             SqlStatement::Explain { statement, .. } => check_kind(&Statement::Statement(statement.clone())),

@@ -2,6 +2,7 @@
 //!
 //! DataFusion is an engine, not a boundary: `guard` admits one query and nothing else, `catalog` offers only our tables, and
 //! `engine` gives each query a bounded memory pool, a capped spill directory, a deadline, and threads of its own.
+#![doc = include_str!("../../../schemas/sql_tables.md")]
 
 mod catalog;
 mod config;
@@ -12,9 +13,11 @@ mod field_access;
 mod guard;
 mod metadata_tables;
 mod nearest;
+mod plan_check;
 mod points_exec;
 mod points_table;
 mod run_list;
+mod shape;
 mod summaries_table;
 
 pub use config::QueryConfig;

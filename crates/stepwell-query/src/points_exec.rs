@@ -3,23 +3,28 @@
 use std::{fmt, sync::Arc};
 
 use datafusion::{
-    arrow::{compute::SortOptions, datatypes::SchemaRef},
-    common::{DataFusionError, Result, Statistics, internal_err, stats::Precision, tree_node::TreeNodeRecursion},
+    arrow::{array::RecordBatch, compute::SortOptions, datatypes::SchemaRef},
+    common::{
+        DataFusionError, Result, Statistics, internal_err, runtime::SpawnedTask, stats::Precision,
+        tree_node::TreeNodeRecursion,
+    },
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, expressions::Column},
+    physical_expr::{
+        AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, expressions::Column,
+    },
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, Partitioning, PlanProperties,
         execution_plan::{Boundedness, EmissionType},
-        stream::RecordBatchReceiverStreamBuilder,
+        stream::RecordBatchStreamAdapter,
     },
 };
-use stepwell_engine::ScanPartition;
+use stepwell_engine::{PointScan, ScanPartition};
 use stepwell_types::{PointFilter, points_schema};
 
 /// Order of every partition, as columns of [`points_schema`] after the project.
-const ORDER: [usize; 4] = [1, 2, 3, 6];
-/// Batches that wait between the reading thread and the plan.
-const BATCHES_AHEAD: usize = 2;
+const ORDER: [usize; 4] = [METRIC, RUN_ID, 3, 6];
+const METRIC: usize = 1;
+const RUN_ID: usize = 2;
 
 #[derive(Clone)]
 pub(crate) struct PointsExec {
@@ -45,16 +50,24 @@ impl PointsExec {
         limit: Option<usize>,
     ) -> Result<Self> {
         let schema: SchemaRef = Arc::new(points_schema().project(&projection)?);
-        let ordering = ORDER.iter().map_while(|column| {
-            let place = projection.iter().position(|projected| projected == column)?;
-            let expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(place).name(), place));
-            Some(PhysicalSortExpr::new(expr, SortOptions { descending: false, nulls_first: false }))
-        });
-        let ordering: Vec<PhysicalSortExpr> = ordering.collect();
-        let equivalences = match ordering.is_empty() {
-            true => EquivalenceProperties::new(schema),
-            false => EquivalenceProperties::new_with_orderings(schema, [ordering]),
+        let place = |column: usize| projection.iter().position(|projected| *projected == column);
+        let expr = |place: usize| -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(schema.field(place).name(), place)) };
+        // A column of one value sorts nothing: what comes after it is in order by itself.
+        let is_fixed = |column: usize| match column {
+            METRIC => filter.metrics.as_ref().is_some_and(|names| names.len() == 1),
+            RUN_ID => filter.run_ids.as_ref().is_some_and(|names| names.len() == 1),
+            _ => false,
         };
+        let sorting = ORDER.iter().copied().filter(|column| !is_fixed(*column)).map_while(place);
+        let options = SortOptions { descending: false, nulls_first: false };
+        let ordering: Vec<PhysicalSortExpr> = sorting.map(|at| PhysicalSortExpr::new(expr(at), options)).collect();
+        let fixed = [METRIC, RUN_ID].into_iter().filter(|column| is_fixed(*column)).filter_map(place);
+        let fixed: Vec<ConstExpr> = fixed.map(|at| ConstExpr::new(expr(at), AcrossPartitions::Uniform(None))).collect();
+        let mut equivalences = match ordering.is_empty() {
+            true => EquivalenceProperties::new(schema.clone()),
+            false => EquivalenceProperties::new_with_orderings(schema.clone(), [ordering]),
+        };
+        equivalences.add_constants(fixed)?;
         let properties = PlanProperties::new(
             equivalences,
             Partitioning::UnknownPartitioning(partitions.len().max(1)),
@@ -114,26 +127,21 @@ impl ExecutionPlan for PointsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema(), BATCHES_AHEAD);
-        if let Some(part) = self.partitions.get(partition).cloned() {
-            let (projection, limit) = (self.projection.clone(), self.limit);
-            let batch_rows = context.session_config().batch_size();
-            let out = stream.tx();
-            stream.spawn_blocking(move || {
-                let external = |error| DataFusionError::External(Box::new(error));
-                let mut rows = 0;
-                for batch in part.open(&projection, batch_rows).map_err(external)? {
-                    let batch = batch.map_err(external)?;
-                    rows += batch.num_rows();
-                    // The other end is gone when the query is cancelled: reading stops here.
-                    if out.blocking_send(Ok(batch)).is_err() || limit.is_some_and(|limit| rows >= limit) {
-                        break;
-                    }
-                }
-                Ok(())
-            });
-        }
-        Ok(stream.build())
+        let Some(part) = self.partitions.get(partition).cloned() else {
+            return Ok(Box::pin(EmptyRecordBatchStream::new(self.schema())));
+        };
+        let reading = Reading {
+            source: Source::Closed { part, projection: self.projection.clone() },
+            batch_rows: context.session_config().batch_size(),
+            rows_left: self.limit.unwrap_or(usize::MAX),
+        };
+        let batches = futures::stream::try_unfold(reading, |reading| async move {
+            // A thread is taken for one batch at a time: a merge waits for a batch of every partition, and of more partitions
+            // than threads the last would never start if each kept its thread while it waits to be read.
+            let next = SpawnedTask::spawn_blocking(move || reading.next()).join_unwind().await;
+            next.map_err(|error| DataFusionError::External(Box::new(error)))?
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
@@ -144,5 +152,35 @@ impl ExecutionPlan for PointsExec {
         };
         let unknown = Statistics::new_unknown(&self.schema());
         Ok(Arc::new(Statistics { num_rows: Precision::Inexact(rows), ..unknown }))
+    }
+}
+
+enum Source {
+    Closed { part: ScanPartition, projection: Vec<usize> },
+    Open(PointScan),
+}
+
+/// A partition while it is read. Blocks on memory and disk.
+struct Reading {
+    source: Source,
+    batch_rows: usize,
+    rows_left: usize,
+}
+
+impl Reading {
+    /// The next batch, and what is to be read after it.
+    fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        let external = |error| DataFusionError::External(Box::new(error));
+        if self.rows_left == 0 {
+            return Ok(None);
+        }
+        let mut scan = match self.source {
+            Source::Closed { part, projection } => part.open(&projection, self.batch_rows).map_err(external)?,
+            Source::Open(scan) => scan,
+        };
+        let Some(batch) = scan.next() else { return Ok(None) };
+        let batch = batch.map_err(external)?;
+        self.rows_left = self.rows_left.saturating_sub(batch.num_rows());
+        Ok(Some((batch, Self { source: Source::Open(scan), ..self })))
     }
 }

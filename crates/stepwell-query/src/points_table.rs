@@ -91,19 +91,42 @@ pub(crate) fn narrow(filter: &mut PointFilter, expr: &Expr) -> Option<()> {
             *filter = both;
             Some(())
         }
+        // The planner writes short IN lists as ORs.
+        Expr::BinaryExpr(BinaryExpr { op: Operator::Or, .. }) | Expr::InList(_) => {
+            let (column, names) = one_of(expr)?;
+            intersect(filter, column, names)
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
             (Expr::Column(column), Expr::Literal(value, _)) => compare(filter, &column.name, *op, value),
             (Expr::Literal(value, _), Expr::Column(column)) => compare(filter, &column.name, op.swap()?, value),
             _ => None,
         },
-        Expr::InList(InList { expr, list, negated: false }) => {
-            let Expr::Column(column) = &**expr else { return None };
-            let names = list.iter().map(|item| match item {
-                Expr::Literal(value, _) => value.try_as_str()?.map(Arc::from),
-                _ => None,
-            });
-            intersect(filter, &column.name, names.collect::<Option<BTreeSet<Arc<str>>>>()?)
+        _ => None,
+    }
+}
+
+/// The column and its accepted values, where `expr` is "this column is one of these texts" in any spelling.
+fn one_of(expr: &Expr) -> Option<(&str, BTreeSet<Arc<str>>)> {
+    let text = |item: &Expr| match item {
+        Expr::Literal(value, _) => value.try_as_str()?.map(Arc::from),
+        _ => None,
+    };
+    match expr {
+        Expr::InList(InList { expr, list, negated: false }) => match &**expr {
+            Expr::Column(column) => Some((&column.name, list.iter().map(text).collect::<Option<_>>()?)),
+            _ => None,
+        },
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let ((column, mut names), (same, more)) = (one_of(left)?, one_of(right)?);
+            names.extend(more);
+            (column == same).then_some((column, names))
         }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (&**left, &**right) {
+            (Expr::Column(column), value) | (value, Expr::Column(column)) => {
+                Some((&column.name, [text(value)?].into()))
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
