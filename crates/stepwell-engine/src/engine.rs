@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, bounded, unbounded};
 use stepwell_env::{Env, JoinHandle, spawn};
 use stepwell_manifest::ManifestStore;
 use stepwell_types::{Batch, Lsn, ProducerSequence};
-use stepwell_wal::encode_frame;
+use stepwell_wal::{Wal, encode_frame};
 
 use crate::{
     config::EngineConfig,
@@ -64,7 +64,7 @@ pub struct Engine {
 }
 
 struct Threads {
-    writer: JoinHandle<()>,
+    writer: JoinHandle<Wal>,
     flusher: JoinHandle<()>,
     /// Dropped to make the flush thread abandon.
     patience: Sender<()>,
@@ -224,8 +224,11 @@ impl Engine {
         });
         drop(threads.patience);
         let flusher = threads.flusher.join();
-        if writer.is_err() || flusher.is_err() {
+        let (Ok(mut wal), Ok(())) = (writer, flusher) else {
             return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });
+        };
+        if let Err(error) = wal.release(Lsn(self.shared.wal_floor.load(Ordering::Acquire))) {
+            tracing::warn!(%error, "log files below the floor were not removed; the next start removes them");
         }
         Ok(())
     }

@@ -45,11 +45,9 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let start = env.clock.monotonic();
     let disk = env.disk.clone();
     if access == Access::ReadWrite {
-        for dir in [config.wal_dir(), config.segment_dir()] {
+        for dir in [config.data_dir.clone(), config.wal_dir(), config.segment_dir()] {
             disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
-        // The new directories' own entries must outlive a crash, or the files in them do not.
-        disk.sync_dir(&config.data_dir).map_err(io_error("sync directory", &config.data_dir))?;
     }
     let (mut store, mut manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
     if access == Access::ReadWrite {

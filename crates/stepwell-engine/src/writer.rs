@@ -66,8 +66,9 @@ struct Logged {
 type Duplicate = (IngestAck, Done);
 
 impl Writer {
-    /// Runs until told to stop, or until every sender is gone. All that was queued before is done first.
-    pub(crate) fn run(mut self) {
+    /// Runs until told to stop, or until every sender is gone. All that was queued before is done first. Gives the log back:
+    /// its files can be removed once the last flush is done.
+    pub(crate) fn run(mut self) -> Wal {
         loop {
             match self.commands.recv_timeout(IDLE_TICK) {
                 Ok(Command::Ingest(first)) => {
@@ -85,6 +86,7 @@ impl Writer {
         if let Err(error) = self.rotate() {
             tracing::warn!(%error, "the last points stay in the log");
         }
+        self.wal
     }
 
     /// Rotation by size and age, release of log files.

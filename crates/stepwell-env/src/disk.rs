@@ -20,9 +20,10 @@ pub trait WriteFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A file system. Paths are those of the machine; a new directory entry is durable only after [`Disk::sync_dir`].
+/// A file system. Paths are those of the machine; a new entry of a directory is durable only after [`Disk::sync_dir`].
 pub trait Disk: Send + Sync {
-    /// Makes a directory and its parents.
+    /// Makes a directory and its parents where they are absent. The directory's own entry, and those of the parents made, are
+    /// durable afterwards.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes a new, empty file; fails if it exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;

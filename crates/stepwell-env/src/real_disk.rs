@@ -33,7 +33,14 @@ fn at<T>(path: &Path, what: &str, result: io::Result<T>) -> io::Result<T> {
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        at(path, "create directory", fs::create_dir_all(path))
+        let absent = path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
+        let made = absent.count();
+        at(path, "create directory", fs::create_dir_all(path))?;
+        // The entry of `path` is synced even if it was there: an earlier process may have ended between making and syncing it.
+        for ancestor in path.ancestors().skip(1).take(made.max(1)) {
+            self.sync_dir(if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor })?;
+        }
+        Ok(())
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {

@@ -14,13 +14,13 @@ use crate::{
 /// A server that could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("listening on {address}: {source}; choose another address, or stop who uses it")]
+    #[error("cannot listen on {address}; choose another address, or stop who uses it")]
     Bind {
         address: SocketAddr,
         #[source]
         source: io::Error,
     },
-    #[error("serving: {source}")]
+    #[error("cannot go on serving")]
     Serve {
         #[source]
         source: io::Error,

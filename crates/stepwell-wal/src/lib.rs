@@ -18,6 +18,3 @@ pub use writer::Wal;
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod invariant_tests;

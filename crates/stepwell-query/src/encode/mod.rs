@@ -1,12 +1,14 @@
 //! Results as bytes: JSON, NDJSON, CSV, Arrow stream, Parquet; batch by batch, so that they can be streamed.
 
+mod arrow_stream;
 mod cell;
 
 use std::io;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError, ipc::writer::StreamWriter};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use stepwell_segment::ParquetExport;
 
+use arrow_stream::ArrowEncoder;
 use cell::{write_csv, write_json, write_json_string};
 
 /// What a result is written as.
@@ -46,7 +48,7 @@ enum Kind {
     Json,
     Ndjson,
     Csv,
-    Arrow(Box<StreamWriter<Vec<u8>>>),
+    Arrow(Box<ArrowEncoder>),
     Parquet(Box<ParquetExport<Vec<u8>>>),
 }
 
@@ -57,7 +59,7 @@ impl ResultEncoder {
             ResultFormat::Json => Kind::Json,
             ResultFormat::Ndjson => Kind::Ndjson,
             ResultFormat::Csv => Kind::Csv,
-            ResultFormat::Arrow => Kind::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
+            ResultFormat::Arrow => Kind::Arrow(Box::new(ArrowEncoder::new(&schema)?)),
             ResultFormat::Parquet => {
                 let export = ParquetExport::new(Vec::new(), schema.clone());
                 Kind::Parquet(Box::new(export.map_err(|error| EncodeError::Parquet { message: error.to_string() })?))
@@ -93,7 +95,7 @@ impl ResultEncoder {
                 }
                 out.extend_from_slice(b"\r\n");
             }
-            Kind::Arrow(writer) => out.append(writer.get_mut()),
+            Kind::Arrow(encoder) => out.append(encoder.writer.get_mut()),
             Kind::Ndjson | Kind::Parquet(_) => {}
         }
         out
@@ -127,9 +129,9 @@ impl ResultEncoder {
                     out.extend_from_slice(b"\r\n");
                 }
             }
-            Kind::Arrow(writer) => {
-                writer.write(batch)?;
-                out.append(writer.get_mut());
+            Kind::Arrow(encoder) => {
+                encoder.write(batch)?;
+                out.append(encoder.writer.get_mut());
             }
             Kind::Parquet(export) => {
                 export.write(batch).map_err(|error| EncodeError::Parquet { message: error.to_string() })?;
@@ -159,9 +161,9 @@ impl ResultEncoder {
         match self.kind {
             Kind::Json => out.extend_from_slice(b"]}"),
             Kind::Ndjson | Kind::Csv => {}
-            Kind::Arrow(mut writer) => {
-                writer.finish()?;
-                out.append(writer.get_mut());
+            Kind::Arrow(mut encoder) => {
+                encoder.writer.finish()?;
+                out.append(encoder.writer.get_mut());
             }
             Kind::Parquet(export) => {
                 out.append(&mut export.finish().map_err(|error| EncodeError::Parquet { message: error.to_string() })?);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow::{
+    array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, StringViewArray},
+    ipc::reader::StreamReader,
+};
 
 use super::*;
 
@@ -24,4 +27,17 @@ fn i5_json_and_csv_keep_what_json_has_no_number_for() {
     assert!(json.contains(rows), "{json}");
     assert_eq!(encode(ResultFormat::Ndjson).replace("}\n", "},"), format!("{rows},"));
     assert_eq!(encode(ResultFormat::Csv), "v,t\r\nNaN,\"a,\"\"b\"\"\"\r\n-0.0,\"\"\r\n,c\r\n-Infinity,\"d\n\"\r\n");
+}
+
+#[test]
+fn arrow_streams_hold_no_views() {
+    let text: ArrayRef =
+        Arc::new(StringViewArray::from(vec![Some("a long enough text to lie outside"), None, Some("")]));
+    let batch = RecordBatch::try_from_iter([("t", text)]).unwrap();
+    let mut encoder = ResultEncoder::new(ResultFormat::Arrow, batch.schema()).unwrap();
+    let mut out = encoder.push(&batch).unwrap();
+    out.extend(encoder.finish().unwrap());
+    let read = StreamReader::try_new(&out[..], None).unwrap().next().unwrap().unwrap();
+    let read: Vec<_> = read.column(0).as_string::<i32>().iter().collect();
+    assert_eq!(read, [Some("a long enough text to lie outside"), None, Some("")]);
 }

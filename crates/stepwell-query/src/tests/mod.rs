@@ -14,7 +14,7 @@ use stepwell_env::Env;
 use stepwell_metadata::{ForkPoint, Metadata, NewRun, ParamValue, Project};
 use stepwell_types::{Batch, SeriesKey};
 
-use crate::{QueryConfig, QueryEngine, QueryError, QueryRequest};
+use crate::{QueryConfig, QueryEngine, QueryError, QueryRequest, QueryStream};
 
 /// 2026-01-01T00:00:00Z, when every run of the data set starts.
 const START_US: i64 = 1_767_225_600_000_000;
@@ -78,13 +78,17 @@ impl Fixture {
         self.ask_with(sql, Vec::new()).await
     }
 
+    pub(super) async fn start(&self, sql: &str, params: Vec<serde_json::Value>) -> Result<QueryStream, QueryError> {
+        let request = QueryRequest { sql: sql.to_owned(), project: Some("demo".to_owned()), params };
+        self.query.query(self.engine.snapshot(), request).await
+    }
+
     pub(super) async fn ask_with(
         &self,
         sql: &str,
         params: Vec<serde_json::Value>,
     ) -> Result<Vec<RecordBatch>, QueryError> {
-        let request = QueryRequest { sql: sql.to_owned(), project: Some("demo".to_owned()), params };
-        let mut stream = self.query.query(self.engine.snapshot(), request).await?;
+        let mut stream = self.start(sql, params).await?;
         let mut batches = Vec::new();
         while let Some(batch) = stream.next().await {
             batches.push(batch?);

@@ -165,3 +165,11 @@ fn release_removes_only_files_wholly_below_the_floor() {
     assert_eq!(wal.release(Lsn(31)).unwrap(), 2, "the file that is written to stays");
     assert!(disk.exists(&path(31)));
 }
+
+#[test]
+fn an_empty_log_goes_on_at_the_floor() {
+    let disk = disk();
+    let (_, records, report) = try_open(&disk, 7).unwrap();
+    assert_eq!((records.len(), report.next_lsn), (0, Lsn(7)));
+    assert!(disk.exists(&path(7)));
+}

@@ -1,0 +1,137 @@
+//! Batches of a data set as Arrow streams, encoded without looking at a name more than once.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use arrow::{
+    array::{
+        ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    },
+    datatypes::{Int32Type, SchemaRef},
+};
+use arrow_ipc::writer::StreamWriter;
+
+use crate::Dataset;
+
+/// Encodes batches of a fixed number of points. A run's points are numbered row by row, and within a row by metric; batch `b`
+/// holds those from `b × points` on.
+pub struct BatchEncoder {
+    dataset: Arc<Dataset>,
+    points: u64,
+    /// Names of the metrics, repeated once, so that any `metrics` in a row are a slice.
+    names: Vec<String>,
+    /// The metric column of a full batch, and the metric that it starts with.
+    metrics: Option<(u64, ArrayRef)>,
+    keys: Int32Array,
+    schema: Option<SchemaRef>,
+}
+
+impl BatchEncoder {
+    /// For batches of `points` points.
+    pub fn new(dataset: Arc<Dataset>, points: u64) -> Self {
+        let (points, metrics) = (points.max(1), dataset.shape().metrics);
+        let names: Vec<String> = (0..metrics).map(|metric| dataset.metric(metric)).collect();
+        let keys = (0..points).map(|point| (point % metrics) as i32).collect::<Vec<_>>().into();
+        Self { names: [names.clone(), names].concat(), dataset, points, metrics: None, keys, schema: None }
+    }
+
+    /// Batches that the whole run makes; the last may be short.
+    pub fn batches(&self, run: u64) -> u64 {
+        self.dataset.points(run).div_ceil(self.points)
+    }
+
+    /// Points in a batch.
+    pub fn len(&self, run: u64, batch: u64) -> u64 {
+        let first = batch * self.points;
+        self.dataset.points(run).saturating_sub(first).min(self.points)
+    }
+
+    /// A batch as one Arrow stream. The same batch always has the same bytes.
+    pub fn encode(&mut self, run: u64, batch: u64) -> Result<Vec<u8>> {
+        let (first, len, width) = (batch * self.points, self.len(run, batch), self.dataset.shape().metrics);
+        let metrics = self.metric_column(first % width, len)?;
+        let run_ids = DictionaryArray::<Int32Type>::try_new(
+            Int32Array::from(vec![0; len as usize]),
+            Arc::new(StringArray::from(vec![self.dataset.run_id(run)])),
+        )?;
+        let (mut steps, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for column in [&mut steps, &mut times] {
+            column.reserve(len as usize);
+        }
+        values.reserve(len as usize);
+        for number in first..first + len {
+            let point = self.dataset.point(run, number % width, number / width);
+            steps.push(point.step);
+            times.push(point.timestamp_us);
+            values.push(point.value);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(run_ids),
+            metrics,
+            Arc::new(Int64Array::from(steps)),
+            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+            Arc::new(Float64Array::from(values)),
+        ];
+        let batch = match &self.schema {
+            Some(schema) => RecordBatch::try_new(schema.clone(), columns)?,
+            None => {
+                let names = ["run_id", "metric", "step", "timestamp", "value"];
+                RecordBatch::try_from_iter(names.into_iter().zip(columns))?
+            }
+        };
+        let schema = self.schema.get_or_insert_with(|| batch.schema());
+        let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+        writer.write(&batch)?;
+        Ok(writer.into_inner()?)
+    }
+
+    fn metric_column(&mut self, first: u64, len: u64) -> Result<ArrayRef> {
+        if let Some((begin, column)) = &self.metrics
+            && *begin == first
+            && len == self.points
+        {
+            return Ok(column.clone());
+        }
+        let distinct = self.dataset.shape().metrics.min(len);
+        let names = &self.names[first as usize..(first + distinct) as usize];
+        let names = StringArray::from_iter_values(names);
+        let keys = self.keys.slice(0, len as usize);
+        let column: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(names))?);
+        if len == self.points {
+            self.metrics = Some((first, column.clone()));
+        }
+        Ok(column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{array::AsArray, datatypes::Float64Type};
+    use arrow_ipc::reader::StreamReader;
+
+    use super::*;
+    use crate::Shape;
+
+    #[test]
+    fn batches_of_any_size_hold_each_point_of_a_run_once() {
+        let dataset = Arc::new(Dataset::new("sweep", Shape { runs: 2, metrics: 7, steps: 40 }, 3));
+        for points in [1, 3, 7, 10, 14, 1_000] {
+            let mut encoder = BatchEncoder::new(dataset.clone(), points);
+            let mut read = Vec::new();
+            for batch in 0..encoder.batches(1) {
+                let bytes = encoder.encode(1, batch).unwrap();
+                let decoded = StreamReader::try_new(&bytes[..], None).unwrap().next().unwrap().unwrap();
+                assert_eq!(decoded.num_rows() as u64, encoder.len(1, batch));
+                let names = decoded.column(1).as_dictionary::<Int32Type>().downcast_dict::<StringArray>().unwrap();
+                let values = decoded.column(4).as_primitive::<Float64Type>().values();
+                read.extend(names.into_iter().map(|n| n.unwrap().to_owned()).zip(values.iter().map(|v| v.to_bits())));
+            }
+            let expected = (0..dataset.points(1)).map(|number| {
+                let point = dataset.point(1, number % 7, number / 7);
+                (dataset.metric(number % 7), point.value.to_bits())
+            });
+            assert_eq!(read, expected.collect::<Vec<_>>(), "{points} points a batch");
+        }
+    }
+}

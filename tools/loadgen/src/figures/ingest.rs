@@ -1,0 +1,102 @@
+//! T1 to T5: writing.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{
+    Figure, millions, ms,
+    stage::{Sending, Stage},
+};
+use crate::Shape;
+
+const GIB_4: &str = "4294967296";
+
+/// Large batches for as long as the options say, flushes keeping up; then the size of what was written.
+pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
+    let probe = stage.probe()?;
+    let running = stage.start(&[])?;
+    let sending = Sending { batch: 10_000, connections: 4, rate: None, duration: stage.load };
+    let report = running.send("sustained", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;
+    let running = running.flush()?;
+    let (bytes, files) = running.bytes_below("segments")?;
+    let per_second = report.bytes as f64 / report.seconds;
+    Ok(vec![
+        Figure {
+            name: "T1",
+            work: format!(
+                "sustained ingest, Arrow over HTTP, 10,000-point batches of 1,000 metrics, {:.0} s",
+                report.seconds
+            ),
+            target: "≥ 4 M points/s",
+            measured: format!(
+                "{} points/s, acknowledged p99 {}",
+                millions(report.points_per_second()),
+                ms(report.latency.quantile(0.99))
+            ),
+            beside: format!(
+                "disk writes {:.0} MB/s; bodies came at {:.0} MB/s",
+                probe.bandwidth / 1e6,
+                per_second / 1e6
+            ),
+        },
+        Figure {
+            name: "T5",
+            work: "bytes on disk per point, flushed, not compacted, no rollups".to_owned(),
+            target: "≤ 5.0",
+            measured: format!("{:.2}", bytes as f64 / report.points as f64),
+            beside: format!("{} points in {files} segments; 24 as plain columns", millions(report.points as f64)),
+        },
+    ])
+}
+
+/// Huge batches into a memtable that takes them all.
+pub(super) fn burst(stage: &Stage) -> Result<Vec<Figure>> {
+    let probe = stage.probe()?;
+    let running = stage.start(&["--memtable-bytes", GIB_4, "--queue-bytes", "1073741824"])?;
+    let sending = Sending { batch: 100_000, connections: 2, rate: None, duration: Duration::from_secs(5) };
+    let report = running.send("burst", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;
+    let (bytes, _) = running.bytes_below("wal")?;
+    Ok(vec![Figure {
+        name: "T2",
+        work: format!("burst into memory, 100,000-point batches, {:.0} s", report.seconds),
+        target: "≥ 10 M points/s",
+        measured: format!("{} points/s", millions(report.points_per_second())),
+        beside: format!(
+            "disk writes {:.0} MB/s; the log was written at {:.0} MB/s, {:.1} bytes a point",
+            probe.bandwidth / 1e6,
+            bytes as f64 / report.seconds / 1e6,
+            bytes as f64 / report.points as f64
+        ),
+    }])
+}
+
+/// Many connections with small batches, at full speed and then at half of it.
+pub(super) fn small_writers(stage: &Stage) -> Result<Vec<Figure>> {
+    let probe = stage.probe()?;
+    let running = stage.start(&[])?;
+    let shape = Shape { runs: 1_024, metrics: 50, steps: 100_000 };
+    let mut sending = Sending { batch: 50, connections: 256, rate: None, duration: stage.load };
+    let full = running.send("small", shape, &sending)?;
+    let running = stage.start(&[])?;
+    sending.rate = Some(full.points_per_second() / 2.0);
+    let half = running.send("small", shape, &sending)?;
+    let (fsync, ack) = (probe.latency.quantile(0.99), half.latency.quantile(0.99));
+    let fsyncs = 1.0 / probe.latency.quantile(0.5).as_secs_f64();
+    Ok(vec![
+        Figure {
+            name: "T3",
+            work: "50-point batches over 256 connections".to_owned(),
+            target: "≥ 12,000 durable batches/s",
+            measured: format!("{:.0} durable batches/s", full.batches_per_second()),
+            beside: format!("one writer without group commit could sync {fsyncs:.0} times a second"),
+        },
+        Figure {
+            name: "T4",
+            work: format!("acknowledgement latency at half of T3's rate ({:.0} batches/s)", half.batches_per_second()),
+            target: "p99 ≤ 4 × fsync p99",
+            measured: format!("p50 {}, p99 {}", ms(half.latency.quantile(0.5)), ms(ack)),
+            beside: format!("fsync p99 {}; {:.1} times it", ms(fsync), ack.as_secs_f64() / fsync.as_secs_f64()),
+        },
+    ])
+}

@@ -1,0 +1,44 @@
+//! T12: coming back after a crash.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    Figure, millions,
+    stage::{PROJECT, Sending, Stage},
+};
+use crate::Shape;
+
+const DAY: &str = "86400";
+const GIB_8: &str = "8589934592";
+
+/// Kills a server with all its points in the log only.
+pub(super) fn replay(stage: &Stage) -> Result<Vec<Figure>> {
+    let running = stage.start(&["--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
+    let shape = Shape { runs: 20, metrics: 1_000, steps: 1_000 };
+    let sending = Sending { batch: 10_000, connections: 4, rate: None, duration: Duration::from_secs(3_600) };
+    let report = running.send("replay", shape, &sending)?;
+    let (bytes, _) = running.bytes_below("wal")?;
+    let (empty, idle) = stage.start(&[])?.crash()?;
+    drop(empty);
+    let (running, time) = running.crash()?;
+    let rows = running.server.http().sql(PROJECT, "SELECT count(*) AS points FROM points")?;
+    let found = rows.first().and_then(|row| row["points"].as_u64()).context("a count")?;
+    ensure!(found == report.points, "{} points were acknowledged, {found} came back", report.points);
+    Ok(vec![Figure {
+        name: "T12",
+        work: format!("restart after a crash with {} points in the log", millions(report.points as f64)),
+        target: "≥ 10 M points/s replayed",
+        measured: format!(
+            "{} points/s; ready after {:.2} s",
+            millions(report.points as f64 / time.as_secs_f64()),
+            time.as_secs_f64()
+        ),
+        beside: format!(
+            "{:.0} MB of log; an empty directory is ready after {:.2} s",
+            bytes as f64 / 1e6,
+            idle.as_secs_f64()
+        ),
+    }])
+}

@@ -1,0 +1,131 @@
+//! `stepwell-loadgen load` against a running server; `stepwell-loadgen figures` for the table of the README.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use stepwell_env::{Clock, SystemClock};
+use stepwell_loadgen::{Dataset, Load, Shape, create_runs, figures, probe_fsync, verify};
+
+#[derive(Parser)]
+#[command(about = "Generates the reference data, sends it to a Stepwell server, times it and reads it back")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Load a running server
+    Load(LoadArgs),
+    /// Start servers, measure the figures of the README and print its table
+    Figures(FiguresArgs),
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    server: String,
+    #[arg(long, default_value = "loadgen")]
+    project: String,
+    /// sweep, foundation or long
+    #[arg(long, default_value = "sweep")]
+    dataset: String,
+    /// Runs, instead of the data set's own number
+    #[arg(long)]
+    runs: Option<u64>,
+    /// Metrics of each run, instead of the data set's own number
+    #[arg(long)]
+    metrics: Option<u64>,
+    /// Steps of each series, instead of the data set's own number
+    #[arg(long)]
+    steps: Option<u64>,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Points per batch
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    batch: u64,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=4_096))]
+    connections: u64,
+    /// Streams with sequence numbers; at least one per connection
+    #[arg(long, default_value_t = 0)]
+    producers: u64,
+    /// Points per second; without it as fast as they are acknowledged
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Ends after this many seconds, or when all is sent
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Read back so many runs whole, and count the points of all
+    #[arg(long, default_value_t = 8)]
+    verify_runs: usize,
+    /// Do not read back
+    #[arg(long)]
+    no_verify: bool,
+    /// Measure the fsync latency of the disk below this directory first
+    #[arg(long)]
+    probe_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct FiguresArgs {
+    /// Only these, such as `T1 T8`
+    only: Vec<String>,
+    /// Seconds of each load
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Where the data directories are made; removed afterwards
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// A Python with DuckDB, to ask the same of it; by default that of `cargo xtask test`
+    #[arg(long)]
+    python: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Load(args) => load(args),
+        Command::Figures(args) => {
+            let FiguresArgs { only, seconds, dir, python } = args;
+            figures::run(&figures::Options { only, load: Duration::from_secs(seconds), dir, python })
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stepwell-loadgen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: LoadArgs) -> Result<()> {
+    if let Some(dir) = &args.probe_dir {
+        println!("{}", probe_fsync(dir)?);
+    }
+    let shape = Dataset::named(&args.dataset, args.seed)?.shape();
+    let shape = Shape {
+        runs: args.runs.unwrap_or(shape.runs),
+        metrics: args.metrics.unwrap_or(shape.metrics),
+        steps: args.steps.unwrap_or(shape.steps),
+    };
+    let dataset = Arc::new(Dataset::new(&args.dataset, shape, args.seed));
+    create_runs(&args.server, &args.project, &dataset, args.connections.min(16))?;
+    let load = Load {
+        server: args.server,
+        project: args.project,
+        dataset,
+        batch: args.batch,
+        connections: args.connections,
+        producers: args.producers,
+        rate: args.rate,
+        duration: Duration::from_secs(args.seconds),
+        session: SystemClock::new().now_us().to_string(),
+    };
+    let report = load.run()?;
+    println!("{report}");
+    if !args.no_verify {
+        println!("{}", verify(&load, &report.sent, args.verify_runs)?);
+    }
+    Ok(())
+}
