@@ -18,6 +18,7 @@ use crate::{
 };
 
 const JSON: &str = "application/json";
+const STATUS_NOT_READY: u16 = 503;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the request's last byte to the answer's first; a query may take this long.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -79,6 +80,16 @@ impl Client {
     /// The server's URL, without a slash at the end.
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Whether the server takes calls; it does not while it replays its log after a start.
+    pub fn is_ready(&self) -> Result<bool, ClientError> {
+        let url = format!("{}/ready", self.base_url);
+        match check(&url, self.agent.get(&url).header("Accept", JSON).call()) {
+            Ok(_) => Ok(true),
+            Err(ClientError::Problem { status: STATUS_NOT_READY, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Creates a run, and its project if absent.

@@ -28,6 +28,15 @@ fn a_refusal_carries_its_code_and_the_run_id_is_escaped() {
 }
 
 #[test]
+fn readiness_is_told_from_failure() {
+    let (url, _) = start(|number, _| ([503, 200, 500][number], "", "{}".to_owned()));
+    let client = Client::new(&url).unwrap();
+    assert!(!client.is_ready().unwrap());
+    assert!(client.is_ready().unwrap());
+    assert!(client.is_ready().is_err());
+}
+
+#[test]
 fn a_run_is_created_with_what_is_given_only() {
     let run = json!({"run_id": "r", "project_id": "1", "name": null, "status": "running", "params": {"lr": 0.1}});
     let (url, requests) = start(move |_, _| (201, "", run.to_string()));

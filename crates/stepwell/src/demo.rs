@@ -11,6 +11,7 @@ use stepwell_env::{Env, Random, SeededRandom};
 
 use crate::{
     chart::{self, Span},
+    connect::connect,
     table,
 };
 
@@ -66,7 +67,7 @@ fn question_about(project: &str) -> String {
 
 /// Streams, asks, draws.
 pub(crate) fn run(args: &DemoArgs) -> Result<()> {
-    let client = Client::new(&args.server)?;
+    let client = connect(&args.server)?;
     let env = Env::real();
     let runs = stream(&client, &env, Duration::from_secs(args.seconds))?;
     for (what, query) in QUESTIONS {

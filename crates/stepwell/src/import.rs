@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use stepwell_client::Client;
 use stepwell_import::tensorboard::{self, ImportReport, Progress};
+
+use crate::connect::connect;
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
 }
 
 fn run_tensorboard(args: &TensorboardArgs) -> Result<()> {
-    let client = Client::new(&args.server)?;
+    let client = connect(&args.server)?;
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("importing {wide_bar} {bytes}/{total_bytes}")?);
     let mut show = |progress: Progress| {

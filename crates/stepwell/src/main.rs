@@ -2,6 +2,7 @@
 
 mod chart;
 mod config;
+mod connect;
 mod demo;
 mod import;
 mod inspect;
