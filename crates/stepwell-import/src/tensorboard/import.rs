@@ -247,7 +247,7 @@ fn first_wall_time(path: &Path, len: u64) -> Option<i64> {
 
 /// The same for the same project and path, different for others, and readable.
 fn run_id(project: &str, path: &str) -> String {
-    let suffix = format!("-{}", &fingerprint(&[project, path])[..8]);
+    let suffix = format!("-{}", &fingerprint(&[project, path])[..16]);
     let mut id = format!("tb-{project}-{path}").replace(char::is_control, "_");
     let mut length = id.len().min(limits::RUN_ID_BYTES_MAX - suffix.len());
     while !id.is_char_boundary(length) {
