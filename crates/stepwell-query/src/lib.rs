@@ -16,6 +16,7 @@ mod nearest;
 mod plan_check;
 mod points_exec;
 mod points_table;
+mod pushdown;
 mod run_list;
 mod shape;
 mod summaries_table;

@@ -17,9 +17,9 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use stepwell_engine::Snapshot;
-use stepwell_types::{PointFilter, SeriesKey, Summary, summaries_schema};
+use stepwell_types::{SeriesKey, Summary, summaries_schema};
 
-use crate::points_table::{narrow, of_project};
+use crate::pushdown::{narrow, of_project, support};
 
 pub(crate) struct SummariesTable {
     snapshot: Snapshot,
@@ -49,11 +49,7 @@ impl TableProvider for SummariesTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match narrow(&mut PointFilter::default(), filter) {
-            Some(()) => TableProviderFilterPushDown::Exact,
-            None => TableProviderFilterPushDown::Unsupported,
-        };
-        Ok(filters.iter().map(support).collect())
+        Ok(support(filters))
     }
 
     async fn scan(
