@@ -8,7 +8,7 @@ use arrow::{
         ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
         TimestampMicrosecondArray,
     },
-    datatypes::{Int32Type, SchemaRef},
+    datatypes::Int32Type,
 };
 use arrow_ipc::writer::StreamWriter;
 
@@ -24,7 +24,6 @@ pub struct BatchEncoder {
     /// The metric column of a full batch, and the metric that it starts with.
     metrics: Option<(u64, ArrayRef)>,
     keys: Int32Array,
-    schema: Option<SchemaRef>,
 }
 
 impl BatchEncoder {
@@ -33,7 +32,7 @@ impl BatchEncoder {
         let (points, metrics) = (points.max(1), dataset.shape().metrics);
         let names: Vec<String> = (0..metrics).map(|metric| dataset.metric(metric)).collect();
         let keys = (0..points).map(|point| (point % metrics) as i32).collect::<Vec<_>>().into();
-        Self { names: [names.clone(), names].concat(), dataset, points, metrics: None, keys, schema: None }
+        Self { names: [names.clone(), names].concat(), dataset, points, metrics: None, keys }
     }
 
     /// Batches that the whole run makes; the last may be short.
@@ -55,11 +54,9 @@ impl BatchEncoder {
             Int32Array::from(vec![0; len as usize]),
             Arc::new(StringArray::from(vec![self.dataset.run_id(run)])),
         )?;
-        let (mut steps, mut times, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for column in [&mut steps, &mut times] {
-            column.reserve(len as usize);
-        }
-        values.reserve(len as usize);
+        let capacity = len as usize;
+        let (mut steps, mut times) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
+        let mut values = Vec::with_capacity(capacity);
         for number in first..first + len {
             let point = self.dataset.point(run, number % width, number / width);
             steps.push(point.step);
@@ -73,15 +70,9 @@ impl BatchEncoder {
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(Float64Array::from(values)),
         ];
-        let batch = match &self.schema {
-            Some(schema) => RecordBatch::try_new(schema.clone(), columns)?,
-            None => {
-                let names = ["run_id", "metric", "step", "timestamp", "value"];
-                RecordBatch::try_from_iter(names.into_iter().zip(columns))?
-            }
-        };
-        let schema = self.schema.get_or_insert_with(|| batch.schema());
-        let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+        let names = ["run_id", "metric", "step", "timestamp", "value"];
+        let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns))?;
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
         writer.write(&batch)?;
         Ok(writer.into_inner()?)
     }

@@ -23,12 +23,6 @@ impl Latencies {
     pub fn count(&self) -> usize {
         self.0.len()
     }
-
-    /// In milliseconds by name, for `--json`.
-    pub fn to_json(&self) -> serde_json::Value {
-        let ms = |quantile| self.quantile(quantile).as_secs_f64() * 1e3;
-        serde_json::json!({"p50_ms": ms(0.5), "p90_ms": ms(0.9), "p99_ms": ms(0.99), "p999_ms": ms(0.999), "max_ms": ms(1.0)})
-    }
 }
 
 impl fmt::Display for Latencies {

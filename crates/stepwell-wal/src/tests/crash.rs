@@ -69,7 +69,7 @@ fn check_recovery(disk: &SimDisk, told: &Told, story: &str) {
 }
 
 #[test]
-fn power_loss_at_every_sync_keeps_every_acknowledged_record() {
+fn i1_i7_power_loss_at_every_sync_keeps_every_acknowledged_record() {
     let whole = disk();
     workload(&whole, &mut Told::default()).unwrap();
     assert!(whole.syncs() > 20);
@@ -86,7 +86,7 @@ fn power_loss_at_every_sync_keeps_every_acknowledged_record() {
 
 /// Recovery itself may lose power at any of its syncs.
 #[test]
-fn power_loss_during_recovery_changes_nothing() {
+fn i7_power_loss_during_recovery_changes_nothing() {
     for at in [5, 9, 14, 17] {
         let disk = disk();
         disk.inject(SimFault::PowerLossAtSync(at));
@@ -113,7 +113,7 @@ fn power_loss_during_recovery_changes_nothing() {
 /// I1, I3: a killed process leaves bytes in the page cache; once a restart has served them, and answered "duplicate" to
 /// their producers, losing the power must not take them.
 #[test]
-fn what_recovery_found_in_the_page_cache_is_made_durable() {
+fn i1_what_recovery_found_in_the_page_cache_is_made_durable() {
     let disk = disk();
     write(&disk, &[2]);
     let (mut wal, _, _) = open(&disk);

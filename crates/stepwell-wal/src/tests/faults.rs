@@ -13,7 +13,7 @@ fn assert_poisoned(wal: &mut Wal) {
 }
 
 #[test]
-fn a_failed_fsync_poisons_until_a_restart() {
+fn i8_a_failed_fsync_poisons_until_a_restart() {
     let disk = disk();
     let (mut wal, _, _) = open(&disk);
     append_synced(&mut wal, &record(1, 2)).unwrap();
@@ -31,7 +31,7 @@ fn a_failed_fsync_poisons_until_a_restart() {
 }
 
 #[test]
-fn a_failed_append_poisons_and_leaves_nothing() {
+fn i8_a_failed_append_poisons_and_leaves_nothing() {
     let disk = disk();
     let (mut wal, _, _) = open(&disk);
     append_synced(&mut wal, &record(1, 2)).unwrap();
@@ -43,7 +43,7 @@ fn a_failed_append_poisons_and_leaves_nothing() {
 }
 
 #[test]
-fn a_full_disk_refuses_and_takes_again_without_a_restart() {
+fn i8_a_full_disk_refuses_and_takes_again_without_a_restart() {
     for left in [0, 1, 39, 40, 100, 700] {
         let disk = disk();
         let (mut wal, _, _) = open(&disk);
@@ -65,7 +65,7 @@ fn a_full_disk_refuses_and_takes_again_without_a_restart() {
 }
 
 #[test]
-fn a_full_disk_that_cannot_be_tidied_poisons() {
+fn i8_a_full_disk_that_cannot_be_tidied_poisons() {
     let disk = disk();
     let (mut wal, _, _) = open(&disk);
     append_synced(&mut wal, &record(1, 2)).unwrap();
@@ -116,7 +116,7 @@ fn a_rotation_whose_remains_are_not_removed_durably_poisons() {
 }
 
 #[test]
-fn a_rotation_that_cannot_sync_poisons() {
+fn i8_a_rotation_that_cannot_sync_poisons() {
     // The sync of the file, and that of the directory.
     for nth in [0, 1] {
         let disk = disk();
@@ -131,7 +131,7 @@ fn a_rotation_that_cannot_sync_poisons() {
 
 /// A restart without space for even a file header is refused as such, and costs nothing.
 #[test]
-fn recovery_on_a_full_disk_loses_nothing() {
+fn i7_recovery_on_a_full_disk_loses_nothing() {
     for left in [0, 10, 100] {
         let disk = disk();
         let records = write(&disk, &[2, 300]);

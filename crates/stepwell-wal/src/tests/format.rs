@@ -47,7 +47,7 @@ fn golden() -> Vec<u8> {
 }
 
 #[test]
-fn the_golden_bytes_are_read_and_written() {
+fn i12_the_golden_bytes_are_read_and_written() {
     let disk = disk();
     let (mut wal, _, _) = try_open(&disk, 258).unwrap();
     append_synced(&mut wal, &golden_record()).unwrap();
@@ -77,7 +77,7 @@ fn integers_take_the_narrowest_code() {
 proptest! {
     /// I5: bits go in and come out.
     #[test]
-    fn any_batch_round_trips(record in hostile_record()) {
+    fn i5_any_batch_round_trips(record in hostile_record()) {
         let back = decode_frame(&frame_bytes(&record));
         prop_assert!(back.is_some_and(|back| same(&back, &record)));
     }
@@ -126,7 +126,7 @@ proptest! {
 }
 
 #[test]
-fn claimed_counts_are_checked_against_the_bytes_before_any_memory_is_taken() {
+fn i9_claimed_counts_are_checked_against_the_bytes_before_any_memory_is_taken() {
     let header = FrameHeader { payload_bytes: 0, payload_crc: 0, first_lsn: 1, synced_below: 1, points: 4_000_000 };
     let names = [&[0, 0][..], &u32::MAX.to_le_bytes(), &[0; 8]].concat();
     assert!(decode_payload(&header, &names).is_none());

@@ -5,7 +5,7 @@ use crate::format::FORMAT_VERSION;
 
 /// I7: whatever the length a crash leaves, the whole records before it, and the same again.
 #[test]
-fn a_log_cut_at_any_byte_is_a_prefix_of_its_records() {
+fn i7_a_log_cut_at_any_byte_is_a_prefix_of_its_records() {
     let source = disk();
     let records = write(&source, &[1, 4, 2, 3]);
     let bytes = source.read(&path(1)).unwrap();
@@ -29,7 +29,7 @@ fn a_log_cut_at_any_byte_is_a_prefix_of_its_records() {
 /// I11: with any one bit flipped, every record is the written one or gone; none goes unreported, except that the last
 /// synced group cannot be told from a torn tail.
 #[test]
-fn no_flipped_bit_gives_wrong_data() {
+fn i11_no_flipped_bit_gives_wrong_data() {
     let source = disk();
     let records = write(&source, &[1, 3, 2]);
     let bits = source.read(&path(1)).unwrap().len() as u64 * 8;
@@ -56,7 +56,7 @@ fn no_flipped_bit_gives_wrong_data() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn no_overwritten_stretch_gives_wrong_data(
+    fn i11_no_overwritten_stretch_gives_wrong_data(
         at: proptest::sample::Index,
         bytes in prop_oneof![proptest::collection::vec(any::<u8>(), 1..200), (1usize..400).prop_map(|n| vec![0; n])],
     ) {
@@ -114,7 +114,7 @@ fn a_frame_inside_a_damaged_frame_is_not_found() {
 }
 
 #[test]
-fn damage_leaves_the_rest_and_a_copy_for_the_operator() {
+fn i11_damage_leaves_the_rest_and_a_copy_for_the_operator() {
     let disk = disk();
     let records = write(&disk, &[2, 2, 2]);
     disk.flip_bit(&path(1), 32 + 40 + 4, 0).unwrap();
