@@ -53,7 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("stepwell-metadata", &["stepwell-env", "stepwell-types"]),
     ("stepwell-manifest", &["stepwell-env", "stepwell-types"]),
-    ("stepwell-segment", &["stepwell-env", "stepwell-types"]),
+    ("stepwell-segment", &["stepwell-kernels", "stepwell-env", "stepwell-types"]),
     ("stepwell-memtable", &["stepwell-types"]),
     ("stepwell-wal", &["stepwell-env", "stepwell-types"]),
     ("stepwell-kernels", &["stepwell-types"]),

@@ -1,7 +1,7 @@
 //! Charts: the points or buckets of many series on common bounds.
 
 use stepwell_engine::Snapshot;
-use stepwell_kernels::{XAxis, bucketize};
+use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
 use stepwell_metadata::Run;
 use stepwell_types::{Bucket, PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
 
@@ -155,7 +155,9 @@ fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> R
             data: if points.len() <= request.buckets {
                 SeriesData::Raw(points)
             } else {
-                SeriesData::Buckets(bucketize(&points, request.x, from, to, request.buckets))
+                let grid = Grid::covering(from, to, request.buckets);
+                let buckets = bucketize(&points, request.x, from, to, grid);
+                SeriesData::Buckets(buckets.iter().map(BucketState::finish).collect())
             },
         })
         .collect();

@@ -44,10 +44,6 @@ impl EngineConfig {
         self.data_dir.join("wal")
     }
 
-    pub(crate) fn segment_dir(&self) -> PathBuf {
-        self.data_dir.join("segments")
-    }
-
     pub(crate) fn manifest_dir(&self) -> &Path {
         &self.data_dir
     }

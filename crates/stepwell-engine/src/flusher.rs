@@ -67,7 +67,7 @@ impl Flusher {
         let meta = write_segment(&self.shared, &mut self.manifest.next_segment, generation, &|| {
             !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
         })?;
-        let segment = Segment::open(&*self.shared.env.disk, &self.shared.config.segment_dir(), &meta)?;
+        let segment = Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, &meta)?;
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
         let end_lsn = self.end_of(generation);
         commit_flush(&mut self.store, &mut self.manifest, generation, end_lsn, meta)?;
@@ -127,7 +127,7 @@ pub(crate) fn write_segment(
     *next_segment += 1;
     let name = format!("{number:020}.parquet");
     let config = &shared.config;
-    let mut writer = SegmentWriter::create(shared.env.disk.clone(), &config.segment_dir(), &name, &config.segment)?;
+    let mut writer = SegmentWriter::create(shared.env.disk.clone(), &config.data_dir, &name, &config.segment)?;
     let views = generation.views(Lsn(u64::MAX));
     let everything = PointFilter::default();
     let mut columns = SeriesColumns::default();

@@ -9,7 +9,7 @@ use std::{
 
 use stepwell_env::{Disk, Env};
 use stepwell_manifest::{Manifest, ManifestStore};
-use stepwell_segment::Segment;
+use stepwell_segment::{SEGMENT_DIRS, Segment};
 use stepwell_types::Lsn;
 use stepwell_wal::{ReplayReport, Wal, WalRecord};
 
@@ -45,16 +45,19 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let start = env.clock.monotonic();
     let disk = env.disk.clone();
     if access == Access::ReadWrite {
-        for dir in [config.data_dir.clone(), config.wal_dir(), config.segment_dir()] {
+        let of_segments = SEGMENT_DIRS.map(|name| config.data_dir.join(name));
+        for dir in [config.data_dir.clone(), config.wal_dir()].into_iter().chain(of_segments) {
             disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
     }
     let (mut store, mut manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
     if access == Access::ReadWrite {
-        remove_orphans(&*disk, &config.segment_dir(), &manifest)?;
+        for name in SEGMENT_DIRS {
+            remove_orphans(&*disk, &config.data_dir.join(name), &manifest)?;
+        }
     }
     let mut damaged = 0;
-    let segments = open_segments(&*disk, &config.segment_dir(), &manifest, &mut damaged);
+    let segments = open_segments(&*disk, &config.data_dir, &manifest, &mut damaged);
     let floor = manifest.wal_floor;
     let first = Arc::new(Generation::new(floor, start, config.shards));
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first };
@@ -127,7 +130,7 @@ impl Replay<'_> {
         let Some((store, manifest)) = &mut self.flush else { return Ok(()) };
         let meta = write_segment(self.shared, &mut manifest.next_segment, active, &|| false)?;
         let config = &self.shared.config;
-        let segment = Segment::open(&*self.shared.env.disk, &config.segment_dir(), &meta)?;
+        let segment = Segment::open(&*self.shared.env.disk, &config.data_dir, &meta)?;
         commit_flush(store, manifest, active, next_lsn, meta)?;
         let next = Arc::new(Generation::new(next_lsn, self.shared.env.clock.monotonic(), config.shards));
         self.shared.change_storage(|storage| {
@@ -156,8 +159,8 @@ fn remove_orphans(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()
 }
 
 /// A segment that does not open is reported and left out; the rest is served (I11).
-fn open_segments(disk: &dyn Disk, dir: &Path, manifest: &Manifest, damaged: &mut u64) -> Vec<Segment> {
-    let open = |meta| match Segment::open(disk, dir, meta) {
+fn open_segments(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, damaged: &mut u64) -> Vec<Segment> {
+    let open = |meta| match Segment::open(disk, data_dir, meta) {
         Ok(segment) => Some(segment),
         Err(error) => {
             tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers");

@@ -46,7 +46,7 @@ impl ScanPartition {
     pub fn rows_estimate(&self) -> u64 {
         match &self.source {
             Source::Segment(segment) => segment.scan_rows_estimate(&self.filter),
-            Source::Memory { view, .. } => view.len() as u64,
+            Source::Memory { view, .. } => view.rows_max() as u64,
         }
     }
 

@@ -197,7 +197,7 @@ impl Shared {
             frozen_generations: storage.frozen.len() as u64,
             segments: storage.segments.len() as u64,
             segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),
-            segment_bytes: storage.segments.iter().map(|s| s.meta().bytes).sum(),
+            segment_bytes: storage.segments.iter().map(|s| s.meta().bytes()).sum(),
             wal_bytes: get(&c.wal_bytes),
             wal_syncs: get(&c.wal_syncs),
             wal_sync_us: get(&c.wal_sync_us),

@@ -1,12 +1,14 @@
-//! Pure functions over arrays: min/max buckets, summaries.
+//! Pure functions over arrays: min/max buckets, rollups, summaries.
 
 mod buckets;
+mod rollup;
 mod sum;
 mod summary;
 
-pub use buckets::{XAxis, bucketize};
+pub use buckets::{BucketState, Grid, XAxis, bucketize};
+pub use rollup::{RollupBuilder, rollup_level_for, rollup_levels};
 pub use sum::CompensatedSum;
-pub use summary::SummaryState;
+pub use summary::{Edge, SummaryState};
 
 #[cfg(test)]
 mod tests;

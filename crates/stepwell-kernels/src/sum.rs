@@ -22,6 +22,16 @@ impl CompensatedSum {
         self.compensation += other.compensation;
     }
 
+    /// The sum so far and what rounding took from it, for storage.
+    pub fn parts(&self) -> (f64, f64) {
+        (self.sum, self.compensation)
+    }
+
+    /// What [`CompensatedSum::parts`] took apart.
+    pub fn from_parts(sum: f64, compensation: f64) -> Self {
+        Self { sum, compensation }
+    }
+
     /// The sum. Where it passes the range of doubles, it is the infinity that plain addition gives.
     pub fn get(&self) -> f64 {
         let total = self.sum + self.compensation;

@@ -4,26 +4,30 @@ use stepwell_types::{SeriesColumns, Summary};
 
 use crate::CompensatedSum;
 
-/// A summary being built.
-#[derive(Debug, Clone, Default)]
+/// A summary being built, in the parts that are stored.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SummaryState {
-    finite: u64,
-    nan: u64,
-    pos_inf: u64,
-    neg_inf: u64,
-    first: Option<Edge>,
-    last: Option<Edge>,
-    min: Option<(f64, i64)>,
-    max: Option<(f64, i64)>,
-    sum: CompensatedSum,
+    pub finite: u64,
+    pub nan: u64,
+    pub pos_inf: u64,
+    pub neg_inf: u64,
+    /// `None` without a point; both or neither.
+    pub first: Option<Edge>,
+    pub last: Option<Edge>,
+    /// Over finite values, with the smallest step at which the extreme occurs.
+    pub min: Option<(f64, i64)>,
+    pub max: Option<(f64, i64)>,
+    pub sum: CompensatedSum,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Edge {
-    step: i64,
-    lsn: u64,
-    time_us: i64,
-    value: f64,
+/// The first or last point of a series, by (step, LSN).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Edge {
+    pub step: i64,
+    pub lsn: u64,
+    /// Microseconds since the Unix epoch, UTC.
+    pub time_us: i64,
+    pub value: f64,
 }
 
 impl Edge {
@@ -44,17 +48,28 @@ fn extreme(a: Option<(f64, i64)>, b: Option<(f64, i64)>, is_beyond: fn(f64, f64)
 }
 
 impl SummaryState {
-    /// Takes in points of the series, in any order, each once.
+    /// Takes in points of the series, sorted by (step, LSN) among themselves, each once; parts may come in any order.
     pub fn update(&mut self, points: &SeriesColumns) {
-        for i in 0..points.len() {
-            let (step, value) = (points.step[i], points.value[i]);
-            let edge = Edge { step, lsn: points.lsn[i], time_us: points.timestamp_us[i], value };
-            self.note_edges(edge, edge);
+        let edge = |i: usize| Edge {
+            step: points.step[i],
+            lsn: points.lsn[i],
+            time_us: points.timestamp_us[i],
+            value: points.value[i],
+        };
+        let Some(last) = points.len().checked_sub(1) else { return };
+        self.note_edges(edge(0), edge(last));
+        let (mut min, mut max): (Option<(f64, i64)>, Option<(f64, i64)>) = (None, None);
+        for (&step, &value) in points.step.iter().zip(&points.value) {
             if value.is_finite() {
                 self.finite += 1;
                 self.sum.add(value);
-                self.min = extreme(self.min, Some((value, step)), |a, b| a < b);
-                self.max = extreme(self.max, Some((value, step)), |a, b| a > b);
+                // Steps rise, so the first occurrence is the one at the smallest step.
+                if min.is_none_or(|(known, _)| value < known) {
+                    min = Some((value, step));
+                }
+                if max.is_none_or(|(known, _)| value > known) {
+                    max = Some((value, step));
+                }
             } else if value.is_nan() {
                 self.nan += 1;
             } else if value > 0.0 {
@@ -63,6 +78,13 @@ impl SummaryState {
                 self.neg_inf += 1;
             }
         }
+        self.min = extreme(self.min, min, |a, b| a < b);
+        self.max = extreme(self.max, max, |a, b| a > b);
+    }
+
+    /// Number of points of every kind.
+    pub fn count(&self) -> u64 {
+        self.finite + self.nan + self.pos_inf + self.neg_inf
     }
 
     fn note_edges(&mut self, first: Edge, last: Edge) {
@@ -92,7 +114,7 @@ impl SummaryState {
     pub fn finish(&self) -> Option<Summary> {
         let (first, last) = (self.first?, self.last?);
         Some(Summary {
-            count: self.finite + self.nan + self.pos_inf + self.neg_inf,
+            count: self.count(),
             finite: self.finite,
             nan: self.nan,
             pos_inf: self.pos_inf,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use stepwell_types::{Bucket, SeriesColumns};
 
-use crate::{SummaryState, XAxis, bucketize};
+use crate::{BucketState, Grid, RollupBuilder, SummaryState, XAxis, bucketize, rollup_level_for, rollup_levels};
 
 fn value() -> impl Strategy<Value = f64> {
     prop_oneof![any::<u64>().prop_map(f64::from_bits), -10.0..10.0, Just(f64::NAN), Just(-0.0), Just(f64::NEG_INFINITY)]
@@ -50,18 +50,22 @@ proptest! {
         let (from, to) = (a.min(b), a.max(b));
         let columns = columns(&points);
         let axis = if by_time { XAxis::Time } else { XAxis::Step };
-        let got = bucketize(&columns, axis, from, to, n);
+        let grid = Grid::covering(from, to, n);
+        prop_assert!(grid.cells(from, to) <= n.max(2) as u64);
+        let got: Vec<Bucket> = bucketize(&columns, axis, from, to, grid).iter().map(BucketState::finish).collect();
         let mut rows: Vec<usize> = (0..columns.len()).collect();
         if by_time {
             rows.sort_by_key(|&i| (columns.timestamp_us[i], columns.lsn[i]));
         }
-        let mut expected: Vec<(i128, Vec<(f64, i64)>)> = Vec::new();
+        let mut expected: Vec<(i64, Vec<(f64, i64)>)> = Vec::new();
         for i in rows {
             let x = if by_time { columns.timestamp_us[i] } else { columns.step[i] };
             if !(from..=to).contains(&x) {
                 continue;
             }
-            let index = (i128::from(x) - i128::from(from)) * n as i128 / (i128::from(to) - i128::from(from) + 1);
+            let index = x.div_euclid(1 << grid.level().min(62)).div_euclid(if grid.level() == 63 { 2 } else { 1 });
+            let (low, high) = grid.bounds(index);
+            prop_assert!((low..=high).contains(&x));
             let point = (columns.value[i], columns.step[i]);
             match expected.last_mut() {
                 Some((last, rows)) if *last == index => rows.push(point),
@@ -71,6 +75,43 @@ proptest! {
         prop_assert_eq!(got.len(), expected.len());
         for (bucket, (_, points)) in got.iter().zip(&expected) {
             check(bucket, points);
+        }
+    }
+
+    /// Rollups of any level, merged into a chart's cells, are what the points give (I6: the last of each step).
+    #[test]
+    fn i6_rollups_equal_brute_force(points in prop::collection::vec((0i64..5_000, x(), value()), 1..400), cut in 0usize..400, wanted in 5u32..20) {
+        let all = columns(&points);
+        let mut last = all.clone();
+        last.keep_last_per_step();
+        let mut builder = RollupBuilder::new((5, 14));
+        let mut stored: Vec<(u32, BucketState)> = Vec::new();
+        let cut = cut.min(all.len());
+        for range in [0..cut, cut..all.len()] {
+            let mut part = SeriesColumns::default();
+            part.append_range(&all, range);
+            builder.push(&part, |level, cells| stored.extend(cells.iter().map(|cell| (level, *cell))));
+        }
+        builder.finish(|level, cells| stored.extend(cells.iter().map(|cell| (level, *cell))));
+        prop_assert!(stored.is_sorted_by_key(|(level, cell)| (*level, cell.parts().0.first_step)));
+        let grid = Grid::new(wanted);
+        let level = rollup_level_for(grid, (5, 14)).unwrap();
+        let mut merged: Vec<BucketState> = Vec::new();
+        for (_, cell) in stored.iter().filter(|(of, _)| *of == level) {
+            match merged.last_mut() {
+                Some(open) if grid.cell(open.parts().0.first_step) == grid.cell(cell.parts().0.first_step) => open.merge(cell),
+                _ => merged.push(*cell),
+            }
+        }
+        let brute = bucketize(&last, XAxis::Step, i64::MIN, i64::MAX, grid);
+        prop_assert_eq!(merged.len(), brute.len());
+        for (merged, brute) in merged.iter().zip(&brute) {
+            let (merged, brute) = (merged.finish(), brute.finish());
+            let scale = brute.min.abs().max(brute.max.abs()) * brute.finite as f64;
+            // Infinite where the values pass the range of doubles; else equal but for the last bit.
+            prop_assert!(!scale.is_finite() || brute.finite == 0 || (merged.sum - brute.sum).abs() <= scale * 1e-15);
+            let bits = |b: Bucket| format!("{:?}", Bucket { sum: 0.0, ..b });
+            prop_assert_eq!(bits(merged), bits(brute));
         }
     }
 
@@ -100,8 +141,23 @@ proptest! {
 #[test]
 fn a_one_step_spike_and_tiny_terms_survive() {
     let points: Vec<_> = (0..100_000).map(|i| (i, i, if i == 54_321 { 1e16 } else { 1.0 })).collect();
-    let buckets = bucketize(&columns(&points), XAxis::Step, 0, 99_999, 100);
+    let grid = Grid::covering(0, 99_999, 100);
+    let buckets = bucketize(&columns(&points), XAxis::Step, 0, 99_999, grid);
+    let buckets: Vec<Bucket> = buckets.iter().map(BucketState::finish).collect();
     let spiked: Vec<_> = buckets.iter().filter(|b| b.max > 1.0).collect();
-    assert_eq!((buckets.len(), spiked.len(), spiked[0].max_step), (100, 1, 54_321));
-    assert_eq!(spiked[0].sum, 1e16 + 999.0, "the small terms are not lost beside the large one");
+    assert_eq!((grid.level(), buckets.len(), spiked.len(), spiked[0].max_step), (10, 98, 1, 54_321));
+    assert_eq!(spiked[0].sum, 1e16 + 1_023.0, "the small terms are not lost beside the large one");
+}
+
+#[test]
+fn levels_fit_the_density_of_a_series() {
+    assert_eq!(rollup_levels(4_095, 0, 4_094), None, "a chart reads so few points");
+    assert_eq!(rollup_levels(100_000, 0, 99_999), Some((7, 13)));
+    assert_eq!(rollup_levels(10_000_000, 0, 9_999_999), Some((7, 19)));
+    assert_eq!(rollup_levels(100_000, 0, 9_999_900), Some((13, 19)), "every hundredth step");
+    assert_eq!(rollup_levels(5_000, i64::MIN, i64::MAX), Some((58, 61)));
+    assert_eq!(rollup_level_for(Grid::new(6), (7, 13)), None);
+    assert_eq!(rollup_level_for(Grid::new(9), (7, 13)), Some(7));
+    assert_eq!(rollup_level_for(Grid::new(13), (7, 13)), Some(13));
+    assert_eq!(rollup_level_for(Grid::new(40), (7, 13)), Some(13));
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepwell_types::{Lsn, SegmentMeta, SeriesKey};
+use stepwell_types::{FileMeta, Lsn, SegmentMeta, SeriesKey};
 
 /// First bytes of the file.
 pub(crate) const MAGIC: &[u8; 8] = b"SWMANIF1";
 /// The version written; the newest read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION_OLDEST: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 24;
 
 /// Which segments are live, and where replay starts.
@@ -58,6 +59,13 @@ struct SegmentBody {
     bytes: u64,
     rows: u64,
     crc32c: u32,
+    /// From here to `rollups` since version 2; bytes and CRC-32C.
+    #[serde(default)]
+    tier: u32,
+    #[serde(default)]
+    summaries: Option<(u64, u32)>,
+    #[serde(default)]
+    rollups: Option<(u64, u32)>,
     first: [String; 3],
     last: [String; 3],
     step: (i64, i64),
@@ -77,9 +85,12 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
     let names = |key: &SeriesKey| [&key.project_id, &key.metric, &key.run_id].map(|name| name.to_string());
     let segment = |meta: &SegmentMeta| SegmentBody {
         file_name: meta.file_name.clone(),
-        bytes: meta.bytes,
+        bytes: meta.file.bytes,
         rows: meta.rows,
-        crc32c: meta.crc32c,
+        crc32c: meta.file.crc32c,
+        tier: meta.tier,
+        summaries: meta.summaries.map(|file| (file.bytes, file.crc32c)),
+        rollups: meta.rollups.map(|file| (file.bytes, file.crc32c)),
         first: names(&meta.series.0),
         last: names(&meta.series.1),
         step: meta.step,
@@ -118,7 +129,7 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     }
     let u32_at = |at: usize| rest[at..].first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
     let version = u32_at(0);
-    if version != FORMAT_VERSION {
+    if !(FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion(version));
     }
     if crc32c::crc32c(&file[16..]) != u32_at(4) {
@@ -131,11 +142,14 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     let body: Body = serde_json::from_slice(&file[HEADER_BYTES..])
         .map_err(|error| damaged(HEADER_BYTES + error.column(), &error.to_string()))?;
     let key = |[project, metric, run]: [String; 3]| SeriesKey::new(project, metric, run);
+    let file = |(bytes, crc32c)| FileMeta { bytes, crc32c };
     let segment = |body: SegmentBody| SegmentMeta {
         file_name: body.file_name,
-        bytes: body.bytes,
+        tier: body.tier,
+        file: FileMeta { bytes: body.bytes, crc32c: body.crc32c },
+        summaries: body.summaries.map(file),
+        rollups: body.rollups.map(file),
         rows: body.rows,
-        crc32c: body.crc32c,
         series: (key(body.first), key(body.last)),
         step: body.step,
         timestamp_us: body.timestamp_us,
@@ -169,9 +183,11 @@ mod tests {
             next_segment: 3,
             segments: vec![SegmentMeta {
                 file_name: "00000000000000000002.parquet".into(),
-                bytes: 9,
+                tier: 1,
+                file: FileMeta { bytes: 9, crc32c: 5 },
+                summaries: Some(FileMeta { bytes: 8, crc32c: 4 }),
+                rollups: None,
                 rows: 2,
-                crc32c: 5,
                 series: (key("a"), key("ü")),
                 step: (i64::MIN, i64::MAX),
                 timestamp_us: (-1, 1),
@@ -190,9 +206,13 @@ mod tests {
     #[test]
     fn i12_manifests_round_trip_and_the_golden_bytes_still_decode() {
         assert_eq!(decode(&encode(&sample()).unwrap()), Ok(sample()));
-        let golden = include_bytes!("../tests/golden/manifest-v1.bin");
+        let golden = include_bytes!("../tests/golden/manifest-v2.bin");
         assert_eq!(decode(golden), Ok(sample()));
         assert_eq!(encode(&sample()).unwrap(), golden);
+        // Version 1 knew neither tiers nor summaries.
+        let mut first = sample();
+        (first.segments[0].tier, first.segments[0].summaries) = (0, None);
+        assert_eq!(decode(include_bytes!("../tests/golden/manifest-v1.bin")), Ok(first));
     }
 
     #[test]

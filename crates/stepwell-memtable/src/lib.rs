@@ -1,10 +1,10 @@
 //! Columns of one shard in memory: insert, view, freeze.
 //!
-//! Rows are appended to fixed-size chunks in arrival order; full chunks are immutable and shared with views, the chunk being
-//! filled is copied by a view. Each row names its series and the row before it of the same series, so that one series of a
-//! million is found by a hash look-up and walked backwards, never scanned for. A row takes 36 bytes.
+//! Each series has its points in blocks of its own, in arrival order; a block is twice as large as the one before it. So one
+//! series of a million is found by a hash look-up and read without a look at the others, and a flush reads each series from
+//! consecutive memory. Rows are only appended: a view is a limit on LSNs, and reads hold the lock for one series at a time.
 
-mod chunk;
+mod rows;
 mod series;
 mod shard;
 mod view;

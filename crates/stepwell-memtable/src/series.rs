@@ -1,13 +1,16 @@
 //! Names interned once, and the table of series.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, hash_map::Entry},
     sync::Arc,
 };
 
 use stepwell_types::{PointFilter, SeriesKey};
 
-use crate::chunk::NO_ROW;
+use crate::rows::Chain;
+
+/// Keyed at random like the standard one, and several times as fast on the short keys here.
+type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
 /// Each distinct name once, numbered in order of appearance.
 #[derive(Default)]
@@ -41,13 +44,12 @@ pub(crate) struct SeriesTable {
     runs: Names,
     series: HashMap<Numbers, u32>,
     keys: Vec<SeriesKey>,
-    numbers: Vec<Numbers>,
-    /// Per series its latest row.
-    pub(crate) last_row: Vec<u32>,
+    /// Per series where its rows are.
+    pub(crate) chains: Vec<Chain>,
     /// Per run the series it has, so that a run is found without a look at the others.
     of_run: HashMap<u32, Vec<u32>>,
-    /// Per run its largest step.
-    last_step: HashMap<u32, i64>,
+    /// Per metric the series it has: a leaderboard wants one metric of all runs.
+    of_metric: HashMap<u32, Vec<u32>>,
 }
 
 impl SeriesTable {
@@ -66,18 +68,12 @@ impl SeriesTable {
                     metric: self.metrics.names[metric].clone(),
                     run_id: self.runs.names[run].clone(),
                 });
-                self.numbers.push(numbers);
-                self.last_row.push(NO_ROW);
+                self.chains.push(Chain::EMPTY);
+                self.of_metric.entry(numbers[1]).or_default().push(series);
                 self.of_run.entry(numbers[2]).or_default().push(series);
                 series
             }
         }
-    }
-
-    pub(crate) fn note_step(&mut self, series: u32, step: i64) {
-        let run = self.numbers[series as usize][2];
-        let last = self.last_step.entry(run).or_insert(step);
-        *last = step.max(*last);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -89,11 +85,12 @@ impl SeriesTable {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let per_series = size_of::<SeriesKey>() + 2 * size_of::<Numbers>() + 4 * size_of::<u32>() + 16;
+        let per_series =
+            size_of::<SeriesKey>() + 2 * size_of::<Numbers>() + size_of::<Chain>() + 4 * size_of::<u32>() + 16;
         self.projects.bytes + self.metrics.bytes + self.runs.bytes + self.keys.len() * per_series
     }
 
-    /// Series whose names pass: by way of the runs where the filter names runs, else by a look at all.
+    /// Series whose names pass: by way of the runs or metrics where the filter names some, else by a look at all.
     pub(crate) fn matching(&self, filter: &PointFilter) -> Vec<u32> {
         if let (Some(runs), Some(metrics), Some(projects)) = (&filter.run_ids, &filter.metrics, &filter.project_ids)
             && runs.len() * metrics.len() * projects.len() <= self.len()
@@ -101,12 +98,14 @@ impl SeriesTable {
             return self.exact(projects.iter(), metrics.iter().collect(), runs.iter().collect());
         }
         let passes = |series: &u32| filter.accepts_series(self.key(*series));
-        match &filter.run_ids {
-            Some(runs) => {
-                let numbers = runs.iter().filter_map(|run| self.runs.numbers.get(run));
-                numbers.filter_map(|run| self.of_run.get(run)).flatten().copied().filter(passes).collect()
-            }
-            None => (0..self.len() as u32).filter(passes).collect(),
+        let of = |names: &Names, wanted: &BTreeSet<Arc<str>>, series_of: &HashMap<u32, Vec<u32>>| {
+            let numbers = wanted.iter().filter_map(|name| names.numbers.get(name));
+            numbers.filter_map(|number| series_of.get(number)).flatten().copied().filter(passes).collect()
+        };
+        match (&filter.run_ids, &filter.metrics) {
+            (Some(runs), _) => of(&self.runs, runs, &self.of_run),
+            (None, Some(metrics)) => of(&self.metrics, metrics, &self.of_metric),
+            (None, None) => (0..self.len() as u32).filter(passes).collect(),
         }
     }
 
@@ -129,7 +128,7 @@ impl SeriesTable {
     pub(crate) fn last_step(&self, project_id: &str, run_id: &str) -> Option<i64> {
         let run = self.runs.numbers.get(run_id)?;
         // A run is in one project; a foreign one of the same id has no points here.
-        let series = *self.of_run.get(run)?.first()?;
-        (&*self.key(series).project_id == project_id).then(|| self.last_step.get(run).copied()).flatten()
+        let series = self.of_run.get(run)?.iter().filter(|series| &*self.key(**series).project_id == project_id);
+        series.map(|series| self.chains[*series as usize].max_step).max()
     }
 }

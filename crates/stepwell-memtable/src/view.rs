@@ -1,20 +1,16 @@
 //! What a reader sees of a memtable.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 
-use crate::{
-    chunk::{CHUNK_ROWS, Chunk, NO_ROW},
-    shard::Memtable,
-};
+use crate::shard::{Memtable, State};
 
 /// A series found in a view.
 #[derive(Debug, Clone)]
 pub struct SeriesHandle {
     key: SeriesKey,
-    /// A row at or after the last one of the series that the view shows; the walk starts here.
-    last_row: u32,
+    number: u32,
 }
 
 impl SeriesHandle {
@@ -24,110 +20,81 @@ impl SeriesHandle {
     }
 }
 
-/// The first `rows` rows of a memtable. Cheap to clone; valid while inserts go on.
+/// The points of a memtable below an LSN. Cheap to take and to clone; valid while inserts go on.
 #[derive(Clone)]
 pub struct MemtableView {
     memtable: Arc<Memtable>,
-    chunks: Arc<Vec<Arc<Chunk>>>,
-    first_lsn: u64,
-    rows: usize,
+    visible_below: u64,
+    rows_max: usize,
 }
 
 impl MemtableView {
     pub(crate) fn new(memtable: &Arc<Memtable>, visible_below: Lsn) -> Self {
-        let state = memtable.state.read().unwrap_or_else(PoisonError::into_inner);
-        let mut chunks = state.full.clone();
-        if state.filling.len() > 0 {
-            chunks.push(Arc::new(state.filling.clone()));
-        }
-        let first_lsn = state.first_lsn;
-        let is_visible =
-            |row: usize| first_lsn + u64::from(chunks[row / CHUNK_ROWS].lsn_offset[row % CHUNK_ROWS]) < visible_below.0;
-        // Nearly always all rows are visible; else LSNs rise with rows, so that a binary search finds the end.
-        let (mut low, mut high) = (0, state.len());
-        if high > 0 && is_visible(high - 1) {
-            low = high;
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            if is_visible(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Self { memtable: memtable.clone(), chunks: Arc::new(chunks), first_lsn, rows: low }
+        let state = memtable.read();
+        let rows_max = if state.first_lsn < visible_below.0 { state.rows.len() } else { 0 };
+        drop(state);
+        Self { memtable: memtable.clone(), visible_below: visible_below.0, rows_max }
     }
 
-    /// Number of points.
-    pub fn len(&self) -> usize {
-        self.rows
+    /// Number of points, or a few more: those inserted and not yet visible when the view was taken.
+    pub fn rows_max(&self) -> usize {
+        self.rows_max
     }
 
     /// Whether it shows no point.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.rows_max == 0
     }
 
-    /// The series whose names pass and of which the view may show a point, sorted by key.
+    /// The series whose names pass and of which the view shows a point, sorted by key.
     pub fn series(&self, filter: &PointFilter) -> Vec<SeriesHandle> {
-        let state = self.memtable.state.read().unwrap_or_else(PoisonError::into_inner);
-        let handle = |series: u32| SeriesHandle {
-            key: state.series.key(series).clone(),
-            last_row: state.series.last_row[series as usize],
-        };
-        let mut found: Vec<SeriesHandle> = state.series.matching(filter).into_iter().map(handle).collect();
+        let state = self.memtable.read();
+        let handle = |number: u32| SeriesHandle { key: state.series.key(number).clone(), number };
+        let numbers = state.series.matching(filter).into_iter().filter(|number| self.shows(&state, *number));
+        let mut found: Vec<SeriesHandle> = numbers.map(handle).collect();
         drop(state);
-        // A series that began after the view has no row in it.
-        found.retain_mut(|handle| {
-            handle.last_row = self.visible(handle.last_row);
-            handle.last_row != NO_ROW
-        });
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         found
     }
 
-    /// Walks back from `row` to the first row of its series that the view shows. Rows after the view are read under the
-    /// memtable's lock, since the chunks held here end before them.
-    fn visible(&self, mut row: u32) -> u32 {
-        if row == NO_ROW || (row as usize) < self.rows {
-            return row;
-        }
-        let state = self.memtable.state.read().unwrap_or_else(PoisonError::into_inner);
-        while row != NO_ROW && row as usize >= self.rows {
-            let chunk = row as usize / CHUNK_ROWS;
-            let chunk = state.full.get(chunk).map_or(&state.filling, |chunk| chunk);
-            row = chunk.previous[row as usize % CHUNK_ROWS];
-        }
-        row
+    /// Whether a series began within the view.
+    fn shows(&self, state: &State, number: u32) -> bool {
+        let first_lsn = state.rows.first_lsn(&state.series.chains[number as usize]);
+        first_lsn.is_some_and(|lsn| lsn < self.visible_below)
     }
 
-    /// Appends the points of a series that pass the step and timestamp ranges, sorted by (step, LSN). `series` comes from
-    /// this view.
+    /// Appends the points of a series that pass the step and timestamp ranges, sorted by (step, LSN) among themselves.
+    /// `series` comes from this view.
     pub fn read(&self, series: &SeriesHandle, filter: &PointFilter, out: &mut SeriesColumns) {
-        let mut points = SeriesColumns::default();
-        let mut row = series.last_row;
-        while row != NO_ROW {
-            let chunk = &self.chunks[row as usize / CHUNK_ROWS];
-            let at = row as usize % CHUNK_ROWS;
-            if filter.accepts_point(chunk.step[at], chunk.timestamp_us[at]) {
-                let lsn = self.first_lsn + u64::from(chunk.lsn_offset[at]);
-                points.push(chunk.step[at], chunk.timestamp_us[at], chunk.value[at], lsn);
+        let begin = out.len();
+        let restricts = filter.restricts_points();
+        let state = self.memtable.read();
+        for block in state.rows.blocks(&state.series.chains[series.number as usize]) {
+            // LSNs rise along a series: what is not visible is at its end.
+            let visible = match block.last() {
+                Some(last) if last.lsn < self.visible_below => block,
+                _ => &block[..block.partition_point(|row| row.lsn < self.visible_below)],
+            };
+            if restricts {
+                for row in visible.iter().filter(|row| filter.accepts_point(row.step, row.timestamp_us)) {
+                    out.push(row.step, row.timestamp_us, row.value, row.lsn);
+                }
+            } else {
+                out.step.extend(visible.iter().map(|row| row.step));
+                out.timestamp_us.extend(visible.iter().map(|row| row.timestamp_us));
+                out.value.extend(visible.iter().map(|row| row.value));
+                out.lsn.extend(visible.iter().map(|row| row.lsn));
             }
-            row = chunk.previous[at];
+            if visible.len() < block.len() {
+                break;
+            }
         }
-        // The walk went backwards; most series are in step order already, so that the sort then has nothing to do.
-        points.step.reverse();
-        points.timestamp_us.reverse();
-        points.value.reverse();
-        points.lsn.reverse();
-        points.sort();
-        out.append(&points);
+        drop(state);
+        out.sort_from(begin);
     }
 
     /// The largest step that any metric of the run has had, points after the view included.
     pub fn last_step(&self, project_id: &str, run_id: &str) -> Option<i64> {
-        let state = self.memtable.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.series.last_step(project_id, run_id)
+        self.memtable.read().series.last_step(project_id, run_id)
     }
 }

@@ -1,16 +1,19 @@
 //! Layout of the Parquet file.
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::{
-    arrow::arrow_writer::ArrowWriterOptions,
+    arrow::ArrowSchemaConverter,
     basic::{Compression, Encoding, ZstdLevel},
     errors::ParquetError,
     file::{
         metadata::{KeyValue, SortingColumn},
         properties::{EnabledStatistics, WriterProperties},
     },
-    schema::types::ColumnPath,
+    schema::types::{ColumnPath, SchemaDescriptor},
 };
+use stepwell_types::points_schema;
 
 /// The version written; the one read.
 pub const FORMAT_VERSION: &str = "1";
@@ -42,31 +45,162 @@ impl Default for SegmentOptions {
     }
 }
 
-pub(crate) fn writer_options(options: &SegmentOptions, schema: &SchemaRef) -> Result<ArrowWriterOptions, ParquetError> {
+/// The tables of a segment: a file each, of one name, in directories of their own, so that each is read by `*.parquet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Points,
+    Summaries,
+    Rollups,
+}
+
+/// Directories of a data directory that hold the files of segments.
+pub const SEGMENT_DIRS: [&str; 3] = ["segments", "summaries", "rollups"];
+
+impl Kind {
+    /// Its directory below the data directory.
+    pub(crate) fn dir(self) -> &'static str {
+        SEGMENT_DIRS[self as usize]
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Points => "points",
+            Self::Summaries => "summaries",
+            Self::Rollups => "rollups",
+        }
+    }
+
+    /// Project, metric and run, then columns of integers, times and doubles.
+    pub(crate) fn schema(self) -> SchemaRef {
+        match self {
+            Self::Points => points_schema(),
+            Self::Summaries => stored_schema(&SUMMARY_COLUMNS),
+            Self::Rollups => stored_schema(&ROLLUP_COLUMNS),
+        }
+    }
+
+    /// Columns by whose ranges rows are found.
+    fn has_statistics(self, column: &str) -> bool {
+        match self {
+            Self::Points => column != "value",
+            Self::Summaries => false,
+            Self::Rollups => matches!(column, "level" | "first_step" | "last_step"),
+        }
+    }
+}
+
+/// Columns of a stored summary after the names; see `stepwell_kernels::SummaryState`.
+pub(crate) const SUMMARY_COLUMNS: [(&str, StoredType); 20] = {
+    use StoredType::{Count, Integer, Time, Value};
+    [
+        ("finite", Count),
+        ("nan", Count),
+        ("pos_inf", Count),
+        ("neg_inf", Count),
+        ("first_step", Integer),
+        ("first_time", Time),
+        ("first", Value),
+        ("first_lsn", Count),
+        ("last_step", Integer),
+        ("last_time", Time),
+        ("last", Value),
+        ("last_lsn", Count),
+        ("min", Value),
+        ("min_step", Integer),
+        ("max", Value),
+        ("max_step", Integer),
+        ("sum", Value),
+        ("sum_compensation", Value),
+        ("rollup_finest", Integer),
+        ("rollup_coarsest", Integer),
+    ]
+};
+
+/// Columns of a stored rollup after the names; see `stepwell_kernels::BucketState`.
+pub(crate) const ROLLUP_COLUMNS: [(&str, StoredType); 17] = {
+    use StoredType::{Count, Integer, Time, Value};
+    [
+        ("level", Integer),
+        ("first_step", Integer),
+        ("last_step", Integer),
+        ("first_time", Time),
+        ("last_time", Time),
+        ("finite", Count),
+        ("nan", Count),
+        ("pos_inf", Count),
+        ("neg_inf", Count),
+        ("min", Value),
+        ("min_step", Integer),
+        ("max", Value),
+        ("max_step", Integer),
+        ("sum", Value),
+        ("sum_compensation", Value),
+        ("first", Value),
+        ("last", Value),
+    ]
+};
+
+/// What a stored column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    Count,
+    Integer,
+    /// Microseconds since the Unix epoch, UTC.
+    Time,
+    Value,
+}
+
+fn stored_schema(columns: &[(&str, StoredType)]) -> SchemaRef {
+    let points = points_schema();
+    let names = points.fields().iter().take(STEP).cloned();
+    let stored = columns.iter().map(|(name, kind)| {
+        let data_type = match kind {
+            StoredType::Count => DataType::UInt64,
+            StoredType::Integer => DataType::Int64,
+            StoredType::Time => points.field(TIMESTAMP).data_type().clone(),
+            StoredType::Value => DataType::Float64,
+        };
+        Arc::new(Field::new(*name, data_type, false))
+    });
+    Arc::new(Schema::new(names.chain(stored).collect::<Vec<_>>()))
+}
+
+/// The Parquet schema of a table.
+pub(crate) fn parquet_schema(kind: Kind) -> Result<SchemaDescriptor, ParquetError> {
+    ArrowSchemaConverter::new().convert(&kind.schema())
+}
+
+pub(crate) fn writer_properties(kind: Kind, options: &SegmentOptions) -> Result<Arc<WriterProperties>, ParquetError> {
     let path = |name: &str| ColumnPath::from(name);
     let key_value = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
     let sorted = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
+    let sorting: &[usize] = match kind {
+        Kind::Points => &[PROJECT, METRIC, RUN, STEP, LSN],
+        Kind::Summaries => &[PROJECT, METRIC, RUN],
+        // Level and first step.
+        Kind::Rollups => &[PROJECT, METRIC, RUN, STEP, STEP + 1],
+    };
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("stepwell ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(options.zstd_level)?))
-        .set_max_row_group_row_count(Some(options.row_group_rows))
         .set_data_page_row_count_limit(options.page_rows)
         .set_write_batch_size(options.page_rows.clamp(1, 1_024))
         .set_column_index_truncate_length(None)
         .set_statistics_truncate_length(None)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns(Some([PROJECT, METRIC, RUN, STEP, LSN].map(|column| sorted(column as i32)).to_vec()))
-        .set_key_value_metadata(Some(vec![key_value(VERSION_KEY, FORMAT_VERSION), key_value(KIND_KEY, "points")]))
-        .set_column_statistics_enabled(path("value"), EnabledStatistics::None);
-    for field in schema.fields().iter().skip(STEP) {
-        let encoding = match field.name().as_str() {
-            "value" => Encoding::BYTE_STREAM_SPLIT,
+        .set_sorting_columns(Some(sorting.iter().map(|column| sorted(*column as i32)).collect()))
+        .set_key_value_metadata(Some(vec![key_value(VERSION_KEY, FORMAT_VERSION), key_value(KIND_KEY, kind.name())]));
+    for field in kind.schema().fields().iter().skip(STEP) {
+        let encoding = match field.data_type() {
+            DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
             _ => Encoding::DELTA_BINARY_PACKED,
         };
         properties = properties
             .set_column_dictionary_enabled(path(field.name()), false)
             .set_column_encoding(path(field.name()), encoding);
+        if !kind.has_statistics(field.name()) {
+            properties = properties.set_column_statistics_enabled(path(field.name()), EnabledStatistics::None);
+        }
     }
-    // Without the embedded Arrow schema readers see plain strings.
-    Ok(ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true))
+    Ok(Arc::new(properties.build()))
 }

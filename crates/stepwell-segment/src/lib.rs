@@ -1,20 +1,29 @@
-//! The immutable Parquet segment: write, open, prune, scan.
+//! The immutable Parquet segment: write, open, prune, scan; summaries and rollups.
 #![doc = include_str!("../../../schemas/segment.md")]
 
 mod error;
 mod export;
+mod file;
+mod filter;
 mod format;
 mod prune;
 mod reader;
+mod rollups;
 mod scan;
+mod stored;
+mod summaries;
+mod table;
+mod table_writer;
+mod text_column;
 mod writer;
 
 pub use error::SegmentError;
 pub use export::ParquetExport;
-pub use format::{FORMAT_VERSION, SegmentOptions};
+pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
 pub use reader::Segment;
 pub use scan::SegmentScan;
-pub use writer::SegmentWriter;
+pub use summaries::SeriesSummary;
+pub use writer::{SegmentWriter, SeriesExtent};
 
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,8 @@ use parquet::{
     arrow::arrow_reader::RowSelection,
     file::{metadata::ParquetMetaData, page_index::column_index::ColumnIndexMetaData},
 };
-use stepwell_types::PointFilter;
 
-use crate::format::{METRIC, PROJECT, RUN, STEP, TIMESTAMP};
+use crate::filter::RowFilter;
 
 /// Whether a page, by its number, can hold a match.
 type PageTest<'a> = Box<dyn Fn(&ColumnIndexMetaData, usize) -> bool + 'a>;
@@ -32,12 +31,12 @@ impl GroupRows {
 }
 
 /// Row groups with at least one page range that can match. Pages are the unit: their bounds cover row groups too.
-pub(crate) fn matching_rows(metadata: &ParquetMetaData, filter: &PointFilter) -> Vec<GroupRows> {
+pub(crate) fn matching_rows(metadata: &ParquetMetaData, filter: &RowFilter) -> Vec<GroupRows> {
     let groups = 0..metadata.num_row_groups();
     let of_group = |row_group: usize| {
         let group_rows = usize::try_from(metadata.row_group(row_group).num_rows()).unwrap_or(0);
         let mut ranges = Some(0..group_rows).filter(|all| !all.is_empty()).into_iter().collect::<Vec<_>>();
-        for column in [PROJECT, METRIC, RUN, STEP, TIMESTAMP] {
+        for column in filter.columns() {
             if let Some(of_column) = page_ranges(metadata, row_group, column, group_rows, filter) {
                 ranges = intersect(&ranges, &of_column);
             }
@@ -54,15 +53,12 @@ fn page_ranges(
     row_group: usize,
     column: usize,
     group_rows: usize,
-    filter: &PointFilter,
+    filter: &RowFilter,
 ) -> Option<Vec<Range<usize>>> {
-    let test: PageTest<'_> = match column {
-        PROJECT => text_test(filter.project_ids.as_ref()?),
-        METRIC => text_test(filter.metrics.as_ref()?),
-        RUN => text_test(filter.run_ids.as_ref()?),
-        STEP if filter.step != (i64::MIN, i64::MAX) => integer_test(filter.step),
-        TIMESTAMP if filter.timestamp_us != (i64::MIN, i64::MAX) => integer_test(filter.timestamp_us),
-        _ => return None,
+    let test: PageTest<'_> = match (filter.names_of(column), filter.range_of(column)) {
+        (Some(names), _) => text_test(names),
+        (None, Some(range)) => integer_test(range),
+        (None, None) => return None,
     };
     let index = metadata.column_index()?.get(row_group)?.get(column)?;
     let pages = metadata.offset_index()?.get(row_group)?.get(column)?.page_locations();

@@ -6,27 +6,21 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray},
     buffer::BooleanBuffer,
     compute::{and, filter_record_batch},
-    datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType},
+    datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection},
 };
-use stepwell_types::{PointFilter, points_schema};
 
-use crate::{
-    error::SegmentError,
-    format::{METRIC, PROJECT, RUN, STEP, TIMESTAMP},
-    prune::matching_rows,
-    reader::Segment,
-};
+use crate::{error::SegmentError, filter::RowFilter, prune::matching_rows, table::Table};
 
-/// Batches of the matching rows of one segment, in file order.
+/// Batches of the matching rows of one table, in file order.
 pub struct SegmentScan {
     reader: ParquetRecordBatchReader,
-    filter: PointFilter,
-    /// Column of [`points_schema`] that stands at each place of what the reader yields.
+    filter: RowFilter,
+    /// Column of the table that stands at each place of what the reader yields.
     read: Vec<usize>,
     /// Places of the wanted columns in what the reader yields.
     output: Vec<usize>,
@@ -36,19 +30,19 @@ pub struct SegmentScan {
 
 impl SegmentScan {
     pub(crate) fn new(
-        segment: &Segment,
-        filter: &PointFilter,
+        table: &Table,
+        filter: RowFilter,
         projection: &[usize],
         batch_rows: usize,
     ) -> Result<Self, SegmentError> {
-        let path = segment.path().to_owned();
-        let footer = segment.footer()?;
-        let groups = matching_rows(footer.metadata(), filter);
-        let read: Vec<usize> =
-            (0..points_schema().fields().len()).filter(|c| projection.contains(c) || is_filtered(filter, *c)).collect();
+        let path = table.path().to_owned();
+        let footer = table.footer()?;
+        let groups = matching_rows(footer.metadata(), &filter);
+        let columns = table.schema().fields().len();
+        let read: Vec<usize> = (0..columns).filter(|c| projection.contains(c) || filter.restricts(*c)).collect();
         let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
         let mask = ProjectionMask::roots(footer.parquet_schema(), read.iter().copied());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(segment.bytes().clone(), footer.clone())
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(table.bytes().clone(), footer.clone())
             .with_projection(mask)
             .with_row_groups(groups.iter().map(|group| group.row_group).collect())
             .with_row_selection(RowSelection::from(selection))
@@ -57,8 +51,8 @@ impl SegmentScan {
             .map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
         let output = projection.iter().filter_map(|wanted| read.iter().position(|column| column == wanted)).collect();
         let schema =
-            points_schema().project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
-        Ok(Self { reader, filter: filter.clone(), read, output, schema: Arc::new(schema), path })
+            table.schema().project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
+        Ok(Self { reader, filter, read, output, schema: Arc::new(schema), path })
     }
 
     fn finish(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
@@ -75,34 +69,16 @@ impl SegmentScan {
 
     /// Which rows pass the filter on one column; `None` if it is free.
     fn test(&self, column: usize, array: &ArrayRef) -> Option<BooleanArray> {
-        let between = |values: &[i64], (low, high): (i64, i64)| {
-            BooleanArray::new(
-                BooleanBuffer::collect_bool(values.len(), |i| low <= values[i] && values[i] <= high),
-                None,
-            )
-        };
-        if !is_filtered(&self.filter, column) {
-            return None;
+        if let Some(names) = self.filter.names_of(column) {
+            return Some(one_of(array.as_string_view(), names));
         }
-        Some(match column {
-            PROJECT => one_of(array.as_string_view(), self.filter.project_ids.as_ref()?),
-            METRIC => one_of(array.as_string_view(), self.filter.metrics.as_ref()?),
-            RUN => one_of(array.as_string_view(), self.filter.run_ids.as_ref()?),
-            STEP => between(array.as_primitive::<Int64Type>().values(), self.filter.step),
-            _ => between(array.as_primitive::<TimestampMicrosecondType>().values(), self.filter.timestamp_us),
-        })
-    }
-}
-
-fn is_filtered(filter: &PointFilter, column: usize) -> bool {
-    let everything = (i64::MIN, i64::MAX);
-    match column {
-        PROJECT => filter.project_ids.is_some(),
-        METRIC => filter.metrics.is_some(),
-        RUN => filter.run_ids.is_some(),
-        STEP => filter.step != everything,
-        TIMESTAMP => filter.timestamp_us != everything,
-        _ => false,
+        let (low, high) = self.filter.range_of(column)?;
+        let values = match array.data_type() {
+            DataType::Timestamp(..) => array.as_primitive::<TimestampMicrosecondType>().values(),
+            _ => array.as_primitive::<Int64Type>().values(),
+        };
+        let inside = BooleanBuffer::collect_bool(values.len(), |i| low <= values[i] && values[i] <= high);
+        Some(BooleanArray::new(inside, None))
     }
 }
 

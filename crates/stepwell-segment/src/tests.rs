@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use stepwell_env::{Disk, RealDisk};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesColumns, SeriesKey};
 
-use crate::{Segment, SegmentError, SegmentOptions, SegmentWriter};
+use crate::{SEGMENT_DIRS, Segment, SegmentError, SegmentOptions, SegmentWriter};
 
 type Row = (String, String, String, i64, i64, u64, u64);
 
@@ -33,6 +33,7 @@ fn rows(batch: &RecordBatch) -> Vec<Row> {
 fn write(dir: &Path, series: &[(SeriesKey, SeriesColumns)]) -> Result<SegmentMeta, SegmentError> {
     // Small pages and row groups, so that there is something to prune.
     let options = SegmentOptions { row_group_rows: 64, page_rows: 8, zstd_level: 1 };
+    SEGMENT_DIRS.iter().for_each(|name| std::fs::create_dir_all(dir.join(name)).unwrap());
     let mut writer = SegmentWriter::create(Arc::new(RealDisk), dir, "1.parquet", &options)?;
     for (key, points) in series {
         writer.write(key, points)?;
@@ -118,7 +119,7 @@ fn small(dir: &Path) -> SegmentMeta {
 fn i11_every_flipped_byte_is_refused_and_none_panics() {
     let dir = tempfile::tempdir().unwrap();
     let meta = small(dir.path());
-    let path = dir.path().join(&meta.file_name);
+    let path = dir.path().join("segments").join(&meta.file_name);
     let file = std::fs::read(&path).unwrap();
     for byte in 0..file.len() {
         let mut damaged = file.clone();
@@ -137,7 +138,7 @@ fn columns_come_in_the_order_asked_for_and_keys_must_rise() {
     let dir = tempfile::tempdir().unwrap();
     let meta = small(dir.path());
     assert_eq!((meta.rows, meta.step, meta.lsn), (20, (0, 19), (1, 20)));
-    assert!(!RealDisk.exists(&dir.path().join("1.parquet.tmp")));
+    assert!(!RealDisk.exists(&dir.path().join("segments/1.parquet.tmp")));
     let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
     let filter = PointFilter { step: (5, 9), ..PointFilter::default() };
     let batch = segment.scan(&filter, &[5, 2], 100).unwrap().next().unwrap().unwrap();

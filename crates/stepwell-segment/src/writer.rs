@@ -1,97 +1,80 @@
-//! Writing a segment: series in key order, one row group in memory.
+//! Writing a segment: points, and with them summaries and rollups, of series in key order.
 
-use std::{
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use arrow::{
-    array::{
-        ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
-        make_view,
-    },
-    buffer::{Buffer, ScalarBuffer},
-};
-use parquet::arrow::ArrowWriter;
-use stepwell_env::{Disk, WriteFile};
-use stepwell_types::{SegmentMeta, SeriesColumns, SeriesKey, points_schema};
+use stepwell_env::Disk;
+use stepwell_kernels::{RollupBuilder, SummaryState, rollup_levels};
+use stepwell_types::{SegmentMeta, SeriesColumns, SeriesKey};
 
 use crate::{
     error::SegmentError,
-    format::{SegmentOptions, writer_options},
+    format::{Kind, SegmentOptions},
+    rollups, summaries,
+    table_writer::{Column, TableWriter},
 };
 
-/// Rows collected before they go to the column writers.
-const BATCH_ROWS: usize = 65_536;
-
-/// A file that counts and checksums what goes through it.
-struct Sink {
-    file: Box<dyn WriteFile>,
-    bytes: u64,
-    crc32c: u32,
+/// What is known of a series before its points are written; it decides which rollups are worth their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesExtent {
+    /// Number of points; an estimate will do.
+    pub points: u64,
+    pub first_step: i64,
+    pub last_step: i64,
 }
 
-impl Write for Sink {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.file.append(data)?;
-        self.bytes += data.len() as u64;
-        self.crc32c = crc32c::crc32c_append(self.crc32c, data);
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+impl SeriesExtent {
+    /// Of points that are all there is, sorted by step; `None` without a point.
+    pub fn of(points: &SeriesColumns) -> Option<Self> {
+        let (first_step, last_step) = (*points.step.first()?, *points.step.last()?);
+        Some(Self { points: points.len() as u64, first_step, last_step })
     }
 }
 
-/// A segment being written. Dropped unfinished, it leaves a `*.tmp` that the next start removes.
+/// A segment being written. Dropped unfinished, it leaves `*.tmp` files that the next start removes.
 pub struct SegmentWriter {
     disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    data_dir: std::path::PathBuf,
     file_name: String,
-    writer: ArrowWriter<Sink>,
-    pending: SeriesColumns,
-    /// Series of the pending rows, and how many rows each has.
-    pending_series: Vec<(SeriesKey, usize)>,
+    options: SegmentOptions,
+    points: TableWriter,
+    summaries: TableWriter,
+    /// There once a series is long enough.
+    rollups: Option<TableWriter>,
+    open: Option<OpenSeries>,
     first: Option<SeriesKey>,
-    last: Option<SeriesKey>,
     rows: u64,
     step: (i64, i64),
     timestamp_us: (i64, i64),
     lsn: (u64, u64),
 }
 
+/// The series being written.
+struct OpenSeries {
+    key: SeriesKey,
+    summary: SummaryState,
+    levels: Option<(u32, u32)>,
+    rollups: Option<RollupBuilder>,
+}
+
 impl SegmentWriter {
-    /// Starts `dir/file_name`, under a temporary name.
+    /// Starts the files `file_name` in the directories of a segment below `data_dir`, under temporary names.
     pub fn create(
         disk: Arc<dyn Disk>,
-        dir: &Path,
+        data_dir: &Path,
         file_name: &str,
         options: &SegmentOptions,
     ) -> Result<Self, SegmentError> {
-        let path = dir.join(temporary(file_name));
-        let io = |what| {
-            let path = path.clone();
-            move |source| SegmentError::Io { what, path, source }
-        };
-        if disk.exists(&path) {
-            disk.remove(&path).map_err(io("remove"))?;
-        }
-        let file = disk.create(&path).map_err(io("create"))?;
-        let schema = points_schema();
-        let writer = writer_options(options, &schema)
-            .and_then(|options| ArrowWriter::try_new_with_options(Sink { file, bytes: 0, crc32c: 0 }, schema, options))
-            .map_err(|source| SegmentError::Parquet { path, source })?;
+        let table = |kind| TableWriter::create(disk.clone(), data_dir, kind, file_name, options);
         Ok(Self {
+            points: table(Kind::Points)?,
+            summaries: table(Kind::Summaries)?,
+            rollups: None,
             disk,
-            dir: dir.to_owned(),
+            data_dir: data_dir.to_owned(),
             file_name: file_name.to_owned(),
-            writer,
-            pending: SeriesColumns::default(),
-            pending_series: Vec::new(),
+            options: options.clone(),
+            open: None,
             first: None,
-            last: None,
             rows: 0,
             step: (i64::MAX, i64::MIN),
             timestamp_us: (i64::MAX, i64::MIN),
@@ -99,27 +82,52 @@ impl SegmentWriter {
         })
     }
 
-    /// Adds points of one series, sorted by (step, LSN). Keys rise from call to call; one key may come again with later
-    /// points.
+    /// Adds a whole series: its points sorted by (step, LSN).
     pub fn write(&mut self, key: &SeriesKey, points: &SeriesColumns) -> Result<(), SegmentError> {
-        if points.is_empty() {
-            return Ok(());
-        }
-        if self.last.as_ref().is_some_and(|last| key < last) {
+        let Some(extent) = SeriesExtent::of(points) else { return Ok(()) };
+        self.begin(key, extent)?;
+        self.append(points)
+    }
+
+    /// Begins a series; keys rise from call to call.
+    pub fn begin(&mut self, key: &SeriesKey, extent: SeriesExtent) -> Result<(), SegmentError> {
+        if self.open.as_ref().is_some_and(|open| *key <= open.key) {
             return Err(SegmentError::OutOfOrder { key: Box::new(key.clone()) });
         }
-        self.first.get_or_insert_with(|| key.clone());
-        self.last = Some(key.clone());
+        self.end_series()?;
+        let levels = rollup_levels(extent.points, extent.first_step, extent.last_step);
+        let rollups = levels.map(RollupBuilder::new);
+        self.open = Some(OpenSeries { key: key.clone(), summary: SummaryState::default(), levels, rollups });
+        Ok(())
+    }
+
+    /// Adds points of the series begun, sorted by (step, LSN), after those added before.
+    pub fn append(&mut self, points: &SeriesColumns) -> Result<(), SegmentError> {
+        let (Some(open), Some(last)) = (&mut self.open, points.len().checked_sub(1)) else { return Ok(()) };
+        self.first.get_or_insert_with(|| open.key.clone());
         self.rows += points.len() as u64;
-        for i in 0..points.len() {
-            self.step = (self.step.0.min(points.step[i]), self.step.1.max(points.step[i]));
-            let time_us = points.timestamp_us[i];
-            self.timestamp_us = (self.timestamp_us.0.min(time_us), self.timestamp_us.1.max(time_us));
-            self.lsn = (self.lsn.0.min(points.lsn[i]), self.lsn.1.max(points.lsn[i]));
+        // Sorted by step, so its ends are its bounds.
+        self.step = (self.step.0.min(points.step[0]), self.step.1.max(points.step[last]));
+        self.timestamp_us = widen(self.timestamp_us, &points.timestamp_us);
+        self.lsn = widen(self.lsn, &points.lsn);
+        open.summary.update(points);
+        let mut from = 0;
+        while from < points.len() {
+            let to = points.len().min(from + self.points.room());
+            self.points.append(&open.key, to - from, |columns| fill(columns, points, from..to))?;
+            from = to;
         }
-        self.pending_series.push((key.clone(), points.len()));
-        self.pending.append(points);
-        if self.pending.len() >= BATCH_ROWS { self.write_pending() } else { Ok(()) }
+        if let Some(builder) = &mut open.rollups {
+            if self.rollups.is_none() {
+                let kind = Kind::Rollups;
+                let disk = self.disk.clone();
+                self.rollups = Some(TableWriter::create(disk, &self.data_dir, kind, &self.file_name, &self.options)?);
+            }
+            let (mut result, table, key) = (Ok(()), &mut self.rollups, &open.key);
+            builder.push(points, |level, cells| result = rollups::append(table.as_mut(), key, level, cells));
+            result?;
+        }
+        Ok(())
     }
 
     /// Points written so far.
@@ -127,53 +135,32 @@ impl SegmentWriter {
         self.rows
     }
 
-    fn write_pending(&mut self) -> Result<(), SegmentError> {
-        let points = std::mem::take(&mut self.pending);
-        let series = std::mem::take(&mut self.pending_series);
-        let rows = points.len();
-        let batch = names(&series, rows, |key| &key.project_id)
-            .and_then(|project| {
-                Ok([project, names(&series, rows, |key| &key.metric)?, names(&series, rows, |key| &key.run_id)?])
-            })
-            .and_then(|[project, metric, run]| {
-                let numbers: [ArrayRef; 4] = [
-                    Arc::new(Int64Array::from(points.step)),
-                    Arc::new(TimestampMicrosecondArray::from(points.timestamp_us).with_timezone("UTC")),
-                    Arc::new(Float64Array::from(points.value)),
-                    Arc::new(UInt64Array::from(points.lsn)),
-                ];
-                let columns = [project, metric, run].into_iter().chain(numbers).collect();
-                RecordBatch::try_new(points_schema(), columns)
-            })
-            .map_err(|source| SegmentError::Arrow { path: self.path(), source })?;
-        self.writer.write(&batch).map_err(|source| SegmentError::Parquet { path: self.path(), source })
+    fn end_series(&mut self) -> Result<(), SegmentError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.summary.count() > 0 {
+            summaries::append(&mut self.summaries, &open.key, &open.summary, open.levels)?;
+        }
+        let Some(builder) = open.rollups.take() else { return Ok(()) };
+        let (mut result, table, key) = (Ok(()), &mut self.rollups, &open.key);
+        builder.finish(|level, cells| {
+            let appended = rollups::append(table.as_mut(), key, level, cells);
+            result = std::mem::replace(&mut result, Ok(())).and(appended);
+        });
+        result
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.join(&self.file_name)
-    }
-
-    /// Completes the file: when this returns, it is durable under its name.
+    /// Completes the files: when this returns, they are durable under their names.
     pub fn finish(mut self) -> Result<SegmentMeta, SegmentError> {
-        self.write_pending()?;
-        let (Some(first), Some(last)) = (self.first.take(), self.last.take()) else { return Err(SegmentError::Empty) };
-        let path = self.path();
-        let io = |what: &'static str, path: &Path| {
-            let path = path.to_owned();
-            move |source| SegmentError::Io { what, path, source }
-        };
-        let mut sink =
-            self.writer.into_inner().map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
-        let from = self.dir.join(temporary(&self.file_name));
-        sink.file.sync().map_err(io("sync", &from))?;
-        self.disk.rename(&from, &path).map_err(io("rename", &from))?;
-        self.disk.sync_dir(&self.dir).map_err(io("sync directory", &self.dir))?;
+        self.end_series()?;
+        let (Some(first), Some(open)) = (self.first, self.open) else { return Err(SegmentError::Empty) };
         Ok(SegmentMeta {
             file_name: self.file_name,
-            bytes: sink.bytes,
+            tier: 0,
+            file: self.points.finish()?,
+            summaries: Some(self.summaries.finish()?),
+            rollups: self.rollups.map(TableWriter::finish).transpose()?,
             rows: self.rows,
-            crc32c: sink.crc32c,
-            series: (first, last),
+            series: (first, open.key),
             step: self.step,
             timestamp_us: self.timestamp_us,
             lsn: self.lsn,
@@ -181,25 +168,18 @@ impl SegmentWriter {
     }
 }
 
-fn temporary(file_name: &str) -> String {
-    format!("{file_name}.tmp")
+fn fill(columns: &mut [Column], points: &SeriesColumns, rows: std::ops::Range<usize>) {
+    let [Column::Integers(step), Column::Integers(timestamp_us), Column::Values(value), Column::Integers(lsn)] =
+        columns
+    else {
+        return;
+    };
+    step.extend_from_slice(&points.step[rows.clone()]);
+    timestamp_us.extend_from_slice(&points.timestamp_us[rows.clone()]);
+    value.extend_from_slice(&points.value[rows.clone()]);
+    lsn.extend(points.lsn[rows].iter().map(|lsn| *lsn as i64));
 }
 
-/// One view per row into one buffer that holds each name once.
-fn names(
-    series: &[(SeriesKey, usize)],
-    rows: usize,
-    name: impl Fn(&SeriesKey) -> &Arc<str>,
-) -> Result<ArrayRef, arrow::error::ArrowError> {
-    let mut text = Vec::new();
-    let mut views: Vec<u128> = Vec::with_capacity(rows);
-    for (key, rows) in series {
-        let bytes = name(key).as_bytes();
-        // At most 65,536 names of a kilobyte, so offsets stay below 2^32.
-        let view = make_view(bytes, 0, text.len() as u32);
-        text.extend_from_slice(bytes);
-        views.extend(std::iter::repeat_n(view, *rows));
-    }
-    let buffers = vec![Buffer::from(text)];
-    Ok(Arc::new(StringViewArray::try_new(ScalarBuffer::from(views), buffers, None)?))
+fn widen<T: Copy + Ord>(bounds: (T, T), values: &[T]) -> (T, T) {
+    values.iter().fold(bounds, |(low, high), value| (low.min(*value), high.max(*value)))
 }

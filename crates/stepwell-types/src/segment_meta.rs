@@ -2,15 +2,27 @@
 
 use crate::{PointFilter, SeriesKey};
 
+/// Size and checksum of one immutable file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMeta {
+    pub bytes: u64,
+    /// CRC-32C of the whole file.
+    pub crc32c: u32,
+}
+
 /// Description of one immutable segment file; enough to skip it without opening it. All ranges are inclusive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentMeta {
     /// Name within the segment directory, e.g. `00000000000000000042.parquet`.
     pub file_name: String,
-    pub bytes: u64,
+    /// How many merges its points have been through; 0 for what came from memory.
+    pub tier: u32,
+    pub file: FileMeta,
+    /// `None` in segments written before there were summaries.
+    pub summaries: Option<FileMeta>,
+    /// `None` if no series is long enough.
+    pub rollups: Option<FileMeta>,
     pub rows: u64,
-    /// CRC-32C of the whole file.
-    pub crc32c: u32,
     /// First and last series in sort order.
     pub series: (SeriesKey, SeriesKey),
     pub step: (i64, i64),
@@ -20,6 +32,12 @@ pub struct SegmentMeta {
 }
 
 impl SegmentMeta {
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        let others = [self.summaries, self.rollups].into_iter().flatten();
+        self.file.bytes + others.map(|file| file.bytes).sum::<u64>()
+    }
+
     /// Whether a point that passes `filter` could be in it; false only if none can.
     pub fn might_match(&self, filter: &PointFilter) -> bool {
         let overlaps = |a: (i64, i64), b: (i64, i64)| a.0 <= b.1 && b.0 <= a.1;

@@ -1,5 +1,7 @@
 //! The points of one series, as columns.
 
+use std::ops::Range;
+
 use crate::PointFilter;
 
 /// Points of one series, parallel columns.
@@ -41,20 +43,32 @@ impl SeriesColumns {
 
     /// Appends all points of `other`.
     pub fn append(&mut self, other: &Self) {
-        self.step.extend_from_slice(&other.step);
-        self.timestamp_us.extend_from_slice(&other.timestamp_us);
-        self.value.extend_from_slice(&other.value);
-        self.lsn.extend_from_slice(&other.lsn);
+        self.append_range(other, 0..other.len());
+    }
+
+    /// Appends the points of `other` at `rows`, which are within its length.
+    pub fn append_range(&mut self, other: &Self, rows: Range<usize>) {
+        self.step.extend_from_slice(&other.step[rows.clone()]);
+        self.timestamp_us.extend_from_slice(&other.timestamp_us[rows.clone()]);
+        self.value.extend_from_slice(&other.value[rows.clone()]);
+        self.lsn.extend_from_slice(&other.lsn[rows]);
     }
 
     /// Orders the points by (step, LSN); free where they are so already.
     pub fn sort(&mut self) {
+        self.sort_from(0);
+    }
+
+    /// Orders the points from `begin` on by (step, LSN), and leaves those before it as they are.
+    pub fn sort_from(&mut self, begin: usize) {
         let key = |i: usize| (self.step[i], self.lsn[i]);
-        if (1..self.len()).all(|i| key(i - 1) <= key(i)) {
+        let steps = &self.step[begin..];
+        // Rising steps, the common case, need no look at the LSNs.
+        if steps.is_sorted_by(|a, b| a < b) || (begin + 1..self.len()).all(|i| key(i - 1) <= key(i)) {
             return;
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
-        order.sort_unstable_by_key(|&i| key(i));
+        order[begin..].sort_unstable_by_key(|&i| key(i));
         self.take(&order);
     }
 

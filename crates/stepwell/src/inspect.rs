@@ -70,7 +70,7 @@ fn directory(disk: &RealDisk, path: &Path, verify: bool) -> Result<Value> {
         }
     }
     let points: u64 = manifest.segments.iter().map(|meta| meta.rows).sum();
-    let bytes: u64 = manifest.segments.iter().map(|meta| meta.bytes).sum();
+    let bytes: u64 = manifest.segments.iter().map(|meta| meta.bytes()).sum();
     Ok(json!({
         "data_directory": path,
         "manifest": manifest_json(&manifest),
@@ -99,8 +99,7 @@ fn manifest_json(manifest: &Manifest) -> Value {
 
 fn live_segment(disk: &RealDisk, data_dir: &Path, meta: &SegmentMeta, verify: bool) -> Value {
     let mut description = segment_json(meta);
-    let state = Segment::open(disk, &data_dir.join("segments"), meta)
-        .and_then(|segment| if verify { segment.verify() } else { Ok(()) });
+    let state = Segment::open(disk, data_dir, meta).and_then(|segment| if verify { segment.verify() } else { Ok(()) });
     description["state"] = match state {
         Ok(()) if verify => json!("every byte verified"),
         Ok(()) => json!("opens"),
@@ -125,10 +124,14 @@ fn segment_json(meta: &SegmentMeta) -> Value {
     let series = |key: &stepwell_types::SeriesKey| json!({"project_id": *key.project_id, "metric": *key.metric, "run_id": *key.run_id});
     json!({
         "file": meta.file_name,
-        "bytes": meta.bytes,
+        "bytes": meta.bytes(),
+        "bytes_of_points": meta.file.bytes,
+        "bytes_of_summaries": meta.summaries.map_or(0, |file| file.bytes),
+        "bytes_of_rollups": meta.rollups.map_or(0, |file| file.bytes),
+        "tier": meta.tier,
         "points": meta.rows,
-        "bytes_per_point": (meta.bytes as f64 / meta.rows.max(1) as f64 * 100.0).round() / 100.0,
-        "crc32c": format!("{:08x}", meta.crc32c),
+        "bytes_per_point": (meta.bytes() as f64 / meta.rows.max(1) as f64 * 100.0).round() / 100.0,
+        "crc32c": format!("{:08x}", meta.file.crc32c),
         "first_series": series(&meta.series.0),
         "last_series": series(&meta.series.1),
         "step": [meta.step.0, meta.step.1],

@@ -1,0 +1,76 @@
+//! A file that is complete and durable before it has its name.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use stepwell_env::{Disk, WriteFile};
+use stepwell_types::FileMeta;
+
+use crate::error::SegmentError;
+
+/// A file being written under a temporary name; it counts and checksums what goes through it.
+pub(crate) struct NewFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Box<dyn WriteFile>,
+    bytes: u64,
+    crc32c: u32,
+}
+
+impl NewFile {
+    /// Starts `dir/name`. Dropped unfinished, it leaves a `*.tmp` that the next start removes.
+    pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, name: &str) -> Result<Self, SegmentError> {
+        let path = dir.join(name);
+        let temporary = temporary(&path);
+        let io = |what| {
+            let path = temporary.clone();
+            move |source| SegmentError::Io { what, path, source }
+        };
+        if disk.exists(&temporary) {
+            disk.remove(&temporary).map_err(io("remove"))?;
+        }
+        let file = disk.create(&temporary).map_err(io("create"))?;
+        Ok(Self { disk, path, file, bytes: 0, crc32c: 0 })
+    }
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Syncs it and gives it its name; durable when this returns.
+    pub(crate) fn publish(mut self) -> Result<FileMeta, SegmentError> {
+        let from = temporary(&self.path);
+        let io = |what: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| SegmentError::Io { what, path, source }
+        };
+        self.file.sync().map_err(io("sync", &from))?;
+        self.disk.rename(&from, &self.path).map_err(io("rename", &from))?;
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        self.disk.sync_dir(dir).map_err(io("sync directory", dir))?;
+        Ok(FileMeta { bytes: self.bytes, crc32c: self.crc32c })
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.append(data)?;
+        self.bytes += data.len() as u64;
+        self.crc32c = crc32c::crc32c_append(self.crc32c, data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}

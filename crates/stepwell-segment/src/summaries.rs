@@ -1,0 +1,85 @@
+//! Rows of the table of summaries: one per series of the segment.
+
+use arrow::array::RecordBatch;
+use stepwell_kernels::{CompensatedSum, Edge, SummaryState};
+use stepwell_types::SeriesKey;
+
+use crate::{
+    error::SegmentError,
+    stored::{Stored, StoredRows, push},
+    table_writer::TableWriter,
+};
+
+/// What a segment says of one of its series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesSummary {
+    pub key: SeriesKey,
+    pub state: SummaryState,
+    /// The finest and the coarsest level of its rollups.
+    pub rollup_levels: Option<(u32, u32)>,
+}
+
+/// Stands where there is no level.
+const NO_LEVEL: i64 = -1;
+
+pub(crate) fn append(
+    table: &mut TableWriter,
+    key: &SeriesKey,
+    state: &SummaryState,
+    levels: Option<(u32, u32)>,
+) -> Result<(), SegmentError> {
+    let none = Edge { step: 0, lsn: 0, time_us: 0, value: f64::NAN };
+    let (first, last) = (state.first.unwrap_or(none), state.last.unwrap_or(none));
+    let (min, max) = (state.min.unwrap_or((f64::NAN, 0)), state.max.unwrap_or((f64::NAN, 0)));
+    let (sum, compensation) = state.sum.parts();
+    let (finest, coarsest) = levels.map_or((NO_LEVEL, NO_LEVEL), |(a, b)| (i64::from(a), i64::from(b)));
+    let row: [Stored; 20] = [
+        state.finite.into(),
+        state.nan.into(),
+        state.pos_inf.into(),
+        state.neg_inf.into(),
+        first.step.into(),
+        first.time_us.into(),
+        first.value.into(),
+        first.lsn.into(),
+        last.step.into(),
+        last.time_us.into(),
+        last.value.into(),
+        last.lsn.into(),
+        min.0.into(),
+        min.1.into(),
+        max.0.into(),
+        max.1.into(),
+        sum.into(),
+        compensation.into(),
+        finest.into(),
+        coarsest.into(),
+    ];
+    table.append(key, 1, |columns| push(columns, row))
+}
+
+/// The rows of a batch of the whole table.
+pub(crate) fn decode(batch: &RecordBatch, out: &mut Vec<SeriesSummary>) {
+    let rows = StoredRows::new(batch);
+    let [finite, nan, pos_inf, neg_inf, first_lsn, last_lsn] = [0, 1, 2, 3, 7, 11].map(|at| rows.counts(at));
+    let [first_step, first_time, last_step, last_time, min_step, max_step, finest, coarsest] =
+        [4, 5, 8, 9, 13, 15, 18, 19].map(|at| rows.integers(at));
+    let [first, last, min, max, sum, compensation] = [6, 10, 12, 14, 16, 17].map(|at| rows.values(at));
+    rows.for_each_series(|key, range| {
+        let i = range.start;
+        let extreme = |value: &[f64], step: &[i64]| (finite[i] > 0).then(|| (value[i], step[i]));
+        let state = SummaryState {
+            finite: finite[i],
+            nan: nan[i],
+            pos_inf: pos_inf[i],
+            neg_inf: neg_inf[i],
+            first: Some(Edge { step: first_step[i], lsn: first_lsn[i], time_us: first_time[i], value: first[i] }),
+            last: Some(Edge { step: last_step[i], lsn: last_lsn[i], time_us: last_time[i], value: last[i] }),
+            min: extreme(min, min_step),
+            max: extreme(max, max_step),
+            sum: CompensatedSum::from_parts(sum[i], compensation[i]),
+        };
+        let rollup_levels = u32::try_from(finest[i]).ok().zip(u32::try_from(coarsest[i]).ok());
+        out.push(SeriesSummary { key, state, rollup_levels });
+    });
+}

@@ -1,0 +1,118 @@
+//! One file of a segment, open for reading.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
+use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+    file::metadata::PageIndexPolicy,
+};
+use stepwell_env::Disk;
+use stepwell_types::FileMeta;
+
+use crate::{
+    error::SegmentError,
+    filter::RowFilter,
+    format::{FORMAT_VERSION, Kind, VERSION_KEY},
+    prune::matching_rows,
+    scan::SegmentScan,
+};
+
+/// Mapped bytes, and what the footer says.
+pub(crate) struct Table {
+    path: PathBuf,
+    meta: FileMeta,
+    schema: SchemaRef,
+    bytes: Bytes,
+    /// Checked and parsed on first use; a failure is kept too.
+    footer: OnceLock<Result<ArrowReaderMetadata, (u64, String)>>,
+}
+
+impl Table {
+    /// Maps the file and checks its length. Its content is checked on first use, so that opening thousands is quick.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        data_dir: &Path,
+        kind: Kind,
+        file_name: &str,
+        meta: FileMeta,
+    ) -> Result<Self, SegmentError> {
+        let path = data_dir.join(kind.dir()).join(file_name);
+        let bytes = disk.map(&path).map_err(|source| SegmentError::Io { what: "open", path: path.clone(), source })?;
+        if bytes.len() as u64 != meta.bytes {
+            let detail = format!("it has {} bytes, the manifest says {}", bytes.len(), meta.bytes);
+            return Err(SegmentError::Damaged { path, offset: meta.bytes.min(bytes.len() as u64), detail });
+        }
+        Ok(Self { path, meta, schema: kind.schema(), bytes, footer: OnceLock::new() })
+    }
+
+    /// Checks the checksum of the whole file, anew.
+    pub(crate) fn verify(&self) -> Result<(), SegmentError> {
+        self.check_crc().map_err(|(offset, detail)| self.damaged(offset, detail))
+    }
+
+    fn check_crc(&self) -> Result<(), (u64, String)> {
+        let (actual, expected) = (crc32c::crc32c(&self.bytes), self.meta.crc32c);
+        if actual != expected {
+            return Err((0, format!("the CRC-32C of the file is {actual:08x}, the manifest says {expected:08x}")));
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, offset: u64, detail: String) -> SegmentError {
+        SegmentError::Damaged { path: self.path.clone(), offset, detail }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The parsed footer and page index, after a check of the whole file (I11).
+    pub(crate) fn footer(&self) -> Result<&ArrowReaderMetadata, SegmentError> {
+        let load = || {
+            self.check_crc()?;
+            let options = ArrowReaderOptions::new()
+                .with_page_index_policy(PageIndexPolicy::Optional)
+                .with_skip_arrow_metadata(true)
+                .with_schema(self.schema.clone());
+            ArrowReaderMetadata::load(&self.bytes, options)
+                .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))
+        };
+        let footer = match self.footer.get_or_init(load) {
+            Ok(footer) => footer,
+            Err((offset, detail)) => return Err(self.damaged(*offset, detail.clone())),
+        };
+        let entries = footer.metadata().file_metadata().key_value_metadata();
+        let version =
+            entries.into_iter().flatten().find(|entry| entry.key == VERSION_KEY).and_then(|e| e.value.clone());
+        if version.as_deref() != Some(FORMAT_VERSION) {
+            let path = self.path.clone();
+            return Err(SegmentError::UnknownVersion { path, actual: version, newest: FORMAT_VERSION });
+        }
+        Ok(footer)
+    }
+
+    /// Rows that are left after pruning by statistics: an upper bound of what a scan yields.
+    pub(crate) fn rows_max(&self, filter: &RowFilter) -> Result<u64, SegmentError> {
+        Ok(matching_rows(self.footer()?.metadata(), filter).iter().map(|group| group.rows() as u64).sum())
+    }
+
+    /// Reads all columns of the rows that pass.
+    pub(crate) fn read(&self, filter: RowFilter) -> Result<Vec<RecordBatch>, SegmentError> {
+        const BATCH_ROWS: usize = 8_192;
+        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        SegmentScan::new(self, filter, &columns, BATCH_ROWS)?.collect()
+    }
+}

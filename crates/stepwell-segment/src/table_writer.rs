@@ -1,0 +1,155 @@
+//! Writing one file of a segment: rows in the order of series, one row group in memory.
+
+use std::{path::Path, sync::Arc};
+
+use arrow::datatypes::DataType as ArrowType;
+use parquet::{
+    data_type::{DataType, DoubleType, Int64Type},
+    errors::ParquetError,
+    file::writer::{SerializedFileWriter, SerializedRowGroupWriter},
+};
+use stepwell_env::Disk;
+use stepwell_types::{FileMeta, SeriesKey};
+
+use crate::{
+    error::SegmentError,
+    file::NewFile,
+    format::{Kind, METRIC, PROJECT, RUN, SegmentOptions, parquet_schema, writer_properties},
+    text_column::{self, NameRun},
+};
+
+/// Bytes of names at which a row group ends early: its dictionaries are held in memory, and a reader holds them too.
+const NAME_BYTES_MAX: usize = 16 << 20;
+
+/// Values of one column after the names. Parquet stores unsigned integers and times as integers of the same bits.
+pub(crate) enum Column {
+    Integers(Vec<i64>),
+    Values(Vec<f64>),
+}
+
+/// A file being written.
+pub(crate) struct TableWriter {
+    kind: Kind,
+    options: SegmentOptions,
+    writer: SerializedFileWriter<NewFile>,
+    /// Series of the rows of the open row group, and how many rows each has.
+    series: Vec<(SeriesKey, usize)>,
+    name_bytes: usize,
+    columns: Vec<Column>,
+    /// Rows in `columns`.
+    rows: usize,
+}
+
+impl TableWriter {
+    /// Starts the file, under a temporary name.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        data_dir: &Path,
+        kind: Kind,
+        file_name: &str,
+        options: &SegmentOptions,
+    ) -> Result<Self, SegmentError> {
+        let file = NewFile::create(disk, &data_dir.join(kind.dir()), file_name)?;
+        let path = file.path().to_owned();
+        let writer = parquet_schema(kind)
+            .and_then(|schema| {
+                SerializedFileWriter::new(file, schema.root_schema_ptr(), writer_properties(kind, options)?)
+            })
+            .map_err(|source| SegmentError::Parquet { path, source })?;
+        let column = |data_type: &ArrowType| match data_type {
+            ArrowType::Float64 => Column::Values(Vec::new()),
+            _ => Column::Integers(Vec::new()),
+        };
+        let columns = kind.schema().fields().iter().skip(RUN + 1).map(|field| column(field.data_type())).collect();
+        Ok(Self { kind, options: options.clone(), writer, series: Vec::new(), name_bytes: 0, columns, rows: 0 })
+    }
+
+    /// Rows that the open row group still takes.
+    pub(crate) fn room(&self) -> usize {
+        self.options.row_group_rows.saturating_sub(self.rows).max(1)
+    }
+
+    /// Adds `rows` rows of one series; `fill` appends so many values to each column.
+    pub(crate) fn append(
+        &mut self,
+        key: &SeriesKey,
+        rows: usize,
+        fill: impl FnOnce(&mut [Column]),
+    ) -> Result<(), SegmentError> {
+        match self.series.last_mut() {
+            Some((last, count)) if last == key => *count += rows,
+            _ => {
+                self.name_bytes += key.project_id.len() + key.metric.len() + key.run_id.len();
+                self.series.push((key.clone(), rows));
+            }
+        }
+        fill(&mut self.columns);
+        self.rows += rows;
+        if self.rows >= self.options.row_group_rows || self.name_bytes >= NAME_BYTES_MAX {
+            self.write_group()?;
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), SegmentError> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let path = self.writer.inner().path().to_owned();
+        let Self { kind, options, writer, series, columns, .. } = self;
+        let written = writer.next_row_group().and_then(|mut group| {
+            write_names(&mut group, *kind, options, series)?;
+            for column in columns.iter() {
+                match column {
+                    Column::Integers(values) => write_column::<Int64Type>(&mut group, values)?,
+                    Column::Values(values) => write_column::<DoubleType>(&mut group, values)?,
+                }
+            }
+            group.close().map(drop)
+        });
+        self.series.clear();
+        self.name_bytes = 0;
+        self.rows = 0;
+        for column in &mut self.columns {
+            match column {
+                Column::Integers(values) => values.clear(),
+                Column::Values(values) => values.clear(),
+            }
+        }
+        written.map_err(|source| SegmentError::Parquet { path, source })
+    }
+
+    /// Completes the file: when this returns, it is durable under its name.
+    pub(crate) fn finish(mut self) -> Result<FileMeta, SegmentError> {
+        self.write_group()?;
+        let path = self.writer.inner().path().to_owned();
+        self.writer.into_inner().map_err(|source| SegmentError::Parquet { path, source })?.publish()
+    }
+}
+
+fn write_names(
+    group: &mut SerializedRowGroupWriter<'_, NewFile>,
+    kind: Kind,
+    options: &SegmentOptions,
+    series: &[(SeriesKey, usize)],
+) -> Result<(), ParquetError> {
+    let schema = parquet_schema(kind)?;
+    let names: [fn(&SeriesKey) -> &Arc<str>; 3] = [|key| &key.project_id, |key| &key.metric, |key| &key.run_id];
+    for (column, name) in [PROJECT, METRIC, RUN].into_iter().zip(names) {
+        let runs: Vec<NameRun<'_>> =
+            series.iter().map(|(key, rows)| NameRun { name: name(key), rows: *rows }).collect();
+        let encoded = text_column::encode(schema.column(column), &runs, options.page_rows, options.zstd_level)?;
+        group.append_column(&encoded.bytes, encoded.close)?;
+    }
+    Ok(())
+}
+
+fn write_column<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, NewFile>,
+    values: &[T::T],
+) -> Result<(), ParquetError> {
+    let column = group.next_column()?;
+    let mut column = column.ok_or_else(|| ParquetError::General("a column more than the schema has".to_owned()))?;
+    column.typed::<T>().write_batch(values, None, None)?;
+    column.close()
+}
