@@ -1,9 +1,9 @@
 //! Charts: the points or buckets of many series on common bounds.
 
-use stepwell_engine::Snapshot;
+use stepwell_engine::{ChartData, ChartRequest, Snapshot};
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
 use stepwell_metadata::Run;
-use stepwell_types::{Bucket, PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
+use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
 
 use crate::{app::App, code::ErrorCode, error::AppError};
 
@@ -48,14 +48,8 @@ pub struct SeriesResult {
     pub metric: String,
     /// Points in the range.
     pub points: u64,
-    pub data: SeriesData,
-}
-
-/// Points where there are no more of them than buckets, else buckets.
-#[derive(Debug, Clone)]
-pub enum SeriesData {
-    Raw(SeriesColumns),
-    Buckets(Vec<Bucket>),
+    /// Points where there are no more of them than buckets, else buckets.
+    pub data: ChartData,
 }
 
 /// A run and the runs it was forked from, nearest first, each with the last step it shows.
@@ -65,8 +59,8 @@ struct Lineage {
 }
 
 impl App {
-    /// Reads series. Bucket bounds are common to all series of a request: the steps asked for, or else the range of x of all
-    /// their points.
+    /// Reads series. Buckets are the cells of one grid for all series of a request: as wide as the smallest power of two (steps
+    /// or microseconds) of which so many cover the steps asked for, or else the range of x of all their points.
     pub async fn series(&self, request: SeriesRequest) -> Result<SeriesResponse, AppError> {
         check(&request)?;
         let project = self.project(&request.project).await?;
@@ -134,34 +128,60 @@ fn check(request: &SeriesRequest) -> Result<(), AppError> {
 }
 
 fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<SeriesResponse, AppError> {
-    let range = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
-    let mut all: Vec<(String, String, SeriesColumns)> = Vec::new();
-    for lineage in lineages {
-        for metric in &request.metrics {
-            all.push((
-                lineage.run_id.clone(),
-                metric.clone(),
-                points(snapshot, lineage, metric, range, request.points)?,
-            ));
-        }
-    }
-    let (from, to) = bounds(request, all.iter().map(|(.., points)| points));
-    let series = all
-        .into_iter()
-        .map(|(run_id, metric, points)| SeriesResult {
-            run_id,
-            metric,
-            points: points.len() as u64,
-            data: if points.len() <= request.buckets {
-                SeriesData::Raw(points)
-            } else {
-                let grid = Grid::covering(from, to, request.buckets);
-                let buckets = bucketize(&points, request.x, from, to, grid);
-                SeriesData::Buckets(buckets.iter().map(BucketState::finish).collect())
-            },
+    let is_forked = lineages.iter().any(|lineage| lineage.parts.len() > 1);
+    let data = if request.x == XAxis::Step && request.points == PointsMode::Last && !is_forked {
+        chart(snapshot, lineages, request)?
+    } else {
+        from_points(snapshot, lineages, request)?
+    };
+    let names = lineages.iter().flat_map(|lineage| request.metrics.iter().map(|metric| (&lineage.run_id, metric)));
+    let series = names
+        .zip(data)
+        .map(|((run_id, metric), data)| SeriesResult {
+            run_id: run_id.clone(),
+            metric: metric.clone(),
+            points: data.points(),
+            data,
         })
         .collect();
     Ok(SeriesResponse { snapshot_lsn: snapshot.lsn().0, series })
+}
+
+fn chart(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<ChartData>, AppError> {
+    let keys = lineages.iter().flat_map(|lineage| &lineage.parts).flat_map(|(project_id, run_id, _)| {
+        request.metrics.iter().map(|metric| SeriesKey::new(project_id.as_str(), metric.as_str(), run_id.as_str()))
+    });
+    let all: Vec<SeriesKey> = keys.collect();
+    // A series named twice is read once.
+    let mut distinct = all.clone();
+    distinct.sort();
+    distinct.dedup();
+    let (from_step, to_step) = (request.from_step, request.to_step);
+    let data =
+        snapshot.chart(&ChartRequest { series: distinct.clone(), from_step, to_step, buckets: request.buckets })?;
+    let of = |key| distinct.binary_search(key).ok().and_then(|at| data.get(at).cloned());
+    Ok(all.iter().filter_map(of).collect())
+}
+
+/// Where rollups do not tell: an x axis of time, every point of a step, or forks.
+fn from_points(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<ChartData>, AppError> {
+    let range = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
+    let mut all: Vec<SeriesColumns> = Vec::new();
+    for lineage in lineages {
+        for metric in &request.metrics {
+            all.push(points(snapshot, lineage, metric, range, request.points)?);
+        }
+    }
+    let (from, to) = bounds(request, all.iter());
+    let grid = Grid::covering(from, to, request.buckets);
+    let data = |points: SeriesColumns| {
+        if points.len() <= request.buckets {
+            return ChartData::Raw(points);
+        }
+        let states = bucketize(&points, request.x, from, to, grid);
+        ChartData::Buckets(states.iter().map(BucketState::finish).collect())
+    };
+    Ok(all.into_iter().map(data).collect())
 }
 
 /// Points of a run and of what it was forked from. At one step the nearer run's points count, whatever was written later.

@@ -1,11 +1,10 @@
 //! What one query reads: segments and memtables of one moment, each point once (I10).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use stepwell_kernels::SummaryState;
 use stepwell_memtable::MemtableView;
 use stepwell_segment::Segment;
-use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey, Summary};
+use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 
 use crate::{
     error::EngineError,
@@ -14,7 +13,7 @@ use crate::{
 };
 
 /// Rows of a batch when the engine itself reads points.
-const READ_BATCH_ROWS: usize = 65_536;
+pub(crate) const READ_BATCH_ROWS: usize = 65_536;
 
 /// A consistent set of segments and memtable views. Holding it keeps the files' bytes and the memory alive.
 #[derive(Clone)]
@@ -30,6 +29,14 @@ impl Snapshot {
         let generations = storage.frozen.iter().chain([&storage.active]);
         let views = generations.flat_map(|generation| generation.views(visible_below)).collect();
         Self { lsn: Lsn(visible_below.0 - 1), segments: storage.segments, views: Arc::new(views) }
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(crate) fn views(&self) -> &[MemtableView] {
+        &self.views
     }
 
     /// The last visible LSN; 0 before the first point.
@@ -63,18 +70,6 @@ impl Snapshot {
         }
         points.sort();
         Ok(points)
-    }
-
-    /// Summaries of all series that pass, over the points that pass, sorted by key.
-    pub fn summaries(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, Summary)>, EngineError> {
-        let mut states: BTreeMap<SeriesKey, SummaryState> = BTreeMap::new();
-        for partition in self.scan(filter) {
-            partition.for_each_series(READ_BATCH_ROWS, |key, points| match states.get_mut(key) {
-                Some(state) => state.update(points),
-                None => states.entry(key.clone()).or_default().update(points),
-            })?;
-        }
-        Ok(states.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
     }
 
     /// The largest step of any metric of a run.

@@ -2,6 +2,7 @@
 
 mod faults;
 mod path;
+mod reading;
 
 use std::{path::Path, sync::mpsc, time::Duration};
 

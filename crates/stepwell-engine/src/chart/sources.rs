@@ -1,0 +1,218 @@
+//! Where the series of a chart are, and reading what their plans name: few scans for many series.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
+use stepwell_segment::Segment;
+use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
+
+use super::plan::{SeriesPlan, SourceExtent, Steps};
+use crate::{
+    error::EngineError,
+    scan::{ScanPartition, Source},
+    snapshot::{READ_BATCH_ROWS, Snapshot},
+};
+
+/// Stands for memory where a segment could.
+const MEMORY: usize = usize::MAX;
+
+/// The sources of each series asked for.
+pub(super) struct Sources<'a> {
+    segments: Vec<&'a Segment>,
+    keys: &'a [SeriesKey],
+    numbers: HashMap<&'a SeriesKey, usize>,
+    /// Per series its sources: a segment by number, or [`MEMORY`].
+    of_series: Vec<Vec<(usize, SourceExtent)>>,
+    /// Per series its points in memory, sorted by (step, LSN).
+    memory: Vec<SeriesColumns>,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn find(snapshot: &'a Snapshot, keys: &'a [SeriesKey]) -> Result<Self, EngineError> {
+        let filter = names(keys.iter());
+        let mut sources = Self {
+            segments: snapshot.segments().iter().filter(|segment| segment.meta().might_match(&filter)).collect(),
+            keys,
+            numbers: keys.iter().zip(0..).collect(),
+            of_series: vec![Vec::new(); keys.len()],
+            memory: vec![SeriesColumns::default(); keys.len()],
+        };
+        for (number, segment) in sources.segments.iter().enumerate() {
+            for (key, extent) in extents(segment, &filter)? {
+                if let Some(series) = sources.numbers.get(&key) {
+                    sources.of_series[*series].push((number, extent));
+                }
+            }
+        }
+        let everything = PointFilter::default();
+        for view in snapshot.views() {
+            for handle in view.series(&filter) {
+                if let Some(series) = sources.numbers.get(handle.key()) {
+                    view.read(&handle, &everything, &mut sources.memory[*series]);
+                }
+            }
+        }
+        for (points, of_series) in sources.memory.iter_mut().zip(&mut sources.of_series) {
+            points.sort();
+            if let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) {
+                of_series.push((MEMORY, SourceExtent { first_step, last_step, rollup_levels: None }));
+            }
+        }
+        Ok(sources)
+    }
+
+    pub(super) fn extents(&self, series: usize) -> Vec<SourceExtent> {
+        self.of_series[series].iter().map(|(_, extent)| *extent).collect()
+    }
+
+    /// The first step of any series.
+    pub(super) fn first_step(&self) -> Option<i64> {
+        self.of_series.iter().flatten().map(|(_, extent)| extent.first_step).min()
+    }
+
+    /// The last step of any series.
+    pub(super) fn last_step(&self) -> Option<i64> {
+        self.of_series.iter().flatten().map(|(_, extent)| extent.last_step).max()
+    }
+}
+
+/// Series of a segment and what it has of them.
+fn extents(segment: &Segment, filter: &PointFilter) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
+    if let Some(summaries) = segment.summaries(filter)? {
+        let extent = |summary: stepwell_segment::SeriesSummary| {
+            let (first_step, last_step) = (summary.state.first?.step, summary.state.last?.step);
+            Some((summary.key, SourceExtent { first_step, last_step, rollup_levels: summary.rollup_levels }))
+        };
+        return Ok(summaries.into_iter().filter_map(extent).collect());
+    }
+    // Written by the first version.
+    let mut found: BTreeMap<SeriesKey, SourceExtent> = BTreeMap::new();
+    scan(segment, filter.clone(), |key, points| {
+        let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) else { return };
+        let extent = SourceExtent { first_step, last_step, rollup_levels: None };
+        found.entry(key.clone()).or_insert(extent).last_step = last_step;
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+fn scan(
+    segment: &Segment,
+    filter: PointFilter,
+    visit: impl FnMut(&SeriesKey, &SeriesColumns),
+) -> Result<(), EngineError> {
+    let partition = ScanPartition { source: Source::Segment(segment.clone()), filter: Arc::new(filter) };
+    partition.for_each_series(READ_BATCH_ROWS, visit)
+}
+
+/// The names of some series: a filter that passes them, and perhaps more.
+fn names<'a>(keys: impl Iterator<Item = &'a SeriesKey>) -> PointFilter {
+    let mut sets = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+    for key in keys {
+        sets[0].insert(key.project_id.clone());
+        sets[1].insert(key.metric.clone());
+        sets[2].insert(key.run_id.clone());
+    }
+    let [project_ids, metrics, run_ids] = sets.map(Some);
+    PointFilter { project_ids, metrics, run_ids, ..PointFilter::default() }
+}
+
+/// What was read for the plans of all series.
+pub(super) struct Reads<'a> {
+    sources: &'a Sources<'a>,
+    /// By series, then by segment.
+    cells: Vec<HashMap<usize, Vec<BucketState>>>,
+    /// By series, then by segment: sorted points that hold at least what the plan wants of the segment.
+    points: Vec<HashMap<usize, SeriesColumns>>,
+}
+
+impl<'a> Reads<'a> {
+    /// One scan of a segment serves all series that want the same steps of it.
+    pub(super) fn perform(sources: &'a Sources<'a>, plans: &[SeriesPlan], range: Steps) -> Result<Self, EngineError> {
+        let mut rollups: BTreeMap<(usize, u32), Vec<usize>> = BTreeMap::new();
+        let mut points: BTreeMap<(usize, Steps), Vec<usize>> = BTreeMap::new();
+        for (series, plan) in plans.iter().enumerate() {
+            let of_series = &sources.of_series[series];
+            for (source, level, _) in &plan.rollups {
+                // Cells beyond the wanted ones are left out afterwards, so that series of many lengths share a read.
+                rollups.entry((of_series[*source].0, *level)).or_default().push(series);
+            }
+            for (steps, of) in &plan.points {
+                for (segment, extent) in of.iter().map(|source| of_series[*source]).filter(|(at, _)| *at != MEMORY) {
+                    let steps = if extent.rollup_levels.is_none() { range } else { *steps };
+                    points.entry((segment, steps)).or_default().push(series);
+                }
+            }
+        }
+        let mut reads =
+            Self { sources, cells: vec![HashMap::new(); plans.len()], points: vec![HashMap::new(); plans.len()] };
+        for ((segment, level), mut wanted) in rollups {
+            wanted.dedup();
+            let filter = names(wanted.iter().map(|series| &sources.keys[*series]));
+            for (key, cells) in sources.segments[segment].rollups(&filter, level, range)? {
+                if let Some(series) = sources.numbers.get(&key).filter(|series| wanted.binary_search(series).is_ok()) {
+                    reads.cells[*series].insert(segment, cells);
+                }
+            }
+        }
+        for ((segment, steps), mut wanted) in points {
+            wanted.dedup();
+            let filter = PointFilter { step: steps, ..names(wanted.iter().map(|series| &sources.keys[*series])) };
+            scan(sources.segments[segment], filter, |key, part| {
+                if let Some(series) = sources.numbers.get(key).filter(|series| wanted.binary_search(series).is_ok()) {
+                    reads.points[*series].entry(segment).or_default().append(part);
+                }
+            })?;
+        }
+        for points in reads.points.iter_mut().flat_map(HashMap::values_mut) {
+            points.sort();
+        }
+        Ok(reads)
+    }
+
+    /// Buckets of one series, on disjoint steps, none wider than a cell of `grid`.
+    pub(super) fn pieces(&self, series: usize, plan: &SeriesPlan, grid: Grid) -> Vec<BucketState> {
+        let mut pieces = Vec::new();
+        for (source, _, steps) in &plan.rollups {
+            let cells = self.cells[series].get(&self.sources.of_series[series][*source].0).into_iter().flatten();
+            let inside = |cell: &&BucketState| {
+                let bucket = cell.parts().0;
+                steps.0 <= bucket.first_step && bucket.last_step <= steps.1
+            };
+            pieces.extend(cells.filter(inside).copied());
+        }
+        for part in &plan.points {
+            let points = self.points_of(series, part);
+            pieces.append(&mut bucketize(&points, XAxis::Step, i64::MIN, i64::MAX, grid));
+        }
+        pieces
+    }
+
+    /// All points of one series that the plan wants as points, sorted, the last of each step.
+    pub(super) fn points(&self, series: usize, plan: &SeriesPlan) -> SeriesColumns {
+        let mut all = SeriesColumns::default();
+        plan.points.iter().for_each(|part| all.append(&self.points_of(series, part)));
+        all.sort();
+        all
+    }
+
+    fn points_of(&self, series: usize, (steps, of): &(Steps, Vec<usize>)) -> SeriesColumns {
+        let mut together = SeriesColumns::default();
+        for source in of {
+            let points = match self.sources.of_series[series][*source].0 {
+                MEMORY => Some(&self.sources.memory[series]),
+                segment => self.points[series].get(&segment),
+            };
+            if let Some(points) = points {
+                let begin = points.step.partition_point(|step| *step < steps.0);
+                let end = points.step.partition_point(|step| *step <= steps.1);
+                together.append_range(points, begin..end.max(begin));
+            }
+        }
+        together.sort();
+        together.keep_last_per_step();
+        together
+    }
+}

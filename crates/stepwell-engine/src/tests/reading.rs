@@ -1,0 +1,94 @@
+//! Charts and summaries against the points.
+
+use proptest::prelude::*;
+use stepwell_env::Env;
+use stepwell_kernels::{BucketState, Grid, SummaryState, XAxis, bucketize};
+use stepwell_types::{Batch, Bucket, PointFilter, SeriesKey};
+
+use super::*;
+use crate::{ChartData, ChartRequest, Snapshot};
+
+/// A stretch of one run: consecutive steps from one on, logged every `every` steps; overlapping stretches repeat steps.
+#[derive(Debug, Clone)]
+struct Stretch {
+    run: usize,
+    first_step: i64,
+    every: i64,
+    points: usize,
+    flush: bool,
+}
+
+fn stretch() -> impl Strategy<Value = Stretch> {
+    let every = prop_oneof![4 => Just(1i64), 1 => Just(10), 1 => Just(-1)];
+    (0usize..2, -3_000i64..12_000, every, prop_oneof![1usize..300, 4_000usize..9_000], any::<bool>())
+        .prop_map(|(run, first_step, every, points, flush)| Stretch { run, first_step, every, points, flush })
+}
+
+fn curve(step: i64, seed: u64) -> f64 {
+    match (step as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(seed) >> 40 {
+        noise if noise % 97 == 0 => f64::NAN,
+        noise if noise % 89 == 0 => f64::INFINITY,
+        noise => f64::from((noise % 4_096) as f32),
+    }
+}
+
+fn write(engine: &Engine, stretch: &Stretch, seed: u64) {
+    let steps: Vec<i64> = (0..stretch.points as i64).map(|i| stretch.first_step + i * stretch.every).collect();
+    let values = steps.iter().map(|step| curve(*step, seed)).collect();
+    let series = vec![key("loss", ["a", "b"][stretch.run])];
+    let batch = Batch::new(series, vec![0; stretch.points], steps.clone(), steps, values).unwrap();
+    ingest(engine, batch, None).unwrap();
+    if stretch.flush {
+        engine.flush().unwrap();
+    }
+}
+
+fn brute_force(snapshot: &Snapshot, key: &SeriesKey, request: &ChartRequest, grid: Grid) -> ChartData {
+    let step = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
+    let mut points = snapshot.series(key, &PointFilter { step, ..PointFilter::default() }).unwrap();
+    points.keep_last_per_step();
+    if points.len() <= request.buckets {
+        return ChartData::Raw(points);
+    }
+    let states = bucketize(&points, XAxis::Step, i64::MIN, i64::MAX, grid);
+    ChartData::Buckets(states.iter().map(BucketState::finish).collect())
+}
+
+fn bits(data: &ChartData) -> String {
+    match data {
+        // Values are float32-born, so that sums are exact in any grouping.
+        ChartData::Buckets(buckets) => {
+            format!("{:?}", buckets.iter().map(|b| Bucket { sum: b.sum + 0.0, ..*b }).collect::<Vec<_>>())
+        }
+        ChartData::Raw(points) => format!("{points:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn i2_i6_charts_and_summaries_equal_brute_force(stretches in prop::collection::vec(stretch(), 1..6), seed: u64,
+        from in prop::option::of(-4_000i64..20_000), width in 1i64..20_000, buckets in prop_oneof![1usize..40, 40usize..2_000]) {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = open(&Env::real(), dir.path());
+        for (number, stretch) in stretches.iter().enumerate() {
+            write(&engine, stretch, seed.wrapping_add(number as u64));
+        }
+        let snapshot = engine.snapshot();
+        let series = vec![key("loss", "a"), key("loss", "b"), key("loss", "nobody")];
+        let request = ChartRequest { series: series.clone(), from_step: from, to_step: from.map(|from| from + width), buckets };
+        let all: Vec<i64> = series.iter().flat_map(|key| snapshot.series(key, &PointFilter::default()).unwrap().step).collect();
+        let (low, high) = (from.or(all.iter().min().copied()).unwrap(), request.to_step.or(all.iter().max().copied()).unwrap());
+        let grid = Grid::covering(low, high, buckets);
+        let got = snapshot.chart(&request).unwrap();
+        for (key, got) in series.iter().zip(&got) {
+            prop_assert_eq!(bits(got), bits(&brute_force(&snapshot, key, &request, grid)), "{:?}", key);
+        }
+        for (key, summary) in snapshot.summaries(&PointFilter::default()).unwrap() {
+            let mut state = SummaryState::default();
+            state.update(&snapshot.series(&key, &PointFilter::default()).unwrap());
+            prop_assert_eq!(format!("{summary:?}"), format!("{:?}", state.finish().unwrap()));
+        }
+        engine.shutdown().unwrap();
+    }
+}
