@@ -7,6 +7,8 @@ use std::{
 
 use stepwell_segment::SegmentOptions;
 
+use crate::compaction::CompactionOptions;
+
 /// Settings of one engine. The defaults suit one machine with a few GiB to spare.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -22,6 +24,8 @@ pub struct EngineConfig {
     pub shards: usize,
     /// Frozen generations that may wait for the flush thread before the writer waits too.
     pub frozen_max: usize,
+    /// When and how far segments are merged.
+    pub compaction: CompactionOptions,
     /// How segments are written.
     pub segment: SegmentOptions,
 }
@@ -36,6 +40,7 @@ impl EngineConfig {
             queue_bytes: 64 << 20,
             shards: 4,
             frozen_max: 2,
+            compaction: CompactionOptions::default(),
             segment: SegmentOptions::default(),
         }
     }

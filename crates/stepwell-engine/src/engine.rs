@@ -12,6 +12,7 @@ use stepwell_types::{Batch, Lsn, ProducerSequence};
 use stepwell_wal::{Wal, encode_frame};
 
 use crate::{
+    compaction::Compactor,
     config::EngineConfig,
     error::EngineError,
     flusher::Flusher,
@@ -66,6 +67,7 @@ pub struct Engine {
 struct Threads {
     writer: JoinHandle<Wal>,
     flusher: JoinHandle<()>,
+    compactor: JoinHandle<()>,
     /// Dropped to make the flush thread abandon.
     patience: Sender<()>,
 }
@@ -75,21 +77,25 @@ impl Engine {
     /// The caller holds the directory's lock.
     pub fn open(env: Env, config: EngineConfig) -> Result<Self, EngineError> {
         let recovered = recover(env, config, Access::ReadWrite)?;
-        let Recovered { shared, store, manifest, wal: Some(wal), producers, next_lsn } = recovered else {
+        let Recovered { shared, catalog, wal: Some(wal), producers, next_lsn, .. } = recovered else {
             return Err(EngineError::ReadOnly);
         };
         let (commands, writer_commands) = bounded(QUEUE_BATCHES_MAX);
         let (flush, generations) = unbounded();
         let (patience, abandon) = bounded(0);
-        let flusher = Flusher { shared: shared.clone(), generations, store, manifest, abandon };
+        let catalog = Arc::new(catalog);
+        let (flushed, flushes) = bounded(1);
+        let flusher = Flusher { shared: shared.clone(), generations, catalog: catalog.clone(), flushed, abandon };
+        let compactor = Compactor { shared: shared.clone(), catalog, flushed: flushes };
         let released = Lsn(0);
         let writer =
             Writer { shared: shared.clone(), commands: writer_commands, flush, wal, next_lsn, producers, released };
         let started =
             |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };
         let flusher = spawn("stepwell-flush", move || flusher.run()).map_err(started)?;
+        let compactor = spawn("stepwell-compact", move || compactor.run()).map_err(started)?;
         let writer = spawn("stepwell-writer", move || writer.run()).map_err(started)?;
-        let threads = Arc::new(Mutex::new(Some(Threads { writer, flusher, patience })));
+        let threads = Arc::new(Mutex::new(Some(Threads { writer, flusher, compactor, patience })));
         Ok(Self { shared, commands: Some(commands), threads })
     }
 
@@ -104,7 +110,7 @@ impl Engine {
             let (_, now) = ManifestStore::open(env.disk.clone(), config.manifest_dir())?;
             match result {
                 // A damaged directory fails alike each time; only a moving one is worth another try.
-                Ok(recovered) if recovered.manifest.version == now.version => {
+                Ok(recovered) if recovered.version == now.version => {
                     return Ok(Self { shared: recovered.shared, commands: None, threads: Arc::default() });
                 }
                 Err(error) if tries == READ_ONLY_TRIES => return Err(error),
@@ -196,6 +202,15 @@ impl Engine {
         }
     }
 
+    /// Blocks until no merge of segments is due, or one has failed.
+    pub fn wait_for_compaction(&self) {
+        self.shared.wait_until(|shared| {
+            shared.compaction_fails.load(Ordering::Acquire)
+                || shared.stopping.load(Ordering::Acquire)
+                || !shared.compaction_is_due()
+        });
+    }
+
     /// Whether batches are taken.
     pub fn health(&self) -> Health {
         self.shared.health()
@@ -224,7 +239,9 @@ impl Engine {
         });
         drop(threads.patience);
         let flusher = threads.flusher.join();
-        let (Ok(mut wal), Ok(())) = (writer, flusher) else {
+        // The flush thread's end tells it.
+        let compactor = threads.compactor.join();
+        let (Ok(mut wal), Ok(()), Ok(())) = (writer, flusher, compactor) else {
             return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });
         };
         if let Err(error) = wal.release(Lsn(self.shared.wal_floor.load(Ordering::Acquire))) {

@@ -24,6 +24,10 @@ pub enum EngineError {
     ShuttingDown,
     #[error("flushing was stopped by the shutdown; the log keeps the points")]
     FlushStopped,
+    #[error("a compaction was stopped by the shutdown; its segments stay as they are")]
+    CompactionStopped,
+    #[error("a segment has other rows than its list of series says; it stays as it is")]
+    RowsMissing,
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -50,8 +54,10 @@ impl EngineError {
             | Self::DiskFull { .. }
             | Self::FlushFails { .. }
             | Self::FlushStopped
+            | Self::CompactionStopped
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::ReadOnly => ErrorKind::InvalidCall,
+            Self::RowsMissing => ErrorKind::DataDamaged,
             Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
             Self::Wal(error) => error.kind(),
             Self::Segment(error) => error.kind(),

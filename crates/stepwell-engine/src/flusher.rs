@@ -1,4 +1,4 @@
-//! The one flush thread: frozen generation → segment → manifest. It alone commits the manifest.
+//! The one flush thread: frozen generation → segment → manifest.
 
 use std::{
     collections::BinaryHeap,
@@ -7,16 +7,16 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use stepwell_manifest::{Manifest, ManifestStore};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
 
 use crate::{
+    catalog::Catalog,
+    compaction::backlog,
     error::EngineError,
     generation::Generation,
-    producers::Producers,
     shared::{Health, Shared},
 };
 
@@ -26,8 +26,9 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Flusher {
     pub(crate) shared: Arc<Shared>,
     pub(crate) generations: Receiver<Arc<Generation>>,
-    pub(crate) store: ManifestStore,
-    pub(crate) manifest: Manifest,
+    pub(crate) catalog: Arc<Catalog>,
+    /// Tells the compaction thread of each flush.
+    pub(crate) flushed: Sender<()>,
     /// Set by the shutdown when its patience ends; the log has what is not flushed.
     pub(crate) abandon: Receiver<()>,
 }
@@ -61,30 +62,47 @@ impl Flusher {
     }
 
     fn flush(&mut self, generation: &Arc<Generation>) -> Result<(), EngineError> {
+        self.wait_for_compaction();
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
         let abandon = self.abandon.clone();
-        let meta = write_segment(&self.shared, &mut self.manifest.next_segment, generation, &|| {
+        let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
             !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
         })?;
         let segment = Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, &meta)?;
+        let bytes = meta.bytes();
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
         let end_lsn = self.end_of(generation);
-        commit_flush(&mut self.store, &mut self.manifest, generation, end_lsn, meta)?;
+        self.catalog.commit_flush(meta, end_lsn, &generation.producers())?;
         self.shared.change_storage(|storage| {
             let mut segments = Vec::clone(&storage.segments);
             segments.push(segment);
             storage.segments = Arc::new(segments);
             storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
         });
-        self.shared.wal_floor.store(self.manifest.wal_floor.0, Ordering::Release);
+        self.shared.wal_floor.store(end_lsn.0, Ordering::Release);
+        // Full means that it has been told and not looked yet.
+        let _ = self.flushed.try_send(());
         let counters = &self.shared.counters;
         counters.flushes.fetch_add(1, Ordering::Relaxed);
+        counters.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
         counters.flush_us.fetch_add((clock.monotonic() - start).as_micros() as u64, Ordering::Relaxed);
         if matches!(self.shared.health(), Health::FlushFails { .. } | Health::DiskFull { .. }) {
             self.shared.set_health(Health::Ready);
         }
         Ok(())
+    }
+
+    /// Flushes that run away from compaction would leave more and more segments to each query: here they wait, memory fills,
+    /// and the writers hear of it. Not where compaction fails: then there is no use in waiting.
+    fn wait_for_compaction(&self) {
+        let options = &self.shared.config.compaction;
+        self.shared.wait_until(|shared| {
+            let is_hopeless = options.fan_in < 2 || shared.compaction_fails.load(Ordering::Acquire);
+            is_hopeless || shared.stopping.load(Ordering::Acquire) || {
+                backlog(shared.storage().0.segments.iter().map(Segment::meta)) < options.backlog_max
+            }
+        });
     }
 
     fn end_of(&self, generation: &Arc<Generation>) -> Lsn {
@@ -94,40 +112,15 @@ impl Flusher {
     }
 }
 
-/// The commit point of a flush: the segment in, the log's floor up, the producers' states in, in one atomic replacement.
-/// `manifest` changes only when the commit is durable.
-pub(crate) fn commit_flush(
-    store: &mut ManifestStore,
-    manifest: &mut Manifest,
-    generation: &Generation,
-    end_lsn: Lsn,
-    meta: SegmentMeta,
-) -> Result<(), EngineError> {
-    let mut producers = Producers::from_states(&manifest.producers);
-    producers.merge(&generation.producers());
-    let mut next = manifest.clone();
-    next.version += 1;
-    next.wal_floor = end_lsn;
-    next.segments.push(meta);
-    next.producers = producers.to_states();
-    store.commit(&next)?;
-    *manifest = next;
-    Ok(())
-}
-
-/// Merges the shards of a frozen generation into one new segment. The number is used up even by a failure: a file of that
-/// name may be left over.
+/// Merges the shards of a frozen generation into one new segment.
 pub(crate) fn write_segment(
     shared: &Shared,
-    next_segment: &mut u64,
+    name: &str,
     generation: &Generation,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<SegmentMeta, EngineError> {
-    let number = *next_segment;
-    *next_segment += 1;
-    let name = format!("{number:020}.parquet");
     let config = &shared.config;
-    let mut writer = SegmentWriter::create(shared.env.disk.clone(), &config.data_dir, &name, &config.segment)?;
+    let mut writer = SegmentWriter::create(shared.env.disk.clone(), &config.data_dir, name, &config.segment)?;
     let views = generation.views(Lsn(u64::MAX));
     let everything = PointFilter::default();
     let mut columns = SeriesColumns::default();

@@ -1,14 +1,17 @@
-//! Owns shards: wal → memtable → segment → manifest; snapshots, flush, retention, recovery.
+//! Owns shards: wal → memtable → segment → manifest; snapshots, flush, compaction, recovery.
 //!
 //! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue, the one writer thread
 //! (`writer`) appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
-//! manifest. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
+//! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
 //! and `chart` what they get instead of points.
 //!
-//! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none across disk access.
+//! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none but the catalog's across disk
+//! access.
 
+mod catalog;
 mod chart;
+mod compaction;
 mod config;
 mod engine;
 mod error;
@@ -23,6 +26,7 @@ mod summaries;
 mod writer;
 
 pub use chart::{ChartData, ChartRequest};
+pub use compaction::CompactionOptions;
 pub use config::EngineConfig;
 pub use engine::{Engine, IngestAck};
 pub use error::EngineError;

@@ -14,9 +14,10 @@ use stepwell_types::Lsn;
 use stepwell_wal::{ReplayReport, Wal, WalRecord};
 
 use crate::{
+    catalog::Catalog,
     config::EngineConfig,
     error::EngineError,
-    flusher::{commit_flush, write_segment},
+    flusher::write_segment,
     generation::Generation,
     producers::Producers,
     shared::{Shared, Storage},
@@ -25,8 +26,9 @@ use crate::{
 /// What recovery brings back.
 pub(crate) struct Recovered {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) store: ManifestStore,
-    pub(crate) manifest: Manifest,
+    pub(crate) catalog: Catalog,
+    /// Number of the manifest's commits.
+    pub(crate) version: u64,
     /// `None` when opened for reading only.
     pub(crate) wal: Option<Wal>,
     pub(crate) producers: Producers,
@@ -50,7 +52,7 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
             disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
     }
-    let (mut store, mut manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
+    let (store, manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
     if access == Access::ReadWrite {
         for name in SEGMENT_DIRS {
             remove_orphans(&*disk, &config.data_dir.join(name), &manifest)?;
@@ -63,12 +65,10 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first };
     let wal_dir = config.wal_dir();
     let shared = Arc::new(Shared::new(env, config, storage, floor, floor));
-    let mut replay = Replay {
-        shared: &shared,
-        producers: Producers::from_states(&manifest.producers),
-        flush: (access == Access::ReadWrite).then_some((&mut store, &mut manifest)),
-        error: None,
-    };
+    let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
+    let catalog = Catalog::new(store, manifest);
+    let mut replay =
+        Replay { shared: &shared, producers, flush: (access == Access::ReadWrite).then_some(&catalog), error: None };
     let mut apply = |record: WalRecord| replay.apply(record);
     let (wal, report) = match access {
         Access::ReadWrite => {
@@ -91,13 +91,14 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     counters.replay_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
     counters.damaged.store(damaged + report.damaged.len() as u64, Ordering::Relaxed);
     log_report(&report);
-    Ok(Recovered { shared, store, manifest, wal, producers, next_lsn })
+    Ok(Recovered { shared, catalog, version, wal, producers, next_lsn })
 }
 
 struct Replay<'a> {
     shared: &'a Shared,
     producers: Producers,
-    flush: Option<(&'a mut ManifestStore, &'a mut Manifest)>,
+    /// `None` when opened for reading only.
+    flush: Option<&'a Catalog>,
     /// The first error; what follows it is not applied.
     error: Option<EngineError>,
 }
@@ -127,11 +128,11 @@ impl Replay<'_> {
     }
 
     fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
-        let Some((store, manifest)) = &mut self.flush else { return Ok(()) };
-        let meta = write_segment(self.shared, &mut manifest.next_segment, active, &|| false)?;
+        let Some(catalog) = self.flush else { return Ok(()) };
+        let meta = write_segment(self.shared, &catalog.next_file_name(), active, &|| false)?;
         let config = &self.shared.config;
         let segment = Segment::open(&*self.shared.env.disk, &config.data_dir, &meta)?;
-        commit_flush(store, manifest, active, next_lsn, meta)?;
+        catalog.commit_flush(meta, next_lsn, &active.producers())?;
         let next = Arc::new(Generation::new(next_lsn, self.shared.env.clock.monotonic(), config.shards));
         self.shared.change_storage(|storage| {
             let mut segments = Vec::clone(&storage.segments);
@@ -139,7 +140,7 @@ impl Replay<'_> {
             storage.segments = Arc::new(segments);
             storage.active = next;
         });
-        self.shared.wal_floor.store(manifest.wal_floor.0, Ordering::Release);
+        self.shared.wal_floor.store(next_lsn.0, Ordering::Release);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use stepwell_env::Env;
 use stepwell_segment::Segment;
 use stepwell_types::Lsn;
 
-use crate::{config::EngineConfig, generation::Generation};
+use crate::{compaction::pick, config::EngineConfig, generation::Generation};
 
 /// Whether the engine takes batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) wal_floor: AtomicU64,
     pub(crate) queued_bytes: AtomicUsize,
     pub(crate) stopping: AtomicBool,
+    /// The last compaction failed.
+    pub(crate) compaction_fails: AtomicBool,
     pub(crate) health: Mutex<Health>,
     /// Signalled whenever `storage.frozen` or `health` changes.
     pub(crate) changed: Condvar,
@@ -67,6 +69,13 @@ pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
     pub(crate) flush_us: AtomicU64,
+    /// Bytes of the files of segments that flushes wrote.
+    pub(crate) flushed_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) compaction_failures: AtomicU64,
+    pub(crate) compaction_us: AtomicU64,
+    /// The same of compactions: divided by `flushed_bytes` and plus one, the write amplification.
+    pub(crate) compacted_bytes: AtomicU64,
     pub(crate) replay_records: AtomicU64,
     pub(crate) replay_points: AtomicU64,
     pub(crate) replay_us: AtomicU64,
@@ -90,6 +99,8 @@ pub struct EngineStats {
     pub segments: u64,
     pub segment_rows: u64,
     pub segment_bytes: u64,
+    /// Whether segments wait to be merged.
+    pub compaction_is_due: bool,
     pub wal_bytes: u64,
     pub wal_syncs: u64,
     pub wal_sync_us: u64,
@@ -97,6 +108,13 @@ pub struct EngineStats {
     pub flushes: u64,
     pub flush_failures: u64,
     pub flush_us: u64,
+    /// Bytes of segments written by flushes.
+    pub flushed_bytes: u64,
+    pub compactions: u64,
+    pub compaction_failures: u64,
+    pub compaction_us: u64,
+    /// Bytes of segments written by compactions.
+    pub compacted_bytes: u64,
     pub replay_records: u64,
     pub replay_points: u64,
     pub replay_us: u64,
@@ -116,6 +134,7 @@ impl Shared {
             wal_floor: AtomicU64::new(wal_floor.0),
             queued_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            compaction_fails: AtomicBool::new(false),
             health: Mutex::new(Health::Ready),
             changed: Condvar::new(),
             change_count: Mutex::new(0),
@@ -176,6 +195,12 @@ impl Shared {
         }
     }
 
+    /// Whether segments wait to be merged.
+    pub(crate) fn compaction_is_due(&self) -> bool {
+        let metas: Vec<_> = self.storage().0.segments.iter().map(|segment| segment.meta().clone()).collect();
+        !pick(&metas, &self.config.compaction).is_empty()
+    }
+
     pub(crate) fn frozen_len(&self) -> usize {
         self.storage.read().unwrap_or_else(PoisonError::into_inner).frozen.len()
     }
@@ -198,6 +223,7 @@ impl Shared {
             segments: storage.segments.len() as u64,
             segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),
             segment_bytes: storage.segments.iter().map(|s| s.meta().bytes()).sum(),
+            compaction_is_due: self.compaction_is_due(),
             wal_bytes: get(&c.wal_bytes),
             wal_syncs: get(&c.wal_syncs),
             wal_sync_us: get(&c.wal_sync_us),
@@ -205,6 +231,11 @@ impl Shared {
             flushes: get(&c.flushes),
             flush_failures: get(&c.flush_failures),
             flush_us: get(&c.flush_us),
+            flushed_bytes: get(&c.flushed_bytes),
+            compactions: get(&c.compactions),
+            compaction_failures: get(&c.compaction_failures),
+            compaction_us: get(&c.compaction_us),
+            compacted_bytes: get(&c.compacted_bytes),
             replay_records: get(&c.replay_records),
             replay_points: get(&c.replay_points),
             replay_us: get(&c.replay_us),

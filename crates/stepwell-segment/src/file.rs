@@ -11,8 +11,10 @@ use stepwell_types::FileMeta;
 
 use crate::error::SegmentError;
 
-/// A file being written under a temporary name; it counts and checksums what goes through it.
+/// A file being written under a temporary name; it counts and checksums what goes through it. Dropped unpublished, it is
+/// removed, so that tries that fail do not fill the disk.
 pub(crate) struct NewFile {
+    published: bool,
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: Box<dyn WriteFile>,
@@ -21,7 +23,7 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Starts `dir/name`. Dropped unfinished, it leaves a `*.tmp` that the next start removes.
+    /// Starts `dir/name`.
     pub(crate) fn create(disk: Arc<dyn Disk>, dir: &Path, name: &str) -> Result<Self, SegmentError> {
         let path = dir.join(name);
         let temporary = temporary(&path);
@@ -33,7 +35,7 @@ impl NewFile {
             disk.remove(&temporary).map_err(io("remove"))?;
         }
         let file = disk.create(&temporary).map_err(io("create"))?;
-        Ok(Self { disk, path, file, bytes: 0, crc32c: 0 })
+        Ok(Self { published: false, disk, path, file, bytes: 0, crc32c: 0 })
     }
 
     /// Where it will be.
@@ -50,9 +52,19 @@ impl NewFile {
         };
         self.file.sync().map_err(io("sync", &from))?;
         self.disk.rename(&from, &self.path).map_err(io("rename", &from))?;
+        self.published = true;
         let dir = self.path.parent().unwrap_or(Path::new("."));
         self.disk.sync_dir(dir).map_err(io("sync directory", dir))?;
         Ok(FileMeta { bytes: self.bytes, crc32c: self.crc32c })
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.published {
+            // What cannot be removed now, the next start removes.
+            drop(self.disk.remove(&temporary(&self.path)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod prune;
 mod reader;
 mod rollups;
 mod scan;
+mod series_list;
 mod stored;
 mod summaries;
 mod table;
@@ -22,6 +23,7 @@ pub use export::ParquetExport;
 pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
 pub use reader::Segment;
 pub use scan::SegmentScan;
+pub use series_list::{SeriesInFile, SeriesList};
 pub use summaries::SeriesSummary;
 pub use writer::{SegmentWriter, SeriesExtent};
 

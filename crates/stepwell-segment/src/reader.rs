@@ -12,6 +12,7 @@ use crate::{
     format::Kind,
     rollups::{self, FIRST_STEP, LAST_STEP, LEVEL},
     scan::SegmentScan,
+    series_list::SeriesList,
     summaries::{self, SeriesSummary},
     table::Table,
 };
@@ -68,6 +69,14 @@ impl Segment {
         batch_rows: usize,
     ) -> Result<SegmentScan, SegmentError> {
         SegmentScan::new(&self.shared.points, RowFilter::points(filter), projection, batch_rows)
+    }
+
+    /// All series in key order.
+    pub fn series_list(&self) -> Result<SeriesList, SegmentError> {
+        match &self.shared.summaries {
+            Some(summaries) => SeriesList::of_summaries(summaries),
+            None => SeriesList::of_points(&self.shared.points),
+        }
     }
 
     /// Summaries of the series whose names pass, in key order, over all of their points here; `None` where the segment has

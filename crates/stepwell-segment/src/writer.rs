@@ -30,7 +30,7 @@ impl SeriesExtent {
     }
 }
 
-/// A segment being written. Dropped unfinished, it leaves `*.tmp` files that the next start removes.
+/// A segment being written. Dropped unfinished, it leaves nothing, or `*.tmp` files that the next start removes.
 pub struct SegmentWriter {
     disk: Arc<dyn Disk>,
     data_dir: std::path::PathBuf,

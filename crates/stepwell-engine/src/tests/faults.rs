@@ -61,6 +61,8 @@ fn i1_i3_i7_a_loss_of_power_at_every_sync_loses_and_doubles_nothing() {
                 if i % 2 == 1 && engine.flush().is_err() {
                     break;
                 }
+                // So that the n-th sync is always the same one, of a flush or of a merge.
+                engine.wait_for_compaction();
             }
             drop(engine.shutdown());
         }

@@ -1,5 +1,6 @@
 //! The engine against a naive model, on the real disk and on one that crashes and fails.
 
+mod compaction;
 mod faults;
 mod path;
 mod reading;
@@ -9,10 +10,11 @@ use std::{path::Path, sync::mpsc, time::Duration};
 use stepwell_env::Env;
 use stepwell_types::{Batch, PointFilter, ProducerSequence, SeriesColumns, SeriesKey};
 
-use crate::{Engine, EngineConfig, EngineError, IngestAck};
+use crate::{CompactionOptions, Engine, EngineConfig, EngineError, IngestAck};
 
 pub(super) fn config(dir: &Path) -> EngineConfig {
-    EngineConfig { shards: 2, flush_age: Duration::from_secs(3_600), ..EngineConfig::new(dir) }
+    let compaction = CompactionOptions { fan_in: 2, ..CompactionOptions::default() };
+    EngineConfig { shards: 2, flush_age: Duration::from_secs(3_600), compaction, ..EngineConfig::new(dir) }
 }
 
 pub(super) fn open(env: &Env, dir: &Path) -> Engine {

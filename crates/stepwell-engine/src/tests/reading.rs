@@ -68,11 +68,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn i2_i6_charts_and_summaries_equal_brute_force(stretches in prop::collection::vec(stretch(), 1..6), seed: u64,
-        from in prop::option::of(-4_000i64..20_000), width in 1i64..20_000, buckets in prop_oneof![1usize..40, 40usize..2_000]) {
+        from in prop::option::of(-4_000i64..20_000), width in 1i64..20_000, buckets in prop_oneof![1usize..40, 40usize..2_000], settle: bool) {
         let dir = tempfile::tempdir().unwrap();
         let engine = open(&Env::real(), dir.path());
         for (number, stretch) in stretches.iter().enumerate() {
             write(&engine, stretch, seed.wrapping_add(number as u64));
+        }
+        if settle {
+            engine.wait_for_compaction();
         }
         let snapshot = engine.snapshot();
         let series = vec![key("loss", "a"), key("loss", "b"), key("loss", "nobody")];

@@ -1,0 +1,90 @@
+//! The one place where the manifest changes: flush, compaction and recovery all commit through it.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use stepwell_env::Disk;
+use stepwell_manifest::{Manifest, ManifestStore};
+use stepwell_types::{Lsn, SegmentMeta};
+
+use crate::{error::EngineError, producers::Producers};
+
+/// The manifest and who writes it. Its lock is held across the disk writes of a commit: commits are rare, and one at a time.
+pub(crate) struct Catalog {
+    state: Mutex<State>,
+}
+
+struct State {
+    store: ManifestStore,
+    manifest: Manifest,
+}
+
+impl Catalog {
+    pub(crate) fn new(store: ManifestStore, manifest: Manifest) -> Self {
+        Self { state: Mutex::new(State { store, manifest }) }
+    }
+
+    /// A name for a new segment. It is used up even by a failure: files of that name may be left over.
+    pub(crate) fn next_file_name(&self) -> String {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = state.manifest.next_segment;
+        state.manifest.next_segment += 1;
+        format!("{number:020}.parquet")
+    }
+
+    /// The commit point of a flush: the segment in, the log's floor up, the producers' states in, in one atomic replacement.
+    pub(crate) fn commit_flush(
+        &self,
+        meta: SegmentMeta,
+        wal_floor: Lsn,
+        producers: &Producers,
+    ) -> Result<(), EngineError> {
+        self.commit(|next| {
+            let mut all = Producers::from_states(&next.producers);
+            all.merge(producers);
+            next.producers = all.to_states();
+            next.wal_floor = wal_floor;
+            next.segments.push(meta);
+        })
+    }
+
+    /// The commit point of a compaction: its result in for the segments that it is made of. `result` is `None` where nothing
+    /// of them was to be kept.
+    pub(crate) fn commit_compaction(
+        &self,
+        replaced: &[String],
+        result: Option<SegmentMeta>,
+    ) -> Result<(), EngineError> {
+        self.commit(|next| {
+            next.segments.retain(|meta| !replaced.contains(&meta.file_name));
+            next.segments.extend(result);
+        })
+    }
+
+    /// The manifest changes only when the commit is durable.
+    fn commit(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), EngineError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = state.manifest.clone();
+        next.version += 1;
+        change(&mut next);
+        state.store.commit(&next)?;
+        state.manifest = next;
+        Ok(())
+    }
+}
+
+/// Removes the files of segments that no manifest names any more. One that stays is removed by the next start.
+pub(crate) fn remove_files<'a>(disk: &dyn Disk, data_dir: &Path, names: impl Iterator<Item = &'a String>) {
+    for name in names {
+        for dir in stepwell_segment::SEGMENT_DIRS {
+            let path = data_dir.join(dir).join(name);
+            if disk.exists(&path)
+                && let Err(error) = disk.remove(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "a replaced file was not removed; the next start tries again");
+            }
+        }
+    }
+}

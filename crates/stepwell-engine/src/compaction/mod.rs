@@ -1,0 +1,120 @@
+//! Compaction: segments of one tier become one of the next, in a thread of its own.
+
+mod input;
+mod merge;
+mod pick;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use stepwell_segment::{Segment, SegmentWriter};
+use stepwell_types::SegmentMeta;
+
+use crate::{
+    catalog::{Catalog, remove_files},
+    error::EngineError,
+    shared::Shared,
+};
+
+pub use pick::CompactionOptions;
+pub(crate) use pick::{backlog, pick};
+
+/// Wait after a merge that failed, and longest wait for work.
+const RETRY_EVERY: Duration = Duration::from_secs(10);
+
+/// The compaction thread.
+pub(crate) struct Compactor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) catalog: Arc<Catalog>,
+    /// A message for each flush; closed by the shutdown.
+    pub(crate) flushed: Receiver<()>,
+}
+
+impl Compactor {
+    /// Runs until the engine stops. A merge that is under way then is given up: nothing of it is committed.
+    pub(crate) fn run(self) {
+        loop {
+            match self.flushed.recv_timeout(RETRY_EVERY) {
+                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            loop {
+                let done = self.step();
+                self.shared.compaction_fails.store(done.is_err(), Ordering::Release);
+                match done {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(EngineError::CompactionStopped) => return,
+                    Err(error) => {
+                        self.shared.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(%error, "a compaction failed and is tried again; its segments stay as they are");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does one merge, if one is due; returns whether it did.
+    pub(crate) fn step(&self) -> Result<bool, EngineError> {
+        // Those that did not open are not among them: damage is reported, not merged.
+        let live = self.shared.storage().0.segments;
+        let metas: Vec<SegmentMeta> = live.iter().map(|segment| segment.meta().clone()).collect();
+        let picked = pick(&metas, &self.shared.config.compaction);
+        if picked.is_empty() {
+            return Ok(false);
+        }
+        let is_picked = |segment: &&Segment| picked.iter().any(|meta| meta.file_name == segment.meta().file_name);
+        let segments: Vec<Segment> = live.iter().filter(is_picked).cloned().collect();
+        let clock = self.shared.env.clock.clone();
+        let start = clock.monotonic();
+        let result = self.merge(&picked, &segments)?;
+        let merged = Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, &result)?;
+        let replaced: Vec<String> = picked.iter().map(|meta| meta.file_name.clone()).collect();
+        self.catalog.commit_compaction(&replaced, Some(result.clone()))?;
+        self.shared.change_storage(|storage| {
+            let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
+            storage.segments = Arc::new(others.cloned().chain([merged]).collect());
+        });
+        // Snapshots that still read them hold their bytes.
+        remove_files(&*self.shared.env.disk, &self.shared.config.data_dir, replaced.iter());
+        let counters = &self.shared.counters;
+        counters.compactions.fetch_add(1, Ordering::Relaxed);
+        counters.compacted_bytes.fetch_add(result.bytes(), Ordering::Relaxed);
+        counters.compaction_us.fetch_add((clock.monotonic() - start).as_micros() as u64, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn merge(&self, picked: &[SegmentMeta], segments: &[Segment]) -> Result<SegmentMeta, EngineError> {
+        let config = &self.shared.config;
+        let name = self.catalog.next_file_name();
+        let mut writer = SegmentWriter::create(self.shared.env.disk.clone(), &config.data_dir, &name, &config.segment)?;
+        merge::merge(segments, &mut writer, &mut |_| self.pause())?;
+        let mut meta = writer.finish()?;
+        meta.tier = picked.iter().map(|meta| meta.tier).max().unwrap_or(0) + 1;
+        let expected: u64 = picked.iter().map(|meta| meta.rows).sum();
+        if meta.rows != expected {
+            return Err(EngineError::RowsMissing);
+        }
+        Ok(meta)
+    }
+
+    /// Between two batches: gives way to a flush that is behind, for a while, unless compaction itself is.
+    fn pause(&self) -> Result<(), EngineError> {
+        const GIVE_WAY: Duration = Duration::from_millis(20);
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(EngineError::CompactionStopped);
+        }
+        let options = &self.shared.config.compaction;
+        let live = self.shared.storage().0.segments;
+        let is_behind = backlog(live.iter().map(Segment::meta)) >= 2 * options.fan_in;
+        if self.shared.frozen_len() > 0 && !is_behind {
+            // Nothing is sent here; a flush that ends wakes it early.
+            let _ = self.flushed.recv_timeout(GIVE_WAY);
+        }
+        Ok(())
+    }
+}

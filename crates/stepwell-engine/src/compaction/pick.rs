@@ -1,0 +1,74 @@
+//! Which segments to merge next.
+
+use stepwell_types::SegmentMeta;
+
+/// When and how far segments are merged.
+#[derive(Debug, Clone)]
+pub struct CompactionOptions {
+    /// Segments of one tier that are merged into one of the next. More writes each point less often (log to this base of the
+    /// number of flushes) and leaves more segments for a query to look at. Below 2: never.
+    pub fan_in: usize,
+    /// A segment of so many bytes is not merged again.
+    pub segment_bytes_max: u64,
+    /// Segments of the lowest tier at which flushes wait for compaction.
+    pub backlog_max: usize,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        Self { fan_in: 10, segment_bytes_max: 1 << 30, backlog_max: 100 }
+    }
+}
+
+/// The oldest `fan_in` segments of the lowest tier that has so many, oldest first; empty if there is nothing to do.
+pub(crate) fn pick(live: &[SegmentMeta], options: &CompactionOptions) -> Vec<SegmentMeta> {
+    if options.fan_in < 2 {
+        return Vec::new();
+    }
+    let mut mergeable: Vec<&SegmentMeta> =
+        live.iter().filter(|meta| meta.bytes() < options.segment_bytes_max).collect();
+    mergeable.sort_by_key(|meta| (meta.tier, meta.lsn));
+    let due = mergeable.chunk_by(|a, b| a.tier == b.tier).find(|tier| tier.len() >= options.fan_in);
+    due.map_or_else(Vec::new, |tier| tier[..options.fan_in].iter().map(|meta| (*meta).clone()).collect())
+}
+
+/// Segments that flushes have left and compaction has not taken yet.
+pub(crate) fn backlog<'a>(live: impl Iterator<Item = &'a SegmentMeta>) -> usize {
+    live.filter(|meta| meta.tier == 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_types::{FileMeta, SeriesKey};
+
+    use super::*;
+
+    fn segment(number: u64, tier: u32, bytes: u64) -> SegmentMeta {
+        let key = SeriesKey::new("1", "m", "r");
+        SegmentMeta {
+            file_name: format!("{number}.parquet"),
+            tier,
+            file: FileMeta { bytes, crc32c: 0 },
+            summaries: None,
+            rollups: None,
+            rows: 1,
+            series: (key.clone(), key),
+            step: (0, 0),
+            timestamp_us: (0, 0),
+            lsn: (number, number),
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_the_lowest_full_tier_are_merged_and_large_ones_left() {
+        let options = CompactionOptions { fan_in: 3, segment_bytes_max: 100, ..CompactionOptions::default() };
+        let mut live = vec![segment(9, 0, 1), segment(8, 0, 1)];
+        assert!(pick(&live, &options).is_empty());
+        live.extend([segment(1, 1, 9), segment(2, 1, 9), segment(3, 1, 9), segment(4, 1, 100), segment(7, 0, 1)]);
+        let lsn = |picked: Vec<SegmentMeta>| picked.iter().map(|meta| meta.lsn.0).collect::<Vec<_>>();
+        assert_eq!(lsn(pick(&live, &options)), [7, 8, 9]);
+        live.retain(|meta| meta.tier == 1);
+        assert_eq!(lsn(pick(&live, &options)), [1, 2, 3], "the large one is left");
+        assert!(pick(&live, &CompactionOptions { fan_in: 0, ..options }).is_empty());
+    }
+}
