@@ -35,7 +35,7 @@ impl EngineConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            memtable_bytes: 128 << 20,
+            memtable_bytes: 256 << 20,
             flush_age: Duration::from_secs(60),
             queue_bytes: 64 << 20,
             shards: 4,

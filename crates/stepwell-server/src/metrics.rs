@@ -129,13 +129,14 @@ impl Metrics {
 /// The engine counts by itself; a scrape shows what it counted.
 fn engine_registry(stats: &EngineStats) -> Registry {
     let mut registry = Registry::with_prefix("stepwell");
-    let gauges: [(&str, &str, u64); 12] = [
+    let gauges: [(&str, &str, u64); 13] = [
         ("ready", "1 once the storage is open", 1),
         ("queue_bytes", "Batches waiting for the log", stats.queue_bytes),
         ("memtable_points", "Points not yet in segments", stats.memtable_points),
         ("memtable_series", "Series with points not yet in segments", stats.memtable_series),
         ("memtable_bytes", "Heap bytes of points not yet in segments", stats.memtable_bytes),
         ("frozen_generations", "Memtable generations waiting for a flush", stats.frozen_generations),
+        ("compaction_due", "1 while segments wait to be merged", u64::from(stats.compaction_is_due)),
         ("segments", "Live segments", stats.segments),
         ("segment_rows", "Points in live segments", stats.segment_rows),
         ("segment_bytes", "Bytes of live segments", stats.segment_bytes),
@@ -146,7 +147,7 @@ fn engine_registry(stats: &EngineStats) -> Registry {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(value));
     }
-    let counters: [(&str, &str, u64); 8] = [
+    let counters: [(&str, &str, u64); 12] = [
         ("engine_batches", "Batches applied", stats.batches),
         ("engine_points", "Points applied", stats.points),
         ("engine_duplicates", "Batches not applied again", stats.duplicates),
@@ -155,6 +156,10 @@ fn engine_registry(stats: &EngineStats) -> Registry {
         ("wal_syncs", "Syncs of the log", stats.wal_syncs),
         ("flushes", "Flushes into segments", stats.flushes),
         ("flush_failures", "Flushes that failed", stats.flush_failures),
+        ("flushed_bytes", "Bytes of segments written by flushes", stats.flushed_bytes),
+        ("compactions", "Merges of segments", stats.compactions),
+        ("compaction_failures", "Merges of segments that failed", stats.compaction_failures),
+        ("compacted_bytes", "Bytes of segments written by merges", stats.compacted_bytes),
     ];
     for (name, help, value) in counters {
         registry.register(name, help, ConstCounter::new(value));
@@ -163,6 +168,7 @@ fn engine_registry(stats: &EngineStats) -> Registry {
     let times = [
         ("wal_sync", "Time spent in syncs of the log", seconds(stats.wal_sync_us)),
         ("flush", "Time spent in flushes", seconds(stats.flush_us)),
+        ("compaction", "Time spent in merges of segments", seconds(stats.compaction_us)),
     ];
     for (name, help, value) in times {
         registry.register_with_unit(name, help, Unit::Seconds, ConstCounter::new(value));

@@ -61,7 +61,7 @@ pub(super) const KNOBS: &[Knob] = &[
         name: "memtable_bytes",
         kind: Kind::Integer { min: MIB, max: 64 * GIB },
         unit: "bytes",
-        default: "134217728",
+        default: "268435456",
         reason: "Points in memory at which a segment is written. More makes fewer, larger segments and a longer replay after a crash.",
     },
     Knob {
