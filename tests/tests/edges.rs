@@ -85,7 +85,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("memmap2", &["stepwell-env"]),
     ("libc", &["stepwell-env"]),
     ("ureq", &["stepwell-client"]),
-    ("zstd", &["stepwell-wal", "stepwell-server", "stepwell-client"]),
+    ("zstd", &["stepwell-segment", "stepwell-wal", "stepwell-server", "stepwell-client"]),
+    ("mimalloc", &["stepwell"]),
 ];
 
 struct Package {

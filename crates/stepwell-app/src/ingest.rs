@@ -13,20 +13,10 @@ impl App {
     /// naming the run and the first row it has.
     pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
         self.check_writable()?;
-        let mut projects: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        for (index, key) in batch.series().iter().enumerate() {
-            if projects.contains_key(&key.run_id) {
-                continue;
-            }
-            let Some(project_id) = self.project_id_of_run(&key.run_id).await? else {
-                let row = batch.series_index().iter().position(|&series| series as usize == index);
-                let refusal = AppError::run_not_found(&key.run_id);
-                return Err(row.map_or_else(|| AppError::run_not_found(&key.run_id), |row| refusal.row(row + 1)));
-            };
-            projects.insert(key.run_id.clone(), project_id);
-        }
-        let batch = batch.try_map_series(|key| match projects.get(&key.run_id) {
-            Some(project_id) => Ok(SeriesKey { project_id: project_id.clone(), ..key }),
+        let projects = self.projects_of_series(&batch).await?;
+        let mut project_ids = projects.into_iter();
+        let batch = batch.try_map_series(|key| match project_ids.next() {
+            Some(project_id) => Ok(SeriesKey { project_id, ..key }),
             None => Err(AppError::run_not_found(&key.run_id)),
         })?;
         let (send, receive) = oneshot::channel();
@@ -36,5 +26,30 @@ impl App {
             Ok(result) => Ok(result?),
             Err(_) => Err(AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")),
         }
+    }
+
+    /// The project of each series. Series of one run mostly follow one another and share its name, so that the look-up is per
+    /// run rather than per series.
+    async fn projects_of_series(&self, batch: &Batch) -> Result<Vec<Arc<str>>, AppError> {
+        let mut known: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        let mut projects: Vec<Arc<str>> = Vec::with_capacity(batch.series().len());
+        let mut last: Option<&Arc<str>> = None;
+        for (index, key) in batch.series().iter().enumerate() {
+            let same_run = last.is_some_and(|last| Arc::ptr_eq(last, &key.run_id));
+            last = Some(&key.run_id);
+            let of_run = if same_run { projects.last().cloned() } else { known.get(&key.run_id).cloned() };
+            if let Some(project_id) = of_run {
+                projects.push(project_id);
+                continue;
+            }
+            let Some(project_id) = self.project_id_of_run(&key.run_id).await? else {
+                let row = batch.series_index().iter().position(|&series| series as usize == index);
+                let refusal = AppError::run_not_found(&key.run_id);
+                return Err(row.map_or_else(|| AppError::run_not_found(&key.run_id), |row| refusal.row(row + 1)));
+            };
+            known.insert(key.run_id.clone(), project_id.clone());
+            projects.push(project_id);
+        }
+        Ok(projects)
     }
 }

@@ -83,7 +83,6 @@ impl Engine {
         let (commands, writer_commands) = bounded(QUEUE_BATCHES_MAX);
         let (flush, generations) = unbounded();
         let (patience, abandon) = bounded(0);
-        let catalog = Arc::new(catalog);
         let (flushed, flushes) = bounded(1);
         let flusher = Flusher { shared: shared.clone(), generations, catalog: catalog.clone(), flushed, abandon };
         let compactor = Compactor { shared: shared.clone(), catalog, flushed: flushes };

@@ -38,7 +38,15 @@ impl Generation {
 
     /// Inserts a durable batch; recovery and the writer both come through here. One caller at a time, in LSN order.
     pub(crate) fn insert(&self, batch: &Batch, first_lsn: Lsn) {
-        let shard_of_series: Vec<usize> = batch.series().iter().map(|key| self.shard(key)).collect();
+        // The series of a batch mostly are of one run, whose name they share.
+        let mut shard_of_series: Vec<usize> = Vec::with_capacity(batch.series().len());
+        let mut last: Option<&SeriesKey> = None;
+        for key in batch.series() {
+            let same_run = last.is_some_and(|last| Arc::ptr_eq(&last.run_id, &key.run_id));
+            let known = shard_of_series.last().copied().filter(|_| same_run);
+            shard_of_series.push(known.unwrap_or_else(|| self.shard(key)));
+            last = Some(key);
+        }
         match shard_of_series.split_first() {
             None => return,
             Some((first, rest)) if rest.iter().all(|shard| shard == first) => {

@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use stepwell_env::{Disk, Env};
+use crossbeam_channel::{Sender, bounded};
+use stepwell_env::{Disk, Env, JoinHandle, spawn};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_segment::{SEGMENT_DIRS, Segment};
 use stepwell_types::Lsn;
@@ -26,7 +27,7 @@ use crate::{
 /// What recovery brings back.
 pub(crate) struct Recovered {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) catalog: Catalog,
+    pub(crate) catalog: Arc<Catalog>,
     /// Number of the manifest's commits.
     pub(crate) version: u64,
     /// `None` when opened for reading only.
@@ -67,21 +68,27 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let shared = Arc::new(Shared::new(env, config, storage, floor, floor));
     let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
     let catalog = Catalog::new(store, manifest);
-    let mut replay =
-        Replay { shared: &shared, producers, flush: (access == Access::ReadWrite).then_some(&catalog), error: None };
-    let mut apply = |record: WalRecord| replay.apply(record);
-    let (wal, report) = match access {
-        Access::ReadWrite => {
-            let (wal, report) = Wal::open(disk, &wal_dir, floor, &mut apply)?;
-            (Some(wal), report)
-        }
-        Access::ReadOnly if !disk.exists(&wal_dir) => (None, ReplayReport { next_lsn: floor, ..Default::default() }),
-        Access::ReadOnly => (None, Wal::replay_read_only(disk, &wal_dir, floor, &mut apply)?),
+    let catalog = Arc::new(catalog);
+    let replay = Replay {
+        shared: shared.clone(),
+        producers,
+        flush: (access == Access::ReadWrite).then(|| catalog.clone()),
+        error: None,
     };
-    let (producers, error) = (replay.producers, replay.error);
-    if let Some(error) = error {
-        return Err(error);
-    }
+    let mut apply = Pipeline::start(replay)?;
+    let opened = match access {
+        Access::ReadWrite => {
+            Wal::open(disk, &wal_dir, floor, &mut |record| apply.push(record)).map(|(wal, report)| (Some(wal), report))
+        }
+        Access::ReadOnly if !disk.exists(&wal_dir) => {
+            Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
+        }
+        Access::ReadOnly => {
+            Wal::replay_read_only(disk, &wal_dir, floor, &mut |record| apply.push(record)).map(|report| (None, report))
+        }
+    };
+    let producers = apply.finish()?;
+    let (wal, report) = opened?;
     let next_lsn = report.next_lsn.max(floor);
     shared.visible_below.store(next_lsn.0, Ordering::Release);
     let counters = &shared.counters;
@@ -94,17 +101,68 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     Ok(Recovered { shared, catalog, version, wal, producers, next_lsn })
 }
 
-struct Replay<'a> {
-    shared: &'a Shared,
+/// Decoded bytes handed over at a time; two such parts may wait.
+const PART_BYTES: usize = 4 << 20;
+
+/// Applies records in a thread of its own, so that decoding goes on meanwhile.
+struct Pipeline {
+    records: Sender<Vec<WalRecord>>,
+    part: Vec<WalRecord>,
+    part_bytes: usize,
+    applying: JoinHandle<Replay>,
+}
+
+impl Pipeline {
+    fn start(mut replay: Replay) -> Result<Self, EngineError> {
+        let (records, parts) = bounded::<Vec<WalRecord>>(2);
+        let path = replay.shared.config.data_dir.clone();
+        let apply = move || {
+            parts.into_iter().flatten().for_each(|record| replay.apply(&record));
+            replay
+        };
+        let applying = spawn("stepwell-replay", apply).map_err(io_error("start thread for", &path))?;
+        Ok(Self { records, part: Vec::new(), part_bytes: 0, applying })
+    }
+
+    fn push(&mut self, record: WalRecord) {
+        self.part_bytes += record.batch.heap_bytes();
+        self.part.push(record);
+        if self.part_bytes >= PART_BYTES {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.part_bytes = 0;
+        // Fails only if the thread has panicked, which `finish` reports.
+        drop(self.records.send(std::mem::take(&mut self.part)));
+    }
+
+    /// Waits until all is applied.
+    fn finish(mut self) -> Result<Producers, EngineError> {
+        self.hand_over();
+        let Self { records, applying, .. } = self;
+        drop(records);
+        let panicked = |_| EngineError::Poisoned { reason: "the thread that replays the log ended by a panic".to_owned() };
+        let replay = applying.join().map_err(panicked)?;
+        match replay.error {
+            Some(error) => Err(error),
+            None => Ok(replay.producers),
+        }
+    }
+}
+
+struct Replay {
+    shared: Arc<Shared>,
     producers: Producers,
     /// `None` when opened for reading only.
-    flush: Option<&'a Catalog>,
+    flush: Option<Arc<Catalog>>,
     /// The first error; what follows it is not applied.
     error: Option<EngineError>,
 }
 
-impl Replay<'_> {
-    fn apply(&mut self, record: WalRecord) {
+impl Replay {
+    fn apply(&mut self, record: &WalRecord) {
         if self.error.is_some() || record.batch.is_empty() {
             return;
         }
@@ -128,8 +186,8 @@ impl Replay<'_> {
     }
 
     fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
-        let Some(catalog) = self.flush else { return Ok(()) };
-        let meta = write_segment(self.shared, &catalog.next_file_name(), active, &|| false)?;
+        let Some(catalog) = &self.flush else { return Ok(()) };
+        let meta = write_segment(&self.shared, &catalog.next_file_name(), active, &|| false)?;
         let config = &self.shared.config;
         let segment = Segment::open(&*self.shared.env.disk, &config.data_dir, &meta)?;
         catalog.commit_flush(meta, next_lsn, &active.producers())?;

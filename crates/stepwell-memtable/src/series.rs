@@ -18,13 +18,23 @@ struct Names {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     bytes: usize,
+    /// The name asked for last: series of one batch share the text of their project and run.
+    last: Option<(Arc<str>, u32)>,
 }
 
 impl Names {
     fn intern(&mut self, name: &Arc<str>) -> u32 {
-        if let Some(&number) = self.numbers.get(name) {
-            return number;
+        if let Some((last, number)) = &self.last
+            && Arc::ptr_eq(last, name)
+        {
+            return *number;
         }
+        let number = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name));
+        self.last = Some((name.clone(), number));
+        number
+    }
+
+    fn add(&mut self, name: &Arc<str>) -> u32 {
         let number = self.names.len() as u32;
         self.names.push(name.clone());
         self.numbers.insert(name.clone(), number);

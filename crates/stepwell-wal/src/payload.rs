@@ -79,12 +79,18 @@ fn put_series(out: &mut Vec<u8>, series: &[SeriesKey]) -> Result<(), WalError> {
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     let mut names: Vec<&str> = Vec::new();
     let mut rows: Vec<u8> = Vec::with_capacity(series.len() * 12);
+    // The name at each place of the series before: those of one batch share the text of their project and run.
+    let mut last: [Option<(&Arc<str>, u32)>; 3] = [None; 3];
     for key in series {
-        for name in [&key.project_id, &key.metric, &key.run_id] {
-            let number = *numbers.entry(name).or_insert_with(|| {
-                names.push(name);
-                names.len() as u32 - 1
-            });
+        for (last, name) in last.iter_mut().zip([&key.project_id, &key.metric, &key.run_id]) {
+            let number = match last {
+                Some((last, number)) if Arc::ptr_eq(last, name) => *number,
+                _ => *numbers.entry(name).or_insert_with(|| {
+                    names.push(name);
+                    names.len() as u32 - 1
+                }),
+            };
+            *last = Some((name, number));
             rows.extend_from_slice(&number.to_le_bytes());
         }
     }

@@ -7,6 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use stepwell_env::{Clock, SystemClock};
 use stepwell_loadgen::{Dataset, Load, Shape, create_runs, figures, probe_fsync, verify};
 
+/// Batches are allocated by one thread and freed by another, thousands of times a second: what this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Generates the reference data, sends it to a Stepwell server, times it and reads it back")]
 struct Cli {
