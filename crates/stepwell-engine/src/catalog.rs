@@ -7,7 +7,7 @@ use std::{
 
 use stepwell_env::Disk;
 use stepwell_manifest::{Manifest, ManifestStore};
-use stepwell_types::{Lsn, SegmentMeta};
+use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{error::EngineError, producers::Producers};
 
@@ -37,7 +37,7 @@ impl Catalog {
     /// The commit point of a flush: the segment in, the log's floor up, the producers' states in, in one atomic replacement.
     pub(crate) fn commit_flush(
         &self,
-        meta: SegmentMeta,
+        meta: Option<SegmentMeta>,
         wal_floor: Lsn,
         producers: &Producers,
     ) -> Result<(), EngineError> {
@@ -46,7 +46,7 @@ impl Catalog {
             all.merge(producers);
             next.producers = all.to_states();
             next.wal_floor = wal_floor;
-            next.segments.push(meta);
+            next.segments.extend(meta);
         })
     }
 
@@ -63,12 +63,30 @@ impl Catalog {
         })
     }
 
+    /// The commit point of a deletion. The tombstone gets its id here.
+    pub(crate) fn commit_deletion(&self, tombstone: Tombstone) -> Result<(), EngineError> {
+        self.commit(|next| {
+            let id = next.version;
+            next.tombstones.retain(|known| !tombstone.includes(known));
+            next.tombstones.push(Tombstone { id, ..tombstone });
+        })
+    }
+
+    /// What is deleted and not yet gone from segments and log.
+    pub(crate) fn tombstones(&self) -> Vec<Tombstone> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).manifest.tombstones.clone()
+    }
+
     /// The manifest changes only when the commit is durable.
     fn commit(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), EngineError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = state.manifest.clone();
         next.version += 1;
         change(&mut next);
+        // A tombstone goes when no segment and no part of the log holds a point of it.
+        let (segments, floor) = (&next.segments, next.wal_floor);
+        next.tombstones
+            .retain(|tombstone| floor < tombstone.lsn_below || segments.iter().any(|meta| tombstone.concerns(meta)));
         state.store.commit(&next)?;
         state.manifest = next;
         Ok(())

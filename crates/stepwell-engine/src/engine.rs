@@ -8,13 +8,15 @@ use std::{
 use crossbeam_channel::{Sender, bounded, unbounded};
 use stepwell_env::{Env, JoinHandle, spawn};
 use stepwell_manifest::ManifestStore;
-use stepwell_types::{Batch, Lsn, ProducerSequence};
+use stepwell_types::{Batch, Lsn, ProducerSequence, Tombstone};
 use stepwell_wal::{Wal, encode_frame};
 
 use crate::{
+    catalog::Catalog,
     compaction::Compactor,
     config::EngineConfig,
     error::EngineError,
+    exclusions::ProjectRun,
     flusher::Flusher,
     recovery::{Access, Recovered, recover},
     shared::{EngineStats, Health, Shared},
@@ -46,6 +48,17 @@ impl IngestAck {
     }
 }
 
+/// What to delete: points of a project accepted so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    pub project_id: Arc<str>,
+    /// `None` is every metric, and every run.
+    pub metric: Option<Arc<str>>,
+    pub run_id: Option<Arc<str>>,
+    /// Only points with an earlier timestamp; microseconds since the Unix epoch, UTC.
+    pub before_us: Option<i64>,
+}
+
 /// Batches that may wait in the queue, besides the limit in bytes.
 const QUEUE_BATCHES_MAX: usize = 65_536;
 /// What a full queue tells its callers to wait.
@@ -68,6 +81,9 @@ struct Threads {
     writer: JoinHandle<Wal>,
     flusher: JoinHandle<()>,
     compactor: JoinHandle<()>,
+    catalog: Arc<Catalog>,
+    /// Wakes the compaction thread.
+    compact: Sender<()>,
     /// Dropped to make the flush thread abandon.
     patience: Sender<()>,
 }
@@ -84,8 +100,9 @@ impl Engine {
         let (flush, generations) = unbounded();
         let (patience, abandon) = bounded(0);
         let (flushed, flushes) = bounded(1);
+        let compact = flushed.clone();
         let flusher = Flusher { shared: shared.clone(), generations, catalog: catalog.clone(), flushed, abandon };
-        let compactor = Compactor { shared: shared.clone(), catalog, flushed: flushes };
+        let compactor = Compactor { shared: shared.clone(), catalog: catalog.clone(), flushed: flushes };
         let released = Lsn(0);
         let writer =
             Writer { shared: shared.clone(), commands: writer_commands, flush, wal, next_lsn, producers, released };
@@ -94,7 +111,7 @@ impl Engine {
         let flusher = spawn("stepwell-flush", move || flusher.run()).map_err(started)?;
         let compactor = spawn("stepwell-compact", move || compactor.run()).map_err(started)?;
         let writer = spawn("stepwell-writer", move || writer.run()).map_err(started)?;
-        let threads = Arc::new(Mutex::new(Some(Threads { writer, flusher, compactor, patience })));
+        let threads = Arc::new(Mutex::new(Some(Threads { writer, flusher, compactor, catalog, compact, patience })));
         Ok(Self { shared, commands: Some(commands), threads })
     }
 
@@ -210,6 +227,31 @@ impl Engine {
         });
     }
 
+    /// Deletes points for good. When this returns, that is durable, and no reader is shown them; segments lose them by and by.
+    /// Points accepted later are not deleted, even of the same series.
+    pub fn delete(&self, deletion: Deletion) -> Result<(), EngineError> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(threads) = threads.as_ref() else {
+            return Err(if self.commands.is_some() { EngineError::ShuttingDown } else { EngineError::ReadOnly });
+        };
+        let Deletion { project_id, metric, run_id, before_us } = deletion;
+        let lsn_below = Lsn(self.shared.visible_below.load(Ordering::Acquire));
+        threads.catalog.commit_deletion(Tombstone { id: 0, project_id, metric, run_id, before_us, lsn_below })?;
+        let tombstones = threads.catalog.tombstones();
+        self.shared.change_storage(|storage| {
+            storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
+        });
+        let _ = threads.compact.try_send(());
+        Ok(())
+    }
+
+    /// Shows readers nothing of these runs from now on, and what was hidden before and is not among them again.
+    pub fn hide(&self, runs: Vec<ProjectRun>) {
+        self.shared.change_storage(|storage| {
+            storage.exclusions = Arc::new(storage.exclusions.with_hidden(runs));
+        });
+    }
+
     /// Whether batches are taken.
     pub fn health(&self) -> Health {
         self.shared.health()
@@ -238,7 +280,7 @@ impl Engine {
         });
         drop(threads.patience);
         let flusher = threads.flusher.join();
-        // The flush thread's end tells it.
+        drop(threads.compact);
         let compactor = threads.compactor.join();
         let (Ok(mut wal), Ok(()), Ok(())) = (writer, flusher, compactor) else {
             return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });

@@ -16,6 +16,7 @@ use crate::{
     catalog::Catalog,
     compaction::backlog,
     error::EngineError,
+    exclusions::Exclusions,
     generation::Generation,
     shared::{Health, Shared},
 };
@@ -69,14 +70,15 @@ impl Flusher {
         let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
             !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
         })?;
-        let segment = Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, &meta)?;
-        let bytes = meta.bytes();
+        let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, meta);
+        let segment = meta.as_ref().map(open).transpose()?;
+        let bytes = meta.as_ref().map_or(0, SegmentMeta::bytes);
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
         let end_lsn = self.end_of(generation);
         self.catalog.commit_flush(meta, end_lsn, &generation.producers())?;
         self.shared.change_storage(|storage| {
             let mut segments = Vec::clone(&storage.segments);
-            segments.push(segment);
+            segments.extend(segment);
             storage.segments = Arc::new(segments);
             storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
         });
@@ -112,15 +114,16 @@ impl Flusher {
     }
 }
 
-/// Merges the shards of a frozen generation into one new segment.
+/// Merges the shards of a frozen generation into one new segment; `None` if all of its points are deleted.
 pub(crate) fn write_segment(
     shared: &Shared,
     name: &str,
     generation: &Generation,
     is_stopped: &dyn Fn() -> bool,
-) -> Result<SegmentMeta, EngineError> {
+) -> Result<Option<SegmentMeta>, EngineError> {
     let config = &shared.config;
     let mut writer = SegmentWriter::create(shared.env.disk.clone(), &config.data_dir, name, &config.segment)?;
+    let exclusions = shared.storage().0.exclusions.deleted_only();
     let views = generation.views(Lsn(u64::MAX));
     let everything = PointFilter::default();
     let mut columns = SeriesColumns::default();
@@ -130,9 +133,18 @@ pub(crate) fn write_segment(
         }
         columns.clear();
         view.read(&series, &everything, &mut columns);
+        exclusions.apply(series.key(), &mut columns);
         writer.write(series.key(), &columns)?;
     }
-    Ok(writer.finish()?)
+    finish(writer, &exclusions)
+}
+
+/// Completes a segment from which all deleted points have been left out; `None` if nothing was left to write.
+pub(crate) fn finish(writer: SegmentWriter, exclusions: &Exclusions) -> Result<Option<SegmentMeta>, EngineError> {
+    if writer.rows() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(SegmentMeta { purged: exclusions.last_id(), ..writer.finish()? }))
 }
 
 /// All series of all shards in key order. A series is in one shard only, so keys are distinct.

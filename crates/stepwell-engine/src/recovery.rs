@@ -11,13 +11,14 @@ use crossbeam_channel::{Sender, bounded};
 use stepwell_env::{Disk, Env, JoinHandle, spawn};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_segment::{SEGMENT_DIRS, Segment};
-use stepwell_types::Lsn;
+use stepwell_types::{Lsn, SegmentMeta};
 use stepwell_wal::{ReplayReport, Wal, WalRecord};
 
 use crate::{
     catalog::Catalog,
     config::EngineConfig,
     error::EngineError,
+    exclusions::Exclusions,
     flusher::write_segment,
     generation::Generation,
     producers::Producers,
@@ -63,7 +64,8 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let segments = open_segments(&*disk, &config.data_dir, &manifest, &mut damaged);
     let floor = manifest.wal_floor;
     let first = Arc::new(Generation::new(floor, start, config.shards));
-    let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first };
+    let exclusions = Arc::new(Exclusions::new(manifest.tombstones.clone(), Vec::new()));
+    let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first, exclusions };
     let wal_dir = config.wal_dir();
     let shared = Arc::new(Shared::new(env, config, storage, floor, floor));
     let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
@@ -76,17 +78,16 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
         error: None,
     };
     let mut apply = Pipeline::start(replay)?;
-    let opened = match access {
-        Access::ReadWrite => {
-            Wal::open(disk, &wal_dir, floor, &mut |record| apply.push(record)).map(|(wal, report)| (Some(wal), report))
-        }
-        Access::ReadOnly if !disk.exists(&wal_dir) => {
-            Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
-        }
-        Access::ReadOnly => {
-            Wal::replay_read_only(disk, &wal_dir, floor, &mut |record| apply.push(record)).map(|report| (None, report))
-        }
-    };
+    let opened =
+        match access {
+            Access::ReadWrite => Wal::open(disk, &wal_dir, floor, &mut |record| apply.push(record))
+                .map(|(wal, report)| (Some(wal), report)),
+            Access::ReadOnly if !disk.exists(&wal_dir) => {
+                Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
+            }
+            Access::ReadOnly => Wal::replay_read_only(disk, &wal_dir, floor, &mut |record| apply.push(record))
+                .map(|report| (None, report)),
+        };
     let producers = apply.finish()?;
     let (wal, report) = opened?;
     let next_lsn = report.next_lsn.max(floor);
@@ -143,7 +144,8 @@ impl Pipeline {
         self.hand_over();
         let Self { records, applying, .. } = self;
         drop(records);
-        let panicked = |_| EngineError::Poisoned { reason: "the thread that replays the log ended by a panic".to_owned() };
+        let panicked =
+            |_| EngineError::Poisoned { reason: "the thread that replays the log ended by a panic".to_owned() };
         let replay = applying.join().map_err(panicked)?;
         match replay.error {
             Some(error) => Err(error),
@@ -189,12 +191,13 @@ impl Replay {
         let Some(catalog) = &self.flush else { return Ok(()) };
         let meta = write_segment(&self.shared, &catalog.next_file_name(), active, &|| false)?;
         let config = &self.shared.config;
-        let segment = Segment::open(&*self.shared.env.disk, &config.data_dir, &meta)?;
+        let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &config.data_dir, meta);
+        let segment = meta.as_ref().map(open).transpose()?;
         catalog.commit_flush(meta, next_lsn, &active.producers())?;
         let next = Arc::new(Generation::new(next_lsn, self.shared.env.clock.monotonic(), config.shards));
         self.shared.change_storage(|storage| {
             let mut segments = Vec::clone(&storage.segments);
-            segments.push(segment);
+            segments.extend(segment);
             storage.segments = Arc::new(segments);
             storage.active = next;
         });

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
-        TimestampMicrosecondArray, UInt64Array, make_view,
+        Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+        StringViewArray, TimestampMicrosecondArray, UInt64Array, make_view,
     },
     buffer::{Buffer, ScalarBuffer},
+    compute::filter_record_batch,
     datatypes::{Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
 };
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::Segment;
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, points_schema};
 
-use crate::error::EngineError;
+use crate::{error::EngineError, exclusions::Exclusions};
 
 #[derive(Clone)]
 pub(crate) enum Source {
@@ -36,12 +37,22 @@ impl Source {
 pub struct ScanPartition {
     pub(crate) source: Source,
     pub(crate) filter: Arc<PointFilter>,
+    /// `None` if there is nothing to leave out.
+    exclusions: Option<Arc<Exclusions>>,
 }
 
 /// Batches of one partition, in order. Blocks on memory and disk.
 pub type PointScan = Box<dyn Iterator<Item = Result<RecordBatch, EngineError>> + Send>;
 
 impl ScanPartition {
+    pub(crate) fn new(source: Source, filter: Arc<PointFilter>, exclusions: &Arc<Exclusions>) -> Self {
+        let spares = match &source {
+            Source::Segment(segment) => exclusions.spare(segment.meta()),
+            Source::Memory { .. } => exclusions.is_empty(),
+        };
+        Self { source, filter, exclusions: (!spares).then(|| exclusions.clone()) }
+    }
+
     /// An upper estimate of the rows it yields, for planning.
     pub fn rows_estimate(&self) -> u64 {
         match &self.source {
@@ -55,6 +66,9 @@ impl ScanPartition {
     pub fn open(&self, projection: &[usize], batch_rows: usize) -> Result<PointScan, EngineError> {
         match &self.source {
             Source::Segment(segment) => {
+                if let Some(exclusions) = &self.exclusions {
+                    return without(segment, &self.filter, exclusions.clone(), projection, batch_rows);
+                }
                 let scan = segment.scan(&self.filter, projection, batch_rows)?;
                 Ok(Box::new(scan.map(|batch| batch.map_err(EngineError::from))))
             }
@@ -65,6 +79,7 @@ impl ScanPartition {
                 view: view.clone(),
                 series: series.clone(),
                 filter: self.filter.clone(),
+                exclusions: self.exclusions.clone(),
                 next_series: 0,
                 current: SeriesColumns::default(),
                 taken: 0,
@@ -81,7 +96,16 @@ impl ScanPartition {
         match &self.source {
             Source::Segment(segment) => {
                 for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], batch_rows)? {
-                    split_by_series(&batch?, &mut visit);
+                    split_by_series(&batch?, &mut |key, points| match &self.exclusions {
+                        None => visit(key, points),
+                        Some(exclusions) => {
+                            let mut points = points.clone();
+                            exclusions.apply(key, &mut points);
+                            if !points.is_empty() {
+                                visit(key, &points);
+                            }
+                        }
+                    });
                 }
             }
             Source::Memory { view, series } => {
@@ -89,6 +113,9 @@ impl ScanPartition {
                 for handle in series.iter() {
                     columns.clear();
                     view.read(handle, &self.filter, &mut columns);
+                    if let Some(exclusions) = &self.exclusions {
+                        exclusions.apply(handle.key(), &mut columns);
+                    }
                     if !columns.is_empty() {
                         visit(handle.key(), &columns);
                     }
@@ -97,6 +124,30 @@ impl ScanPartition {
         }
         Ok(())
     }
+}
+
+/// Batches of a segment without the excluded points. All columns are read, for names, timestamp and LSN decide.
+fn without(
+    segment: &Segment,
+    filter: &PointFilter,
+    exclusions: Arc<Exclusions>,
+    projection: &[usize],
+    batch_rows: usize,
+) -> Result<PointScan, EngineError> {
+    let all: Vec<usize> = (0..points_schema().fields().len()).collect();
+    let projection = projection.to_vec();
+    let scan = segment.scan(filter, &all, batch_rows)?;
+    let filtered = scan.map(move |batch| -> Result<RecordBatch, EngineError> {
+        let batch = batch?;
+        let mut keep: Vec<bool> = Vec::with_capacity(batch.num_rows());
+        split_by_series(&batch, &mut |key, points| {
+            let tombstones: Vec<_> = exclusions.of_series(key).collect();
+            let is_kept = |i: usize| !tombstones.iter().any(|t| t.covers(points.timestamp_us[i], points.lsn[i]));
+            keep.extend((0..points.len()).map(is_kept));
+        });
+        Ok(filter_record_batch(&batch.project(&projection)?, &BooleanArray::from(keep))?)
+    });
+    Ok(Box::new(filtered.filter(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0))))
 }
 
 fn split_by_series(batch: &RecordBatch, visit: &mut impl FnMut(&SeriesKey, &SeriesColumns)) {
@@ -130,6 +181,7 @@ struct MemoryScan {
     view: MemtableView,
     series: Arc<Vec<SeriesHandle>>,
     filter: Arc<PointFilter>,
+    exclusions: Option<Arc<Exclusions>>,
     next_series: usize,
     /// Points of the series before `next_series`; those before `taken` are out already.
     current: SeriesColumns,
@@ -153,6 +205,9 @@ impl Iterator for MemoryScan {
                 let Some(handle) = self.series.get(self.next_series) else { break };
                 self.current.clear();
                 self.view.read(handle, &self.filter, &mut self.current);
+                if let Some(exclusions) = &self.exclusions {
+                    exclusions.apply(handle.key(), &mut self.current);
+                }
                 self.next_series += 1;
                 self.taken = 0;
                 continue;

@@ -12,7 +12,7 @@ use stepwell_env::Env;
 use stepwell_segment::Segment;
 use stepwell_types::Lsn;
 
-use crate::{compaction::pick, config::EngineConfig, generation::Generation};
+use crate::{compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation};
 
 /// Whether the engine takes batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub(crate) struct Storage {
     /// Oldest first; waiting for, or in, the flush thread.
     pub(crate) frozen: Vec<Arc<Generation>>,
     pub(crate) active: Arc<Generation>,
+    pub(crate) exclusions: Arc<Exclusions>,
 }
 
 pub(crate) struct Shared {
@@ -197,8 +198,9 @@ impl Shared {
 
     /// Whether segments wait to be merged.
     pub(crate) fn compaction_is_due(&self) -> bool {
-        let metas: Vec<_> = self.storage().0.segments.iter().map(|segment| segment.meta().clone()).collect();
-        !pick(&metas, &self.config.compaction).is_empty()
+        let storage = self.storage().0;
+        let metas: Vec<_> = storage.segments.iter().map(|segment| segment.meta().clone()).collect();
+        !pick(&metas, storage.exclusions.deleted(), &self.config.compaction).is_empty()
     }
 
     pub(crate) fn frozen_len(&self) -> usize {

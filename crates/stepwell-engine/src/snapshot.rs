@@ -8,6 +8,7 @@ use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 
 use crate::{
     error::EngineError,
+    exclusions::Exclusions,
     scan::{ScanPartition, Source},
     shared::Shared,
 };
@@ -21,6 +22,7 @@ pub struct Snapshot {
     lsn: Lsn,
     segments: Arc<Vec<Segment>>,
     views: Arc<Vec<MemtableView>>,
+    exclusions: Arc<Exclusions>,
 }
 
 impl Snapshot {
@@ -28,7 +30,12 @@ impl Snapshot {
         let (storage, visible_below) = shared.storage();
         let generations = storage.frozen.iter().chain([&storage.active]);
         let views = generations.flat_map(|generation| generation.views(visible_below)).collect();
-        Self { lsn: Lsn(visible_below.0 - 1), segments: storage.segments, views: Arc::new(views) }
+        Self {
+            lsn: Lsn(visible_below.0 - 1),
+            segments: storage.segments,
+            views: Arc::new(views),
+            exclusions: storage.exclusions,
+        }
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {
@@ -37,6 +44,10 @@ impl Snapshot {
 
     pub(crate) fn views(&self) -> &[MemtableView] {
         &self.views
+    }
+
+    pub(crate) fn exclusions(&self) -> &Arc<Exclusions> {
+        &self.exclusions
     }
 
     /// The last visible LSN; 0 before the first point.
@@ -50,12 +61,12 @@ impl Snapshot {
         let filter = Arc::new(filter.clone());
         let of_segment = |segment: &Segment| {
             let source = Source::Segment(segment.clone());
-            segment.meta().might_match(&filter).then(|| ScanPartition { source, filter: filter.clone() })
+            segment.meta().might_match(&filter).then(|| ScanPartition::new(source, filter.clone(), &self.exclusions))
         };
         let of_view = |view: &MemtableView| {
             let series = view.series(&filter);
             let source = Source::Memory { view: view.clone(), series: Arc::new(series) };
-            (!source.is_empty()).then(|| ScanPartition { source, filter: filter.clone() })
+            (!source.is_empty()).then(|| ScanPartition::new(source, filter.clone(), &self.exclusions))
         };
         self.segments.iter().filter_map(of_segment).chain(self.views.iter().filter_map(of_view)).collect()
     }
@@ -88,7 +99,7 @@ impl Snapshot {
                 step: (last.map_or(i64::MIN, |last| last.saturating_add(1)), i64::MAX),
                 ..filter.clone()
             };
-            let partition = ScanPartition { source: Source::Segment(segment.clone()), filter: Arc::new(above) };
+            let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(above), &self.exclusions);
             partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
         }
         Ok(last)

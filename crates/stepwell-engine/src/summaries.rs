@@ -1,11 +1,14 @@
 //! Aggregates of whole series without a look at their points in segments.
 
+use std::sync::Arc;
+
 use stepwell_kernels::SummaryState;
-use stepwell_segment::Segment;
+use stepwell_segment::{Segment, SeriesSummary};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, Summary};
 
 use crate::{
     error::EngineError,
+    exclusions::Share,
     scan::{ScanPartition, Source},
     snapshot::{READ_BATCH_ROWS, Snapshot},
 };
@@ -25,13 +28,14 @@ impl Snapshot {
         };
         let mut all = Part::new();
         for segment in self.segments().iter().filter(|segment| segment.meta().might_match(&names)) {
-            all.append(&mut of_segment(segment, &names)?);
+            all.append(&mut self.of_segment(segment, &names)?);
         }
         let mut points = SeriesColumns::default();
         for view in self.views() {
             for handle in view.series(&names) {
                 points.clear();
                 view.read(&handle, &names, &mut points);
+                self.exclusions().apply(handle.key(), &mut points);
                 let mut state = SummaryState::default();
                 state.update(&points);
                 all.push((handle.key().clone(), state));
@@ -48,23 +52,37 @@ impl Snapshot {
         });
         Ok(all.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
     }
-}
 
-fn of_segment(segment: &Segment, names: &PointFilter) -> Result<Part, EngineError> {
-    if let Some(summaries) = segment.summaries(names)? {
-        return Ok(summaries.into_iter().map(|summary| (summary.key, summary.state)).collect());
+    fn of_segment(&self, segment: &Segment, names: &PointFilter) -> Result<Part, EngineError> {
+        let Some(summaries) = segment.summaries(names)? else {
+            // Written by the first version.
+            return self.of_points(segment, names.clone());
+        };
+        if self.exclusions().spare(segment.meta()) {
+            return Ok(summaries.into_iter().map(|summary| (summary.key, summary.state)).collect());
+        }
+        let mut part = Part::new();
+        for SeriesSummary { key, state, .. } in summaries {
+            match self.exclusions().share_of(&key, segment.meta()) {
+                Share::Nothing => part.push((key, state)),
+                Share::All => {}
+                Share::Some => part.append(&mut self.of_points(segment, PointFilter::series(&key))?),
+            }
+        }
+        Ok(part)
     }
-    // Written by the first version.
-    let mut part = Part::new();
-    let source = Source::Segment(segment.clone());
-    let partition = ScanPartition { source, filter: std::sync::Arc::new(names.clone()) };
-    partition.for_each_series(READ_BATCH_ROWS, |key, points| {
-        if part.last().is_none_or(|(last, _)| last != key) {
-            part.push((key.clone(), SummaryState::default()));
-        }
-        if let Some((_, state)) = part.last_mut() {
-            state.update(points);
-        }
-    })?;
-    Ok(part)
+
+    fn of_points(&self, segment: &Segment, filter: PointFilter) -> Result<Part, EngineError> {
+        let mut part = Part::new();
+        let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(filter), self.exclusions());
+        partition.for_each_series(READ_BATCH_ROWS, |key, points| {
+            if part.last().is_none_or(|(last, _)| last != key) {
+                part.push((key.clone(), SummaryState::default()));
+            }
+            if let Some((_, state)) = part.last_mut() {
+                state.update(points);
+            }
+        })?;
+        Ok(part)
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepwell_types::{FileMeta, Lsn, SegmentMeta, SeriesKey};
+use stepwell_types::{FileMeta, Lsn, SegmentMeta, SeriesKey, Tombstone};
 
 /// First bytes of the file.
 pub(crate) const MAGIC: &[u8; 8] = b"SWMANIF1";
@@ -22,12 +22,21 @@ pub struct Manifest {
     /// Number of the next segment file.
     pub next_segment: u64,
     pub segments: Vec<SegmentMeta>,
+    /// What is deleted and may still be in segments or the log.
+    pub tombstones: Vec<Tombstone>,
     pub producers: Vec<ProducerState>,
 }
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { version: 0, wal_floor: Lsn(1), next_segment: 1, segments: Vec::new(), producers: Vec::new() }
+        Self {
+            version: 0,
+            wal_floor: Lsn(1),
+            next_segment: 1,
+            segments: Vec::new(),
+            tombstones: Vec::new(),
+            producers: Vec::new(),
+        }
     }
 }
 
@@ -49,6 +58,9 @@ struct Body {
     wal_floor: u64,
     next_segment: u64,
     segments: Vec<SegmentBody>,
+    /// Since version 2.
+    #[serde(default)]
+    tombstones: Vec<TombstoneBody>,
     producers: Vec<(String, u64, u64, u64, i64)>,
 }
 
@@ -63,6 +75,8 @@ struct SegmentBody {
     #[serde(default)]
     tier: u32,
     #[serde(default)]
+    purged: u64,
+    #[serde(default)]
     summaries: Option<(u64, u32)>,
     #[serde(default)]
     rollups: Option<(u64, u32)>,
@@ -71,6 +85,43 @@ struct SegmentBody {
     step: (i64, i64),
     timestamp_us: (i64, i64),
     lsn: (u64, u64),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TombstoneBody {
+    id: u64,
+    project_id: String,
+    metric: Option<String>,
+    run_id: Option<String>,
+    before_us: Option<i64>,
+    lsn_below: u64,
+}
+
+impl From<&Tombstone> for TombstoneBody {
+    fn from(tombstone: &Tombstone) -> Self {
+        Self {
+            id: tombstone.id,
+            project_id: tombstone.project_id.to_string(),
+            metric: tombstone.metric.as_ref().map(ToString::to_string),
+            run_id: tombstone.run_id.as_ref().map(ToString::to_string),
+            before_us: tombstone.before_us,
+            lsn_below: tombstone.lsn_below.0,
+        }
+    }
+}
+
+impl From<TombstoneBody> for Tombstone {
+    fn from(body: TombstoneBody) -> Self {
+        Self {
+            id: body.id,
+            project_id: body.project_id.into(),
+            metric: body.metric.map(Into::into),
+            run_id: body.run_id.map(Into::into),
+            before_us: body.before_us,
+            lsn_below: Lsn(body.lsn_below),
+        }
+    }
 }
 
 /// Where and why bytes are not a manifest.
@@ -89,6 +140,7 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
         rows: meta.rows,
         crc32c: meta.file.crc32c,
         tier: meta.tier,
+        purged: meta.purged,
         summaries: meta.summaries.map(|file| (file.bytes, file.crc32c)),
         rollups: meta.rollups.map(|file| (file.bytes, file.crc32c)),
         first: names(&meta.series.0),
@@ -102,6 +154,7 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
         wal_floor: manifest.wal_floor.0,
         next_segment: manifest.next_segment,
         segments: manifest.segments.iter().map(segment).collect(),
+        tombstones: manifest.tombstones.iter().map(TombstoneBody::from).collect(),
         producers: manifest
             .producers
             .iter()
@@ -146,6 +199,7 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     let segment = |body: SegmentBody| SegmentMeta {
         file_name: body.file_name,
         tier: body.tier,
+        purged: body.purged,
         file: FileMeta { bytes: body.bytes, crc32c: body.crc32c },
         summaries: body.summaries.map(file),
         rollups: body.rollups.map(file),
@@ -167,6 +221,7 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
         wal_floor: Lsn(body.wal_floor),
         next_segment: body.next_segment,
         segments: body.segments.into_iter().map(segment).collect(),
+        tombstones: body.tombstones.into_iter().map(Tombstone::from).collect(),
         producers: body.producers.into_iter().map(producer).collect(),
     })
 }
@@ -184,6 +239,7 @@ mod tests {
             segments: vec![SegmentMeta {
                 file_name: "00000000000000000002.parquet".into(),
                 tier: 1,
+                purged: 3,
                 file: FileMeta { bytes: 9, crc32c: 5 },
                 summaries: Some(FileMeta { bytes: 8, crc32c: 4 }),
                 rollups: None,
@@ -192,6 +248,14 @@ mod tests {
                 step: (i64::MIN, i64::MAX),
                 timestamp_us: (-1, 1),
                 lsn: (1, 2),
+            }],
+            tombstones: vec![Tombstone {
+                id: 4,
+                project_id: "1".into(),
+                metric: None,
+                run_id: Some("a".into()),
+                before_us: Some(-9),
+                lsn_below: Lsn(7),
             }],
             producers: vec![ProducerState {
                 producer: "p".into(),
@@ -211,7 +275,8 @@ mod tests {
         assert_eq!(encode(&sample()).unwrap(), golden);
         // Version 1 knew neither tiers nor summaries.
         let mut first = sample();
-        (first.segments[0].tier, first.segments[0].summaries) = (0, None);
+        (first.segments[0].tier, first.segments[0].purged, first.segments[0].summaries) = (0, 0, None);
+        first.tombstones.clear();
         assert_eq!(decode(include_bytes!("../tests/golden/manifest-v1.bin")), Ok(first));
     }
 

@@ -156,6 +156,7 @@ impl SegmentWriter {
         Ok(SegmentMeta {
             file_name: self.file_name,
             tier: 0,
+            purged: 0,
             file: self.points.finish()?,
             summaries: Some(self.summaries.finish()?),
             rollups: self.rollups.map(TableWriter::finish).transpose()?,

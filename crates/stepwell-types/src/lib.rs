@@ -11,6 +11,7 @@ mod schema;
 mod segment_meta;
 mod series_columns;
 mod time;
+mod tombstone;
 
 pub use batch::{Batch, BatchError, PointRef};
 pub use bucket::{Bucket, Summary};
@@ -24,3 +25,4 @@ pub use schema::{points_schema, summaries_schema};
 pub use segment_meta::{FileMeta, SegmentMeta};
 pub use series_columns::SeriesColumns;
 pub use time::{format_utc_us, parse_utc_us};
+pub use tombstone::Tombstone;

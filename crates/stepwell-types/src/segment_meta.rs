@@ -17,6 +17,8 @@ pub struct SegmentMeta {
     pub file_name: String,
     /// How many merges its points have been through; 0 for what came from memory.
     pub tier: u32,
+    /// It holds no point of the tombstones up to this id.
+    pub purged: u64,
     pub file: FileMeta,
     /// `None` in segments written before there were summaries.
     pub summaries: Option<FileMeta>,

@@ -84,6 +84,14 @@ impl SeriesColumns {
         }
     }
 
+    /// Keeps the points for which `test` holds of (timestamp in microseconds, LSN).
+    pub fn keep(&mut self, test: impl Fn(i64, u64) -> bool) {
+        let kept: Vec<usize> = (0..self.len()).filter(|&i| test(self.timestamp_us[i], self.lsn[i])).collect();
+        if kept.len() < self.len() {
+            self.take(&kept);
+        }
+    }
+
     /// Of points at one step keeps the one written last (largest LSN). The points must be sorted.
     pub fn keep_last_per_step(&mut self) {
         let n = self.len();

@@ -6,12 +6,13 @@ use std::{
 };
 
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
-use stepwell_segment::Segment;
+use stepwell_segment::{Segment, SeriesSummary};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
 
 use super::plan::{SeriesPlan, SourceExtent, Steps};
 use crate::{
     error::EngineError,
+    exclusions::{Exclusions, Share},
     scan::{ScanPartition, Source},
     snapshot::{READ_BATCH_ROWS, Snapshot},
 };
@@ -21,6 +22,7 @@ const MEMORY: usize = usize::MAX;
 
 /// The sources of each series asked for.
 pub(super) struct Sources<'a> {
+    exclusions: &'a Arc<Exclusions>,
     segments: Vec<&'a Segment>,
     keys: &'a [SeriesKey],
     numbers: HashMap<&'a SeriesKey, usize>,
@@ -34,6 +36,7 @@ impl<'a> Sources<'a> {
     pub(super) fn find(snapshot: &'a Snapshot, keys: &'a [SeriesKey]) -> Result<Self, EngineError> {
         let filter = names(keys.iter());
         let mut sources = Self {
+            exclusions: snapshot.exclusions(),
             segments: snapshot.segments().iter().filter(|segment| segment.meta().might_match(&filter)).collect(),
             keys,
             numbers: keys.iter().zip(0..).collect(),
@@ -41,7 +44,7 @@ impl<'a> Sources<'a> {
             memory: vec![SeriesColumns::default(); keys.len()],
         };
         for (number, segment) in sources.segments.iter().enumerate() {
-            for (key, extent) in extents(segment, &filter)? {
+            for (key, extent) in extents(segment, &filter, snapshot.exclusions())? {
                 if let Some(series) = sources.numbers.get(&key) {
                     sources.of_series[*series].push((number, extent));
                 }
@@ -52,6 +55,7 @@ impl<'a> Sources<'a> {
             for handle in view.series(&filter) {
                 if let Some(series) = sources.numbers.get(handle.key()) {
                     view.read(&handle, &everything, &mut sources.memory[*series]);
+                    snapshot.exclusions().apply(handle.key(), &mut sources.memory[*series]);
                 }
             }
         }
@@ -80,17 +84,27 @@ impl<'a> Sources<'a> {
 }
 
 /// Series of a segment and what it has of them.
-fn extents(segment: &Segment, filter: &PointFilter) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
+fn extents(
+    segment: &Segment,
+    filter: &PointFilter,
+    exclusions: &Arc<Exclusions>,
+) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
     if let Some(summaries) = segment.summaries(filter)? {
-        let extent = |summary: stepwell_segment::SeriesSummary| {
+        let extent = |summary: SeriesSummary| {
             let (first_step, last_step) = (summary.state.first?.step, summary.state.last?.step);
-            Some((summary.key, SourceExtent { first_step, last_step, rollup_levels: summary.rollup_levels }))
+            // Rollups know nothing of what was deleted since.
+            let rollup_levels = match exclusions.share_of(&summary.key, segment.meta()) {
+                Share::Nothing => summary.rollup_levels,
+                Share::Some => None,
+                Share::All => return None,
+            };
+            Some((summary.key, SourceExtent { first_step, last_step, rollup_levels }))
         };
         return Ok(summaries.into_iter().filter_map(extent).collect());
     }
     // Written by the first version.
     let mut found: BTreeMap<SeriesKey, SourceExtent> = BTreeMap::new();
-    scan(segment, filter.clone(), |key, points| {
+    scan(segment, filter.clone(), exclusions, |key, points| {
         let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) else { return };
         let extent = SourceExtent { first_step, last_step, rollup_levels: None };
         found.entry(key.clone()).or_insert(extent).last_step = last_step;
@@ -101,9 +115,10 @@ fn extents(segment: &Segment, filter: &PointFilter) -> Result<Vec<(SeriesKey, So
 fn scan(
     segment: &Segment,
     filter: PointFilter,
+    exclusions: &Arc<Exclusions>,
     visit: impl FnMut(&SeriesKey, &SeriesColumns),
 ) -> Result<(), EngineError> {
-    let partition = ScanPartition { source: Source::Segment(segment.clone()), filter: Arc::new(filter) };
+    let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(filter), exclusions);
     partition.for_each_series(READ_BATCH_ROWS, visit)
 }
 
@@ -160,7 +175,7 @@ impl<'a> Reads<'a> {
         for ((segment, steps), mut wanted) in points {
             wanted.dedup();
             let filter = PointFilter { step: steps, ..names(wanted.iter().map(|series| &sources.keys[*series])) };
-            scan(sources.segments[segment], filter, |key, part| {
+            scan(sources.segments[segment], filter, sources.exclusions, |key, part| {
                 if let Some(series) = sources.numbers.get(key).filter(|series| wanted.binary_search(series).is_ok()) {
                     reads.points[*series].entry(segment).or_default().append(part);
                 }

@@ -6,25 +6,26 @@ use stepwell_segment::{Segment, SegmentWriter, SeriesExtent, SeriesInFile};
 use stepwell_types::{SeriesColumns, SeriesKey};
 
 use super::input::Input;
-use crate::error::EngineError;
+use crate::{error::EngineError, exclusions::Exclusions};
 
 /// Rows handed to the writer at a time.
 const BATCH_ROWS: usize = 65_536;
 
 /// Merges `segments` into `writer`. `pause` is called between batches with the rows written since the last call; it may
-/// wait, or fail to stop the merge.
+/// wait, or fail to stop the merge. Returns how many rows `exclusions` left out.
 pub(crate) fn merge(
     segments: &[Segment],
+    exclusions: &Exclusions,
     writer: &mut SegmentWriter,
     pause: &mut dyn FnMut(usize) -> Result<(), EngineError>,
-) -> Result<(), EngineError> {
+) -> Result<u64, EngineError> {
     let mut inputs = segments.iter().map(Input::open).collect::<Result<Vec<_>, _>>()?;
     let mut heads: BinaryHeap<Reverse<(SeriesKey, usize)>> = BinaryHeap::new();
     let mut waiting: Vec<Option<SeriesInFile>> = vec![None; inputs.len()];
     for number in 0..inputs.len() {
         advance(&mut inputs, number, &mut waiting, &mut heads)?;
     }
-    let mut merged = Merged::default();
+    let mut merged = Merged { exclusions, rows: SeriesColumns::default(), unpaused: 0, left_out: 0 };
     while let Some(Reverse((key, number))) = heads.pop() {
         let mut parts: Vec<(usize, SeriesInFile)> = Vec::new();
         parts.extend(waiting[number].take().map(|series| (number, series)));
@@ -41,13 +42,13 @@ pub(crate) fn merge(
         });
         if let Some(extent) = extent {
             writer.begin(&key, extent)?;
-            merged.series(&mut inputs, &parts, writer, pause)?;
+            merged.series(&mut inputs, &key, &parts, writer, pause)?;
         }
         for (number, _) in parts {
             advance(&mut inputs, number, &mut waiting, &mut heads)?;
         }
     }
-    Ok(())
+    Ok(merged.left_out)
 }
 
 fn advance(
@@ -78,13 +79,18 @@ impl Cursor {
         (self.at < self.rows.len()).then(|| (self.rows.step[self.at], self.rows.lsn[self.at]))
     }
 
-    fn fill(&mut self, inputs: &mut [Input]) -> Result<(), EngineError> {
-        if self.at == self.rows.len() && self.left > 0 {
+    /// Reads on where there is nothing left to hand out. Returns how many rows were left out.
+    fn fill(&mut self, inputs: &mut [Input], key: &SeriesKey, exclusions: &Exclusions) -> Result<u64, EngineError> {
+        let mut left_out = 0;
+        while self.at == self.rows.len() && self.left > 0 {
             self.rows.clear();
             self.at = 0;
-            self.left -= inputs[self.input].read(self.left, &mut self.rows)? as u64;
+            let read = inputs[self.input].read(self.left, &mut self.rows)?;
+            self.left -= read as u64;
+            exclusions.apply(key, &mut self.rows);
+            left_out += (read - self.rows.len()) as u64;
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// Rows from the next one on that come before `bound`; all if there is none.
@@ -105,17 +111,19 @@ impl Cursor {
 }
 
 /// Rows on their way to the writer.
-#[derive(Default)]
-struct Merged {
+struct Merged<'a> {
+    exclusions: &'a Exclusions,
     rows: SeriesColumns,
     /// Rows since the last pause.
     unpaused: usize,
+    left_out: u64,
 }
 
-impl Merged {
+impl Merged<'_> {
     fn series(
         &mut self,
         inputs: &mut [Input],
+        key: &SeriesKey,
         parts: &[(usize, SeriesInFile)],
         writer: &mut SegmentWriter,
         pause: &mut dyn FnMut(usize) -> Result<(), EngineError>,
@@ -127,7 +135,7 @@ impl Merged {
         };
         let mut cursors: Vec<Cursor> = parts.iter().map(cursor).collect();
         for cursor in &mut cursors {
-            cursor.fill(inputs)?;
+            self.left_out += cursor.fill(inputs, key, self.exclusions)?;
         }
         loop {
             cursors.sort_by_key(|cursor| cursor.head().map_or((true, (0, 0)), |head| (false, head)));
@@ -136,7 +144,7 @@ impl Merged {
             let end = first.before(bound);
             self.rows.append_range(&first.rows, first.at..end);
             first.at = end;
-            first.fill(inputs)?;
+            self.left_out += first.fill(inputs, key, self.exclusions)?;
             if self.rows.len() >= BATCH_ROWS {
                 self.write(writer, pause)?;
             }

@@ -16,6 +16,8 @@ use stepwell_types::SegmentMeta;
 use crate::{
     catalog::{Catalog, remove_files},
     error::EngineError,
+    exclusions::Exclusions,
+    flusher::finish,
     shared::Shared,
 };
 
@@ -61,9 +63,10 @@ impl Compactor {
     /// Does one merge, if one is due; returns whether it did.
     pub(crate) fn step(&self) -> Result<bool, EngineError> {
         // Those that did not open are not among them: damage is reported, not merged.
-        let live = self.shared.storage().0.segments;
+        let storage = self.shared.storage().0;
+        let (live, exclusions) = (storage.segments, storage.exclusions.deleted_only());
         let metas: Vec<SegmentMeta> = live.iter().map(|segment| segment.meta().clone()).collect();
-        let picked = pick(&metas, &self.shared.config.compaction);
+        let picked = pick(&metas, exclusions.deleted(), &self.shared.config.compaction);
         if picked.is_empty() {
             return Ok(false);
         }
@@ -71,35 +74,44 @@ impl Compactor {
         let segments: Vec<Segment> = live.iter().filter(is_picked).cloned().collect();
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
-        let result = self.merge(&picked, &segments)?;
-        let merged = Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, &result)?;
+        let result = self.merge(&picked, &segments, &exclusions)?;
+        let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, meta);
+        let merged = result.as_ref().map(open).transpose()?;
+        let bytes = result.as_ref().map_or(0, SegmentMeta::bytes);
         let replaced: Vec<String> = picked.iter().map(|meta| meta.file_name.clone()).collect();
-        self.catalog.commit_compaction(&replaced, Some(result.clone()))?;
+        self.catalog.commit_compaction(&replaced, result)?;
+        let tombstones = self.catalog.tombstones();
         self.shared.change_storage(|storage| {
             let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
-            storage.segments = Arc::new(others.cloned().chain([merged]).collect());
+            storage.segments = Arc::new(others.cloned().chain(merged).collect());
+            storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
         });
         // Snapshots that still read them hold their bytes.
         remove_files(&*self.shared.env.disk, &self.shared.config.data_dir, replaced.iter());
         let counters = &self.shared.counters;
         counters.compactions.fetch_add(1, Ordering::Relaxed);
-        counters.compacted_bytes.fetch_add(result.bytes(), Ordering::Relaxed);
+        counters.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
         counters.compaction_us.fetch_add((clock.monotonic() - start).as_micros() as u64, Ordering::Relaxed);
         Ok(true)
     }
 
-    fn merge(&self, picked: &[SegmentMeta], segments: &[Segment]) -> Result<SegmentMeta, EngineError> {
+    fn merge(
+        &self,
+        picked: &[SegmentMeta],
+        segments: &[Segment],
+        exclusions: &Exclusions,
+    ) -> Result<Option<SegmentMeta>, EngineError> {
         let config = &self.shared.config;
         let name = self.catalog.next_file_name();
         let mut writer = SegmentWriter::create(self.shared.env.disk.clone(), &config.data_dir, &name, &config.segment)?;
-        merge::merge(segments, &mut writer, &mut |_| self.pause())?;
-        let mut meta = writer.finish()?;
-        meta.tier = picked.iter().map(|meta| meta.tier).max().unwrap_or(0) + 1;
+        let left_out = merge::merge(segments, exclusions, &mut writer, &mut |_| self.pause())?;
         let expected: u64 = picked.iter().map(|meta| meta.rows).sum();
-        if meta.rows != expected {
+        if writer.rows() + left_out != expected {
             return Err(EngineError::RowsMissing);
         }
-        Ok(meta)
+        // Alone, a segment was only written anew.
+        let tier = picked.iter().map(|meta| meta.tier).max().unwrap_or(0) + u32::from(picked.len() > 1);
+        Ok(finish(writer, exclusions)?.map(|meta| SegmentMeta { tier, ..meta }))
     }
 
     /// Between two batches: gives way to a flush that is behind, for a while, unless compaction itself is.

@@ -1,6 +1,6 @@
 //! Which segments to merge next.
 
-use stepwell_types::SegmentMeta;
+use stepwell_types::{SegmentMeta, Tombstone};
 
 /// When and how far segments are merged.
 #[derive(Debug, Clone)]
@@ -20,8 +20,9 @@ impl Default for CompactionOptions {
     }
 }
 
-/// The oldest `fan_in` segments of the lowest tier that has so many, oldest first; empty if there is nothing to do.
-pub(crate) fn pick(live: &[SegmentMeta], options: &CompactionOptions) -> Vec<SegmentMeta> {
+/// The oldest `fan_in` segments of the lowest tier that has so many, oldest first; else one that holds deleted points; empty
+/// if there is nothing to do.
+pub(crate) fn pick(live: &[SegmentMeta], tombstones: &[Tombstone], options: &CompactionOptions) -> Vec<SegmentMeta> {
     if options.fan_in < 2 {
         return Vec::new();
     }
@@ -29,7 +30,25 @@ pub(crate) fn pick(live: &[SegmentMeta], options: &CompactionOptions) -> Vec<Seg
         live.iter().filter(|meta| meta.bytes() < options.segment_bytes_max).collect();
     mergeable.sort_by_key(|meta| (meta.tier, meta.lsn));
     let due = mergeable.chunk_by(|a, b| a.tier == b.tier).find(|tier| tier.len() >= options.fan_in);
-    due.map_or_else(Vec::new, |tier| tier[..options.fan_in].iter().map(|meta| (*meta).clone()).collect())
+    if let Some(tier) = due {
+        return tier[..options.fan_in].iter().map(|meta| (*meta).clone()).collect();
+    }
+    // With nothing to merge, one segment is written anew without what is deleted. What a retention policy deletes goes with
+    // the whole segment, or with its next merge: writing it anew for each day that expires would be the larger cost.
+    let is_due = |meta: &&SegmentMeta| {
+        let concerns = |tombstone: &&Tombstone| tombstone.concerns(meta);
+        let is_worth_it = |tombstone: &Tombstone| {
+            tombstone.before_us.is_none() || (tombstone.covers_all_of(meta) && is_all_of(tombstone, meta))
+        };
+        tombstones.iter().filter(concerns).any(is_worth_it)
+    };
+    live.iter().find(is_due).cloned().into_iter().collect()
+}
+
+/// Whether every series of a segment matches.
+fn is_all_of(tombstone: &Tombstone, meta: &SegmentMeta) -> bool {
+    let (first, last) = &meta.series;
+    first.project_id == last.project_id && tombstone.metric.is_none() && tombstone.run_id.is_none()
 }
 
 /// Segments that flushes have left and compaction has not taken yet.
@@ -48,6 +67,7 @@ mod tests {
         SegmentMeta {
             file_name: format!("{number}.parquet"),
             tier,
+            purged: 0,
             file: FileMeta { bytes, crc32c: 0 },
             summaries: None,
             rollups: None,
@@ -63,12 +83,12 @@ mod tests {
     fn the_oldest_of_the_lowest_full_tier_are_merged_and_large_ones_left() {
         let options = CompactionOptions { fan_in: 3, segment_bytes_max: 100, ..CompactionOptions::default() };
         let mut live = vec![segment(9, 0, 1), segment(8, 0, 1)];
-        assert!(pick(&live, &options).is_empty());
+        assert!(pick(&live, &[], &options).is_empty());
         live.extend([segment(1, 1, 9), segment(2, 1, 9), segment(3, 1, 9), segment(4, 1, 100), segment(7, 0, 1)]);
         let lsn = |picked: Vec<SegmentMeta>| picked.iter().map(|meta| meta.lsn.0).collect::<Vec<_>>();
-        assert_eq!(lsn(pick(&live, &options)), [7, 8, 9]);
+        assert_eq!(lsn(pick(&live, &[], &options)), [7, 8, 9]);
         live.retain(|meta| meta.tier == 1);
-        assert_eq!(lsn(pick(&live, &options)), [1, 2, 3], "the large one is left");
-        assert!(pick(&live, &CompactionOptions { fan_in: 0, ..options }).is_empty());
+        assert_eq!(lsn(pick(&live, &[], &options)), [1, 2, 3], "the large one is left");
+        assert!(pick(&live, &[], &CompactionOptions { fan_in: 0, ..options }).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! The engine against a naive model, on the real disk and on one that crashes and fails.
 
 mod compaction;
+mod deletion;
 mod faults;
 mod path;
 mod reading;

@@ -1,0 +1,158 @@
+//! Deletion: gone from every read at once, from disk by and by, also across restarts; nothing else goes.
+
+use proptest::prelude::*;
+use stepwell_kernels::SummaryState;
+use stepwell_types::Lsn;
+
+use super::*;
+use crate::{ChartData, ChartRequest, Deletion};
+
+#[derive(Debug, Clone)]
+enum Action {
+    /// A run and steps of both of its metrics.
+    Ingest {
+        run: usize,
+        first_step: i64,
+        points: usize,
+    },
+    Flush,
+    Compact,
+    Restart,
+    DeleteRun(usize),
+    DeleteMetric(usize),
+    /// Points of steps below, for a timestamp is the step in seconds.
+    Expire(i64),
+    /// Runs in the trash from here on.
+    Hide(Vec<usize>),
+}
+
+const RUNS: [&str; 3] = ["a", "b", "c"];
+const METRICS: [&str; 2] = ["acc", "loss"];
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => (0usize..3, 0i64..500, prop_oneof![4 => 1usize..50, 1 => 2_500usize..5_000])
+            .prop_map(|(run, first_step, points)| Action::Ingest { run, first_step, points }),
+        3 => Just(Action::Flush),
+        2 => Just(Action::Compact),
+        1 => Just(Action::Restart),
+        2 => (0usize..3).prop_map(Action::DeleteRun),
+        1 => (0usize..2).prop_map(Action::DeleteMetric),
+        1 => (0i64..600).prop_map(Action::Expire),
+        1 => prop::collection::vec(0usize..3, 0..2).prop_map(Action::Hide),
+    ]
+}
+
+/// (metric, run, step, LSN), and the same of what is shown.
+type Model = Vec<(usize, usize, i64, u64)>;
+
+fn check(engine: &Engine, model: &Model, hidden: &[usize]) -> Result<(), TestCaseError> {
+    let snapshot = engine.snapshot();
+    let mut rows = 0;
+    let summaries = snapshot.summaries(&PointFilter::default()).unwrap();
+    for (m, metric) in METRICS.iter().enumerate() {
+        for (r, run) in RUNS.iter().enumerate() {
+            let is_shown = |point: &&(usize, usize, i64, u64)| point.0 == m && point.1 == r && !hidden.contains(&r);
+            let mut expected: Vec<(i64, u64)> = model.iter().filter(is_shown).map(|point| (point.2, point.3)).collect();
+            expected.sort_unstable();
+            rows += expected.len();
+            let got = series(engine, metric, run);
+            let pairs: Vec<(i64, u64)> = got.step.iter().copied().zip(got.lsn.iter().copied()).collect();
+            prop_assert_eq!(&pairs, &expected, "{} of {}", metric, run);
+            let mut state = SummaryState::default();
+            state.update(&got);
+            let summary = summaries.iter().find(|(key, _)| *key == self::key(metric, run)).map(|(_, summary)| *summary);
+            prop_assert_eq!(format!("{:?}", summary), format!("{:?}", state.finish()));
+            let request = ChartRequest { series: vec![key(metric, run)], from_step: None, to_step: None, buckets: 7 };
+            let chart = snapshot.chart(&request).unwrap();
+            let mut last = got;
+            last.keep_last_per_step();
+            prop_assert_eq!(chart[0].points(), last.len() as u64);
+            if let ChartData::Buckets(buckets) = &chart[0] {
+                prop_assert_eq!(buckets.first().map(|b| b.first_step), last.step.first().copied());
+                prop_assert_eq!(buckets.last().map(|b| b.last_step), last.step.last().copied());
+            }
+        }
+    }
+    prop_assert_eq!(self::rows(engine), rows);
+    Ok(())
+}
+
+fn delete(engine: &Engine, metric: Option<&str>, run: Option<&str>, before_us: Option<i64>) {
+    let name = |name: &str| name.into();
+    let deletion = Deletion { project_id: "1".into(), metric: metric.map(name), run_id: run.map(name), before_us };
+    engine.delete(deletion).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn deleted_points_are_gone_at_once_and_no_others(actions in prop::collection::vec(action(), 1..25)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut engine = open(&Env::real(), dir.path());
+        let (mut model, mut hidden): (Model, Vec<usize>) = Default::default();
+        let mut next_lsn = 1;
+        for action in &actions {
+            match action {
+                Action::Ingest { run, first_step, points } => {
+                    let steps = (0..*points as i64).map(|i| first_step + i);
+                    let rows: Vec<_> = steps.flat_map(|step| (0..2).map(move |m| (m, step))).collect();
+                    let batch = batch(&rows.iter().map(|(m, step)| (METRICS[*m], RUNS[*run], *step, *step as f64)).collect::<Vec<_>>());
+                    let ack = ingest(&engine, batch, None).unwrap();
+                    prop_assert_eq!(ack.first_lsn, Some(Lsn(next_lsn)));
+                    model.extend(rows.iter().zip(next_lsn..).map(|((m, step), lsn)| (*m, *run, *step, lsn)));
+                    next_lsn += rows.len() as u64;
+                }
+                Action::Flush => engine.flush().unwrap(),
+                Action::Compact => engine.wait_for_compaction(),
+                Action::Restart => {
+                    engine.shutdown().unwrap();
+                    engine = open(&Env::real(), dir.path());
+                    engine.hide(hidden.iter().map(|run| ("1".into(), RUNS[*run].into())).collect());
+                }
+                Action::DeleteRun(run) => {
+                    delete(&engine, None, Some(RUNS[*run]), None);
+                    model.retain(|point| point.1 != *run);
+                }
+                Action::DeleteMetric(metric) => {
+                    delete(&engine, Some(METRICS[*metric]), None, None);
+                    model.retain(|point| point.0 != *metric);
+                }
+                Action::Expire(step) => {
+                    delete(&engine, None, None, Some(step * 1_000_000));
+                    model.retain(|point| point.2 >= *step);
+                }
+                Action::Hide(runs) => {
+                    hidden.clone_from(runs);
+                    engine.hide(hidden.iter().map(|run| ("1".into(), RUNS[*run].into())).collect());
+                }
+            }
+            check(&engine, &model, &hidden)?;
+        }
+        engine.flush().unwrap();
+        engine.wait_for_compaction();
+        check(&engine, &model, &hidden)?;
+        engine.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn what_is_deleted_leaves_the_disk_and_then_its_tombstone_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    ingest(&engine, batch(&[("loss", "a", 1, 1.0), ("loss", "b", 1, 2.0)]), None).unwrap();
+    engine.flush().unwrap();
+    delete(&engine, None, Some("a"), None);
+    ingest(&engine, batch(&[("loss", "a", 2, 3.0)]), None).unwrap();
+    assert_eq!(series(&engine, "loss", "a").value, [3.0], "what came after the deletion stays");
+    engine.wait_for_compaction();
+    assert_eq!(engine.stats().segment_rows, 1);
+    delete(&engine, None, Some("b"), None);
+    engine.wait_for_compaction();
+    assert_eq!((engine.stats().segments, rows(&engine)), (0, 1), "a segment of which nothing is left goes whole");
+    engine.flush().unwrap();
+    engine.shutdown().unwrap();
+    let manifest =
+        stepwell_manifest::ManifestStore::read(&stepwell_env::RealDisk, &dir.path().join("MANIFEST")).unwrap();
+    assert_eq!((manifest.tombstones, manifest.segments.len()), (Vec::new(), 1));
+}
