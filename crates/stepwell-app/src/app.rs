@@ -10,7 +10,7 @@ use stepwell_env::Env;
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStream};
 
-use crate::{code::ErrorCode, config::AppConfig, error::AppError};
+use crate::{code::ErrorCode, config::AppConfig, error::AppError, trash::keep_expiring};
 
 /// Runs whose project is remembered; past it all are forgotten and looked up again.
 const KNOWN_RUNS_MAX: usize = 100_000;
@@ -27,7 +27,7 @@ pub(crate) struct Parts {
     pub(crate) metadata: Metadata,
     pub(crate) query: QueryEngine,
     /// Project of each run seen lately. A run never changes its project.
-    known_runs: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    pub(crate) known_runs: Mutex<HashMap<Arc<str>, Arc<str>>>,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -41,7 +41,10 @@ impl App {
         let metadata = Metadata::open(&config.metadata_path()).await?;
         let engine = Engine::open(env.clone(), config.engine)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        Ok(Self::new(env, engine, metadata, query, false))
+        let app = Self::new(env, engine, metadata, query, false);
+        app.hide_trash().await?;
+        tokio::spawn(keep_expiring(Arc::downgrade(&app.parts)));
+        Ok(app)
     }
 
     /// Reads a data directory without changing it, also beside the server that owns it.
@@ -51,7 +54,9 @@ impl App {
         // The directory is left alone, the spill included.
         config.query.spill_dir = std::env::temp_dir();
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        Ok(Self::new(env, engine, metadata, query, true))
+        let app = Self::new(env, engine, metadata, query, true);
+        app.hide_trash().await?;
+        Ok(app)
     }
 
     fn new(env: Env, engine: Engine, metadata: Metadata, query: QueryEngine, is_read_only: bool) -> Self {

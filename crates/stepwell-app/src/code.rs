@@ -13,6 +13,8 @@ pub enum ErrorCode {
     RunExists,
     ProjectExists,
     ParamConflict,
+    InTrash,
+    NotInTrash,
     SqlSyntax,
     NotAQuery,
     UnknownTable,
@@ -34,7 +36,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 26] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -43,6 +45,13 @@ const TABLE: [Row; 24] = [
     (ErrorCode::RunExists, "run_exists", 409, "Use the run that exists, or another run_id."),
     (ErrorCode::ProjectExists, "project_exists", 409, "Use the project that exists, or another name."),
     (ErrorCode::ParamConflict, "param_conflict", 409, "Params are set once; log what changes as a metric or a tag."),
+    (ErrorCode::InTrash, "in_trash", 409, "Restore it, or purge it, or use another name."),
+    (
+        ErrorCode::NotInTrash,
+        "not_in_trash",
+        404,
+        "Delete it first, or correct its name; GET /api/v1/trash lists the trash.",
+    ),
     (ErrorCode::SqlSyntax, "sql_syntax", 400, "Correct the SQL at `position`."),
     (ErrorCode::NotAQuery, "not_a_query", 403, "Send one SELECT; this surface changes nothing."),
     (ErrorCode::UnknownTable, "unknown_table", 404, "Correct the table's name; `nearest` may have it."),

@@ -64,6 +64,10 @@ impl AppError {
             .field("run_id")
     }
 
+    pub(crate) fn not_in_trash(what: &'static str, name: &str) -> Self {
+        Self::new(ErrorCode::NotInTrash, format!("there is no {what} {name:?} in the trash"))
+    }
+
     fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
@@ -121,6 +125,9 @@ impl From<MetadataError> for AppError {
         match &error {
             MetadataError::ProjectExists { .. } => refusal(ErrorCode::ProjectExists).field("name"),
             MetadataError::RunExists { .. } => refusal(ErrorCode::RunExists).field("run_id"),
+            MetadataError::InTrash { .. } => refusal(ErrorCode::InTrash),
+            MetadataError::NotInTrash { .. } => refusal(ErrorCode::NotInTrash),
+            MetadataError::ProjectNotFound { .. } => refusal(ErrorCode::ProjectNotFound).field("project"),
             MetadataError::RunNotFound { run_id } => Self::run_not_found(run_id),
             MetadataError::RelatedRunNotFound { field, .. } => refusal(ErrorCode::RunNotFound).field(field),
             MetadataError::ParamConflict { key, .. } => {

@@ -13,6 +13,7 @@ mod log;
 mod projects;
 mod runs;
 mod series;
+mod trash;
 
 pub use app::App;
 pub use code::{ErrorCode, errors_markdown};
@@ -24,8 +25,9 @@ pub use series::{PointsMode, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::{EngineStats, Health, IngestAck};
 pub use stepwell_kernels::XAxis;
-pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus};
+pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
 pub use stepwell_query::{QueryRequest, QueryStream};
+pub use trash::Trash;
 
 #[cfg(test)]
 mod tests;

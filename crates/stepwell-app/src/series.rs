@@ -90,7 +90,8 @@ impl App {
                 return Err(AppError::new(ErrorCode::InvalidValue, message).field("run_ids").limit(FORKS_MAX));
             }
             last_step = last_step.min(point.step);
-            let source = self.get_run(&point.run_id).await?;
+            // A source in the trash shows nothing here either.
+            let Some(source) = self.parts.metadata.run(&point.run_id).await? else { break };
             parts.push((source.project_id, source.run_id, last_step));
             fork = source.forked_from;
         }

@@ -11,6 +11,12 @@ pub enum MetadataError {
     ProjectExists { name: String },
     #[error("run {run_id:?} exists already")]
     RunExists { run_id: String },
+    #[error("there is no project {name:?}")]
+    ProjectNotFound { name: String },
+    #[error("the {what} {name:?} is in the trash; restore it, or purge it first")]
+    InTrash { what: &'static str, name: String },
+    #[error("there is no {what} {name:?} in the trash")]
+    NotInTrash { what: &'static str, name: String },
     #[error("there is no run {run_id:?}")]
     RunNotFound { run_id: String },
     #[error("{field} names run {run_id:?}, which does not exist")]
@@ -29,8 +35,13 @@ impl MetadataError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::ProjectExists { .. } | Self::RunExists { .. } | Self::ParamConflict { .. } => ErrorKind::Conflict,
-            Self::RunNotFound { .. } | Self::RelatedRunNotFound { .. } => ErrorKind::NotFound,
+            Self::ProjectExists { .. } | Self::RunExists { .. } | Self::ParamConflict { .. } | Self::InTrash { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::RunNotFound { .. }
+            | Self::RelatedRunNotFound { .. }
+            | Self::ProjectNotFound { .. }
+            | Self::NotInTrash { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } => ErrorKind::DataDamaged,
             Self::Database(_) | Self::Migrate(_) => ErrorKind::Internal,
         }

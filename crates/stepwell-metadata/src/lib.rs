@@ -7,10 +7,11 @@ mod error;
 mod model;
 mod read;
 mod store;
+mod trash;
 mod write;
 
 pub use error::MetadataError;
-pub use model::{ForkPoint, NewRun, ParamValue, Project, Run, RunPatch, RunStatus};
+pub use model::{ForkPoint, NewRun, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
 pub use store::Metadata;
 
 #[cfg(test)]

@@ -9,6 +9,26 @@ pub struct Project {
     pub project_id: String,
     pub name: String,
     pub created_at_us: i64,
+    /// Points with an older timestamp than so many microseconds are deleted; `None` keeps all.
+    pub retention_us: Option<i64>,
+}
+
+/// A run in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashedRun {
+    pub run_id: String,
+    pub project_id: String,
+    /// Name of the project.
+    pub project: String,
+    pub deleted_at_us: i64,
+}
+
+/// A project in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashedProject {
+    pub project_id: String,
+    pub name: String,
+    pub deleted_at_us: i64,
 }
 
 /// How a run is doing.

@@ -10,10 +10,17 @@ use crate::{
     store::Metadata,
 };
 
+/// Of a row of `runs`: neither it nor its project is in the trash.
+macro_rules! live {
+    () => {
+        "deleted_at_us IS NULL AND project_id IN (SELECT project_id FROM projects WHERE deleted_at_us IS NULL)"
+    };
+}
+
 impl Metadata {
     /// All projects, by name.
     pub async fn projects(&self) -> Result<Vec<Project>, MetadataError> {
-        let rows = sqlx::query("SELECT project_id, name, created_at_us FROM projects ORDER BY name")
+        let rows = sqlx::query("SELECT * FROM projects WHERE deleted_at_us IS NULL ORDER BY name")
             .fetch_all(&self.readers)
             .await?;
         rows.iter().map(project).collect()
@@ -21,7 +28,7 @@ impl Metadata {
 
     /// The project of that name.
     pub async fn project_by_name(&self, name: &str) -> Result<Option<Project>, MetadataError> {
-        let row = sqlx::query("SELECT project_id, name, created_at_us FROM projects WHERE name = ?")
+        let row = sqlx::query("SELECT * FROM projects WHERE name = ? AND deleted_at_us IS NULL")
             .bind(name)
             .fetch_optional(&self.readers)
             .await?;
@@ -35,7 +42,7 @@ impl Metadata {
 
     /// The project of a run, without the rest of it.
     pub async fn project_id_of_run(&self, run_id: &str) -> Result<Option<String>, MetadataError> {
-        let row = sqlx::query("SELECT project_id FROM runs WHERE run_id = ?")
+        let row = sqlx::query(concat!("SELECT project_id FROM runs WHERE run_id = ? AND ", live!()))
             .bind(run_id)
             .fetch_optional(&self.readers)
             .await?;
@@ -47,10 +54,12 @@ impl Metadata {
         let Ok(project_id) = project_id.parse::<i64>() else { return Ok(Vec::new()) };
         // One transaction, so that params and tags are those of the runs read.
         let mut tx = self.readers.begin().await?;
-        let rows = sqlx::query("SELECT * FROM runs WHERE project_id = ? ORDER BY created_at_us, run_id")
-            .bind(project_id)
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM runs WHERE project_id = ? AND deleted_at_us IS NULL ORDER BY created_at_us, run_id",
+        )
+        .bind(project_id)
+        .fetch_all(&mut *tx)
+        .await?;
         let mut runs = rows.iter().map(run).collect::<Result<Vec<Run>, _>>()?;
         let place: BTreeMap<String, usize> = runs.iter().enumerate().map(|(i, run)| (run.run_id.clone(), i)).collect();
         let params = sqlx::query("SELECT p.* FROM params p JOIN runs r USING (run_id) WHERE r.project_id = ?")
@@ -77,7 +86,10 @@ impl Metadata {
 }
 
 pub(crate) async fn read_run(connection: &mut SqliteConnection, run_id: &str) -> Result<Option<Run>, MetadataError> {
-    let row = sqlx::query("SELECT * FROM runs WHERE run_id = ?").bind(run_id).fetch_optional(&mut *connection).await?;
+    let row = sqlx::query(concat!("SELECT * FROM runs WHERE run_id = ? AND ", live!()))
+        .bind(run_id)
+        .fetch_optional(&mut *connection)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let mut run = run(&row)?;
     let params = sqlx::query("SELECT * FROM params WHERE run_id = ?").bind(run_id).fetch_all(&mut *connection).await?;
@@ -94,6 +106,7 @@ pub(crate) fn project(row: &SqliteRow) -> Result<Project, MetadataError> {
         project_id: row.try_get::<i64, _>("project_id")?.to_string(),
         name: row.try_get("name")?,
         created_at_us: row.try_get("created_at_us")?,
+        retention_us: row.try_get("retention_us")?,
     })
 }
 

@@ -18,7 +18,10 @@ impl Metadata {
         let mut tx = self.writer.begin().await?;
         match insert_project(&mut tx, name, now_us).await? {
             Some(project) => self.commit(tx, project).await,
-            None => Err(MetadataError::ProjectExists { name: name.to_owned() }),
+            None => Err(match self.project_by_name(name).await? {
+                Some(_) => MetadataError::ProjectExists { name: name.to_owned() },
+                None => MetadataError::InTrash { what: "project", name: name.to_owned() },
+            }),
         }
     }
 
@@ -41,6 +44,10 @@ impl Metadata {
         let mut tx = self.writer.begin().await?;
         if read_run(&mut tx, &new.run_id).await?.is_some() {
             return Err(MetadataError::RunExists { run_id: new.run_id });
+        }
+        let known = sqlx::query("SELECT 1 FROM runs WHERE run_id = ?").bind(&new.run_id);
+        if known.fetch_optional(&mut *tx).await?.is_some() {
+            return Err(MetadataError::InTrash { what: "run", name: new.run_id });
         }
         let fork_run_id = new.forked_from.as_ref().map(|fork| fork.run_id.as_str());
         for (field, related) in [("parent_run_id", new.parent_run_id.as_deref()), ("forked_from", fork_run_id)] {
@@ -108,7 +115,14 @@ impl Metadata {
         self.commit(tx, run).await
     }
 
-    async fn commit<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
+    /// The audit row of a metric's deletion; the points themselves are the engine's.
+    pub async fn note_deleted_metric(&self, project: &str, metric: &str, now_us: i64) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        audit(&mut tx, now_us, "delete_metric", project, &json!({"metric": metric})).await?;
+        self.commit(tx, ()).await
+    }
+
+    pub(crate) async fn commit<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
         tx.commit().await?;
         self.changed();
         Ok(done)
@@ -122,7 +136,7 @@ async fn insert_project(
 ) -> Result<Option<Project>, MetadataError> {
     let row = sqlx::query(
         "INSERT INTO projects (name, created_at_us) VALUES (?, ?) ON CONFLICT (name) DO NOTHING \
-         RETURNING project_id, name, created_at_us",
+         RETURNING project_id, name, created_at_us, retention_us",
     )
     .bind(name)
     .bind(now_us)
@@ -180,7 +194,7 @@ async fn set_tags(
     Ok(())
 }
 
-async fn audit(
+pub(crate) async fn audit(
     connection: &mut SqliteConnection,
     now_us: i64,
     action: &str,

@@ -8,13 +8,13 @@ use axum::{
     http::{Method, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post, put},
 };
 
 use crate::{
     accept,
     problem::{Problem, ProblemCode},
-    routes::{health, ingest, log, projects, runs, series, sql},
+    routes::{health, ingest, log, projects, runs, series, sql, trash},
     state::ServerState,
 };
 
@@ -36,7 +36,15 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .route(OPENAPI, get(health::openapi))
         .route("/api/v1/projects", get(projects::list).post(projects::create))
         .route("/api/v1/runs", get(runs::list).post(runs::create))
-        .route("/api/v1/runs/{run_id}", get(runs::read).patch(runs::update))
+        .route("/api/v1/projects/{project}", delete(trash::delete_project))
+        .route("/api/v1/projects/{project}/restore", post(trash::restore_project))
+        .route("/api/v1/projects/{project}/purge", post(trash::purge_project))
+        .route("/api/v1/projects/{project}/retention", put(trash::set_retention))
+        .route("/api/v1/projects/{project}/metrics/{metric}", delete(trash::delete_metric))
+        .route("/api/v1/trash", get(trash::list))
+        .route("/api/v1/runs/{run_id}", get(runs::read).patch(runs::update).delete(trash::delete_run))
+        .route("/api/v1/runs/{run_id}/restore", post(trash::restore_run))
+        .route("/api/v1/runs/{run_id}/purge", post(trash::purge_run))
         .route("/api/v1/runs/{run_id}/log", post(log::log))
         .route("/api/v1/ingest", post(ingest::ingest))
         .route("/api/v1/sql", post(sql::sql))

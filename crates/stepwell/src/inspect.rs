@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stepwell_env::{Disk, RealDisk};
 use stepwell_manifest::{FILE_NAME, Manifest, ManifestStore};
 use stepwell_segment::Segment;
-use stepwell_types::{SegmentMeta, format_utc_us};
+use stepwell_types::{SegmentMeta, Tombstone, format_utc_us};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -94,6 +94,18 @@ fn manifest_json(manifest: &Manifest) -> Value {
         "next_segment": manifest.next_segment,
         "live_segments": manifest.segments.len(),
         "producers": manifest.producers.len(),
+        "tombstones": manifest.tombstones.iter().map(tombstone_json).collect::<Vec<_>>(),
+    })
+}
+
+/// What is deleted and may still be in segments or the log.
+fn tombstone_json(tombstone: &Tombstone) -> Value {
+    json!({
+        "project_id": *tombstone.project_id,
+        "metric": tombstone.metric.as_deref(),
+        "run_id": tombstone.run_id.as_deref(),
+        "before": tombstone.before_us.map(format_utc_us),
+        "lsn_below": tombstone.lsn_below.0,
     })
 }
 

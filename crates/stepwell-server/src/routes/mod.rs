@@ -11,3 +11,4 @@ pub(crate) mod series;
 pub(crate) mod series_arrow;
 pub(crate) mod series_json;
 pub(crate) mod sql;
+pub(crate) mod trash;

@@ -17,6 +17,8 @@ use crate::{
     router::Shared,
 };
 
+const DAY_US: i64 = 86_400_000_000;
+
 /// A project to be created.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the body, which is read member by member")]
@@ -33,6 +35,8 @@ pub(crate) struct Project {
     name: String,
     /// RFC 3339, UTC.
     created_at: String,
+    /// Points are deleted when their timestamp is so many days old; null keeps all.
+    keep_days: Option<i64>,
 }
 
 /// All projects.
@@ -43,7 +47,12 @@ pub(crate) struct Projects {
 
 impl From<stepwell_app::Project> for Project {
     fn from(project: stepwell_app::Project) -> Self {
-        Self { project_id: project.project_id, name: project.name, created_at: format_utc_us(project.created_at_us) }
+        Self {
+            project_id: project.project_id,
+            name: project.name,
+            created_at: format_utc_us(project.created_at_us),
+            keep_days: project.retention_us.map(|us| us / DAY_US),
+        }
     }
 }
 

@@ -1,0 +1,167 @@
+//! Deletion: into the trash, back out of it, or for good; metrics and old points at once for good.
+
+use std::{
+    sync::{Arc, PoisonError, Weak},
+    time::Duration,
+};
+
+use stepwell_engine::Deletion;
+use stepwell_metadata::{Project, Run, TrashedProject, TrashedRun};
+use stepwell_types::{check_metric, check_run_id};
+
+use crate::{
+    app::{App, Parts},
+    code::ErrorCode,
+    error::AppError,
+};
+
+/// How often points older than their project keeps them are deleted.
+const RETENTION_EVERY: Duration = Duration::from_secs(3_600);
+const DAY_US: i64 = 86_400_000_000;
+/// A hundred years.
+const KEEP_DAYS_MAX: i64 = 36_500;
+
+/// What is in the trash.
+#[derive(Debug, Clone, Default)]
+pub struct Trash {
+    pub runs: Vec<TrashedRun>,
+    pub projects: Vec<TrashedProject>,
+}
+
+impl App {
+    /// Puts a run into the trash: no surface shows it or its points, and it takes none.
+    pub async fn delete_run(&self, run_id: &str) -> Result<(), AppError> {
+        self.check_writable()?;
+        check_run_id(run_id)?;
+        self.parts.metadata.trash_run(run_id, self.now_us()).await?;
+        self.hide_trash().await
+    }
+
+    /// Takes a run out of the trash, with all it had.
+    pub async fn restore_run(&self, run_id: &str) -> Result<Run, AppError> {
+        self.check_writable()?;
+        check_run_id(run_id)?;
+        let run = self.parts.metadata.restore_run(run_id, self.now_us()).await?;
+        self.hide_trash().await?;
+        Ok(run)
+    }
+
+    /// Deletes a run that is in the trash, and its points, for good.
+    pub async fn purge_run(&self, run_id: &str) -> Result<(), AppError> {
+        self.check_writable()?;
+        let trashed = self.parts.metadata.trashed_runs().await?;
+        let Some(run) = trashed.into_iter().find(|run| run.run_id == run_id) else {
+            return Err(AppError::not_in_trash("run", run_id));
+        };
+        // Points first: should the server end in between, the run is still in the trash and can be purged again.
+        self.delete_points(&run.project_id, None, Some(run_id), None).await?;
+        self.parts.metadata.purge_run(run_id, self.now_us()).await?;
+        self.hide_trash().await
+    }
+
+    /// Puts a project into the trash, with all of its runs.
+    pub async fn delete_project(&self, name: &str) -> Result<(), AppError> {
+        self.check_writable()?;
+        self.project(name).await?;
+        self.parts.metadata.trash_project(name, self.now_us()).await?;
+        self.hide_trash().await
+    }
+
+    /// Takes a project out of the trash.
+    pub async fn restore_project(&self, name: &str) -> Result<Project, AppError> {
+        self.check_writable()?;
+        let project = self.parts.metadata.restore_project(name, self.now_us()).await?;
+        self.hide_trash().await?;
+        Ok(project)
+    }
+
+    /// Deletes a project that is in the trash, its runs and their points, for good.
+    pub async fn purge_project(&self, name: &str) -> Result<(), AppError> {
+        self.check_writable()?;
+        let trashed = self.parts.metadata.trashed_projects().await?;
+        let Some(project) = trashed.into_iter().find(|project| project.name == name) else {
+            return Err(AppError::not_in_trash("project", name));
+        };
+        self.delete_points(&project.project_id, None, None, None).await?;
+        self.parts.metadata.purge_project(name, self.now_us()).await?;
+        self.hide_trash().await
+    }
+
+    /// What is in the trash.
+    pub async fn trash(&self) -> Result<Trash, AppError> {
+        let metadata = &self.parts.metadata;
+        Ok(Trash { runs: metadata.trashed_runs().await?, projects: metadata.trashed_projects().await? })
+    }
+
+    /// Deletes the points so far of one metric in all runs of a project, for good.
+    pub async fn delete_metric(&self, project: &str, metric: &str) -> Result<(), AppError> {
+        self.check_writable()?;
+        check_metric(metric)?;
+        let project = self.project(project).await?;
+        self.parts.metadata.note_deleted_metric(&project.name, metric, self.now_us()).await?;
+        self.delete_points(&project.project_id, Some(metric), None, None).await
+    }
+
+    /// Sets for how many days a project keeps its points by their timestamps; `None` is for ever. Older ones are deleted now.
+    pub async fn set_retention(&self, project: &str, keep_days: Option<i64>) -> Result<Project, AppError> {
+        self.check_writable()?;
+        if keep_days.is_some_and(|days| !(1..=KEEP_DAYS_MAX).contains(&days)) {
+            let message = format!("keep_days must be 1 to {KEEP_DAYS_MAX}, or null to keep all");
+            return Err(AppError::new(ErrorCode::InvalidValue, message).field("keep_days"));
+        }
+        self.project(project).await?;
+        let keep_us = keep_days.map(|days| days * DAY_US);
+        let project = self.parts.metadata.set_retention(project, keep_us, self.now_us()).await?;
+        self.expire(&project).await?;
+        Ok(project)
+    }
+
+    async fn expire(&self, project: &Project) -> Result<(), AppError> {
+        let Some(keep_us) = project.retention_us else { return Ok(()) };
+        let before_us = self.now_us().saturating_sub(keep_us);
+        self.delete_points(&project.project_id, None, None, Some(before_us)).await
+    }
+
+    async fn delete_points(
+        &self,
+        project_id: &str,
+        metric: Option<&str>,
+        run_id: Option<&str>,
+        before_us: Option<i64>,
+    ) -> Result<(), AppError> {
+        let name = |name: &str| -> Arc<str> { name.into() };
+        let deletion =
+            Deletion { project_id: name(project_id), metric: metric.map(name), run_id: run_id.map(name), before_us };
+        let engine = self.parts.engine.clone();
+        // The commit syncs the disk.
+        let deleted = tokio::task::spawn_blocking(move || engine.delete(deletion)).await;
+        Ok(deleted.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))??)
+    }
+
+    /// Tells the engine which runs are in the trash, and forgets what was known of runs.
+    pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
+        let trashed = self.parts.metadata.trashed_runs().await?;
+        self.parts.known_runs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
+        Ok(())
+    }
+}
+
+/// Applies the retention of all projects now and then, until the application is gone.
+pub(crate) async fn keep_expiring(parts: Weak<Parts>) {
+    let mut due = tokio::time::interval(RETENTION_EVERY);
+    loop {
+        due.tick().await;
+        let Some(parts) = parts.upgrade() else { return };
+        let app = App { parts };
+        let expired = async {
+            for project in app.parts.metadata.projects().await? {
+                app.expire(&project).await?;
+            }
+            Ok::<_, AppError>(())
+        };
+        if let Err(error) = expired.await {
+            tracing::warn!(%error, "points past their retention were not deleted; tried again in an hour");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The trash: what is deleted and can still be restored, and its end.
+
+use serde_json::json;
+use sqlx::Row;
+
+use crate::{
+    error::MetadataError,
+    model::{Project, Run, TrashedProject, TrashedRun},
+    read::{project, read_run},
+    store::Metadata,
+    write::audit,
+};
+
+impl Metadata {
+    /// Puts a run into the trash.
+    pub async fn trash_run(&self, run_id: &str, now_us: i64) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        if read_run(&mut tx, run_id).await?.is_none() {
+            return Err(MetadataError::RunNotFound { run_id: run_id.to_owned() });
+        }
+        sqlx::query("UPDATE runs SET deleted_at_us = ? WHERE run_id = ?")
+            .bind(now_us)
+            .bind(run_id)
+            .execute(&mut *tx)
+            .await?;
+        audit(&mut tx, now_us, "delete_run", run_id, &json!({})).await?;
+        self.commit(tx, ()).await
+    }
+
+    /// Takes a run out of the trash.
+    pub async fn restore_run(&self, run_id: &str, now_us: i64) -> Result<Run, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let not_there = || MetadataError::NotInTrash { what: "run", name: run_id.to_owned() };
+        let restored =
+            sqlx::query("UPDATE runs SET deleted_at_us = NULL WHERE run_id = ? AND deleted_at_us IS NOT NULL")
+                .bind(run_id)
+                .execute(&mut *tx)
+                .await?;
+        if restored.rows_affected() == 0 {
+            return Err(not_there());
+        }
+        audit(&mut tx, now_us, "restore_run", run_id, &json!({})).await?;
+        // Its project may be in the trash itself.
+        let run = read_run(&mut tx, run_id).await?.ok_or_else(not_there)?;
+        self.commit(tx, run).await
+    }
+
+    /// All runs in the trash, those deleted last first.
+    pub async fn trashed_runs(&self) -> Result<Vec<TrashedRun>, MetadataError> {
+        let rows = sqlx::query(
+            "SELECT run_id, project_id, p.name AS project, r.deleted_at_us AS deleted_at_us \
+             FROM runs r JOIN projects p USING (project_id) \
+             WHERE r.deleted_at_us IS NOT NULL ORDER BY r.deleted_at_us DESC, run_id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TrashedRun {
+                    run_id: row.try_get("run_id")?,
+                    project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+                    project: row.try_get("project")?,
+                    deleted_at_us: row.try_get("deleted_at_us")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends a run that is in the trash: its rows go, and other runs that name it as parent or source name none.
+    pub async fn purge_run(&self, run_id: &str, now_us: i64) -> Result<(), MetadataError> {
+        self.purge("SELECT run_id FROM runs WHERE run_id = ? AND deleted_at_us IS NOT NULL", run_id, None, now_us).await
+    }
+
+    /// Puts a project into the trash, with its runs.
+    pub async fn trash_project(&self, name: &str, now_us: i64) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let trashed = sqlx::query("UPDATE projects SET deleted_at_us = ? WHERE name = ? AND deleted_at_us IS NULL")
+            .bind(now_us)
+            .bind(name)
+            .execute(&mut *tx)
+            .await?;
+        if trashed.rows_affected() == 0 {
+            return Err(MetadataError::ProjectNotFound { name: name.to_owned() });
+        }
+        audit(&mut tx, now_us, "delete_project", name, &json!({})).await?;
+        self.commit(tx, ()).await
+    }
+
+    /// Takes a project out of the trash.
+    pub async fn restore_project(&self, name: &str, now_us: i64) -> Result<Project, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let row = sqlx::query(
+            "UPDATE projects SET deleted_at_us = NULL WHERE name = ? AND deleted_at_us IS NOT NULL \
+             RETURNING project_id, name, created_at_us, retention_us",
+        )
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else {
+            return Err(MetadataError::NotInTrash { what: "project", name: name.to_owned() });
+        };
+        audit(&mut tx, now_us, "restore_project", name, &json!({})).await?;
+        let restored = project(&row)?;
+        self.commit(tx, restored).await
+    }
+
+    /// All projects in the trash, those deleted last first.
+    pub async fn trashed_projects(&self) -> Result<Vec<TrashedProject>, MetadataError> {
+        let rows = sqlx::query(
+            "SELECT project_id, name, deleted_at_us FROM projects WHERE deleted_at_us IS NOT NULL \
+             ORDER BY deleted_at_us DESC, name",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(TrashedProject {
+                    project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+                    name: row.try_get("name")?,
+                    deleted_at_us: row.try_get("deleted_at_us")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Ends a project that is in the trash, and all of its runs.
+    pub async fn purge_project(&self, name: &str, now_us: i64) -> Result<(), MetadataError> {
+        let runs = "SELECT run_id FROM runs JOIN projects p USING (project_id) WHERE p.name = ?";
+        self.purge(runs, name, Some(name), now_us).await
+    }
+
+    /// How long a project keeps points, in microseconds; `None` is for ever.
+    pub async fn set_retention(&self, name: &str, keep_us: Option<i64>, now_us: i64) -> Result<Project, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let row = sqlx::query(
+            "UPDATE projects SET retention_us = ? WHERE name = ? AND deleted_at_us IS NULL \
+             RETURNING project_id, name, created_at_us, retention_us",
+        )
+        .bind(keep_us)
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Err(MetadataError::ProjectNotFound { name: name.to_owned() }) };
+        audit(&mut tx, now_us, "set_retention", name, &json!({"keep_us": keep_us})).await?;
+        let changed = project(&row)?;
+        self.commit(tx, changed).await
+    }
+
+    /// Removes the rows of the runs that `runs` selects for `name`, and then of a project.
+    async fn purge(
+        &self,
+        runs: &'static str,
+        name: &str,
+        of_project: Option<&str>,
+        now_us: i64,
+    ) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let found: Vec<String> = sqlx::query(runs)
+            .bind(name)
+            .fetch_all(&mut *tx)
+            .await?
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?;
+        for run_id in &found {
+            for statement in [
+                "UPDATE runs SET parent_run_id = NULL WHERE parent_run_id = ?",
+                "UPDATE runs SET fork_run_id = NULL, fork_step = NULL WHERE fork_run_id = ?",
+                "DELETE FROM params WHERE run_id = ?",
+                "DELETE FROM tags WHERE run_id = ?",
+                "DELETE FROM runs WHERE run_id = ?",
+            ] {
+                sqlx::query(statement).bind(run_id).execute(&mut *tx).await?;
+            }
+        }
+        let what = if of_project.is_some() { "project" } else { "run" };
+        let gone = match of_project {
+            None => found.len() as u64,
+            Some(project) => sqlx::query("DELETE FROM projects WHERE name = ? AND deleted_at_us IS NOT NULL")
+                .bind(project)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected(),
+        };
+        if gone == 0 {
+            return Err(MetadataError::NotInTrash { what, name: name.to_owned() });
+        }
+        audit(&mut tx, now_us, &format!("purge_{what}"), name, &json!({"runs": found.len()})).await?;
+        self.commit(tx, ()).await
+    }
+}
