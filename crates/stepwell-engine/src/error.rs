@@ -22,6 +22,8 @@ pub enum EngineError {
     ReadOnly,
     #[error("the server is shutting down; send the batch again when it is back")]
     ShuttingDown,
+    #[error("an earlier batch of the same lane was refused; send from that one on again")]
+    LaneBroken,
     #[error("flushing was stopped by the shutdown; the log keeps the points")]
     FlushStopped,
     #[error("{what} {path}: {source}")]
@@ -50,6 +52,7 @@ impl EngineError {
             | Self::DiskFull { .. }
             | Self::FlushFails { .. }
             | Self::FlushStopped
+            | Self::LaneBroken
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::ReadOnly => ErrorKind::InvalidCall,
             Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
