@@ -1,8 +1,9 @@
 //! Use cases: authorize → validate → act → audit; no HTTP, no SQL text building.
 //!
 //! The only layer that adapters of protocols call. Each use case is one method of [`App`]: `projects`, `runs`, `ingest`
-//! (and `ingest_stream`, which does not wait between batches), `series`; SQL goes to the query crate with a snapshot taken here. Everyone may do everything for now: there are no users
-//! yet, which is why the server listens on loopback; audit rows are written by the metadata crate within each change.
+//! (and `ingest_stream`, which does not wait between batches), `series`; SQL goes to the query crate with a snapshot taken
+//! here. Everyone may do everything for now: there are no users yet, which is why the server listens on loopback; audit rows
+//! are written by the metadata crate within each change.
 
 mod app;
 mod code;
