@@ -41,6 +41,13 @@ fn pyarrow_posts_every_layout_and_reads_answers() {
 }
 
 #[test]
+fn i1_i3_pyarrow_streams_batches_over_flight() {
+    let server = server();
+    println!("{}", python("put_flight.py", &server));
+    server.check_log(&[]).unwrap();
+}
+
+#[test]
 fn segments_are_plain_parquet_to_pyarrow_duckdb_and_polars() {
     let server = server();
     println!("{}", python("fill.py", &server));

@@ -78,7 +78,10 @@ impl Reader {
         let (window, mut decoder) = (Window::new(), Messages::default());
         let mut label = Label { batch: 1, sequence: None };
         let mut is_first = true;
-        while let Some(data) = self.next_message().await? {
+        loop {
+            label.sequence = None;
+            let next = self.next_message().await.map_err(|problem| Refusal(problem, Some(label)))?;
+            let Some(data) = next else { return Ok(()) };
             if std::mem::take(&mut is_first) {
                 check_descriptor(data.flight_descriptor.as_ref())?;
             }
@@ -101,7 +104,6 @@ impl Reader {
             let _ = self.events.send(Event::Queued(Box::new(waiting)));
             label.batch += 1;
         }
-        Ok(())
     }
 
     async fn next_message(&mut self) -> Result<Option<FlightData>, Problem> {
