@@ -9,6 +9,7 @@ use arrow::{
 };
 use arrow_flight::{Criteria, FlightData, FlightDescriptor};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use futures::SinkExt;
 use serde_json::{Value, json};
 use stepwell_tests::{
     Server, ServerOptions,
@@ -36,11 +37,15 @@ fn batch(number: u64) -> Vec<FlightData> {
 }
 
 fn batch_of(run_id: &str, number: u64) -> Vec<FlightData> {
-    let rows: Vec<Row> = (0..POINTS)
+    batch_with(run_id, number, POINTS)
+}
+
+fn batch_with(run_id: &str, number: u64, points: u64) -> Vec<FlightData> {
+    let rows: Vec<Row> = (0..points)
         .map(|point| Row {
             run_id: run_id.into(),
             metric: "m".into(),
-            step: i64::try_from(number * POINTS + point).unwrap(),
+            step: i64::try_from(number * points + point).unwrap(),
             timestamp_us: 0,
             value: 1.0,
         })
@@ -210,6 +215,10 @@ async fn calls_that_cannot_be_right_are_refused_with_a_reason() {
     let error = client.list_flights(Criteria::default()).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(error.message().contains("/api/v1/sql"), "{error:?}");
+    let json = ("content-type", "application/json");
+    let path = "/arrow.flight.protocol.FlightService/DoPut";
+    let reply = server.http().send("POST", path, &[json], b"{}").unwrap().expect(415).unwrap();
+    assert_eq!(reply["code"], "unsupported_media_type");
     assert_eq!(steps(&server).0, 0);
     server.check_log(&[]).unwrap();
 }
@@ -294,29 +303,29 @@ async fn i9_oversized_and_hostile_messages_are_refused_and_the_server_lives() {
     panic!("{}", server.http().get("/metrics").unwrap().text());
 }
 
-/// The engine's queue takes one batch at a time here: the stream is held back, not refused, and nothing is lost or
-/// reordered. Nobody reads the acknowledgements before all is sent, so the window closes on the way.
+/// The engine's queue takes two large batches at a time here: streams are held back, not refused, and nothing is lost or
+/// reordered. Nobody reads the acknowledgements at first, so the windows close on the way.
 #[tokio::test(flavor = "multi_thread")]
 async fn i9_overload_holds_streams_back_instead_of_refusing_them() {
-    const BATCHES: u64 = 600;
+    const LARGE: u64 = 20_000;
     let server = server_with(&["--queue-bytes", "1048576"]);
     let mut streams = tokio::task::JoinSet::new();
-    for stream in 0..4_u64 {
+    // First number, batches, points of each; no two have a step in common.
+    for (first, batches, points) in [(0, 600, POINTS), (600, 600, POINTS), (1_000, 40, LARGE), (2_000, 40, LARGE)] {
         let mut client = connect(server.url()).await.unwrap();
         streams.spawn(async move {
-            let name = format!("s{stream}");
-            let (sender, mut results) = FlightPut::open(&mut client, Some(&name)).await.unwrap().split();
+            let put = FlightPut::open(&mut client, Some(&format!("s{first}"))).await.unwrap();
+            let (sender, mut results) = put.split();
             let mut sender = sender.unwrap();
             tokio::spawn(async move {
-                use futures::SinkExt;
                 sender.send(batch(0)[0].clone()).await.unwrap();
-                for number in 0..BATCHES {
-                    let message = batch(stream * BATCHES + number)[1].clone();
+                for number in 0..batches {
+                    let message = batch_with("r", first + number, points)[1].clone();
                     sender.send(numbered(message, number)).await.unwrap();
                 }
             });
             tokio::time::sleep(Duration::from_millis(500)).await;
-            for sequence in 0..BATCHES {
+            for sequence in 0..batches {
                 let result = results.message().await.unwrap().unwrap();
                 let ack: Value = serde_json::from_slice(&result.app_metadata).unwrap();
                 assert_eq!((&ack["sequence"], &ack["duplicate"]), (&json!(sequence), &json!(false)));
@@ -327,7 +336,11 @@ async fn i9_overload_holds_streams_back_instead_of_refusing_them() {
     while let Some(ended) = streams.join_next().await {
         ended.unwrap();
     }
-    assert_eq!(steps(&server), (4 * BATCHES * POINTS, 4 * BATCHES * POINTS));
+    let all = 1_200 * POINTS + 80 * LARGE;
+    assert_eq!(steps(&server), (all, all));
+    let metrics = server.http().get("/metrics").unwrap().text();
+    let held = metrics.lines().find_map(|line| line.strip_prefix("stepwell_engine_held_total "));
+    assert!(held.unwrap().parse::<u64>().unwrap() > 0, "the queue was never full: {metrics}");
     server.check_log(&[]).unwrap();
 }
 
@@ -340,7 +353,6 @@ async fn a_shutdown_ends_streams_after_the_acknowledgements_of_what_was_taken() 
     let (sender, mut results) = FlightPut::open(&mut client, Some("p")).await.unwrap().split();
     let mut sender = sender.unwrap();
     let sending = tokio::spawn(async move {
-        use futures::SinkExt;
         let mut number = 0;
         let mut is_open = sender.send(batch(0)[0].clone()).await.is_ok();
         while is_open {

@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// The same for a batch that may only be applied if those queued before it in its lane were. One that is refused at
-    /// once comes back, does not break the lane and is not counted as refused: it can be queued again.
+    /// once comes back, does not break the lane and is counted as held, not as refused: it can be queued again.
     pub fn ingest_in(
         &self,
         lane: &Lane,
@@ -142,7 +142,11 @@ impl Engine {
         producer: Option<ProducerSequence>,
         done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
     ) -> Result<(), Box<Refused>> {
-        self.queue(Some(lane.clone()), batch, producer, Box::new(done))
+        self.queue(Some(lane.clone()), batch, producer, Box::new(done)).inspect_err(|refused| {
+            if matches!(refused.error, EngineError::QueueFull { .. }) {
+                self.shared.counters.held.fetch_add(1, Ordering::Relaxed);
+            }
+        })
     }
 
     fn queue(

@@ -166,10 +166,11 @@ fn engine_registry(stats: &EngineStats) -> Registry {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(value));
     }
-    let counters: [(&str, &str, u64); 8] = [
+    let counters: [(&str, &str, u64); 9] = [
         ("engine_batches", "Batches applied", stats.batches),
         ("engine_points", "Points applied", stats.points),
         ("engine_duplicates", "Batches not applied again", stats.duplicates),
+        ("engine_held", "Times a full queue held a stream's batch back", stats.held),
         ("engine_refused", "Batches refused for overload or failure", stats.refused),
         ("wal_written_bytes", "Bytes appended to the log", stats.wal_bytes),
         ("wal_syncs", "Syncs of the log", stats.wal_syncs),

@@ -18,17 +18,21 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::{
     body::Body,
     extract::{Request, State},
-    response::Response,
+    http::header,
+    response::{IntoResponse, Response},
 };
 use tonic::codegen::Service;
 
 use self::{meter::Meter, service::Flight};
-use crate::router::Shared;
+use crate::{problem::Problem, router::Shared};
 
 /// Where gRPC looks for the calls.
 pub(crate) const ROUTE: &str = "/arrow.flight.protocol.FlightService/{call}";
 /// What the paths of all calls start with.
 pub(crate) const PREFIX: &str = "/arrow.flight.protocol.FlightService/";
+
+/// What the media types of all its encodings start with.
+const GRPC: &str = "application/grpc";
 
 /// How long a stream is held back while the server has no room for it, before it is refused.
 const HOLD_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +41,10 @@ const HOLD_PAUSE: Duration = Duration::from_millis(5);
 
 /// Answers one call.
 pub(crate) async fn serve(State(state): Shared, request: Request) -> Response {
+    let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !media_type.is_some_and(|given| given.starts_with(GRPC)) {
+        return Problem::unsupported_media_type(media_type, GRPC).into_response();
+    }
     let message_limit = state.config.body_limit_bytes;
     let meter = Meter::new(&state);
     let (mut parts, body) = request.into_parts();

@@ -1,6 +1,6 @@
 //! Reading a stream: message by message decoded, and batch by batch queued in the engine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow_flight::{FlightData, FlightDescriptor, flight_descriptor::DescriptorType};
 use stepwell_app::IngestStream;
@@ -27,6 +27,9 @@ use crate::{
 const PATH: &str = "ingest";
 /// Largest `app_metadata`, bytes: it holds one number.
 const APP_METADATA_BYTES_MAX: usize = 1 << 10;
+
+/// How long a sender is listened to after it was told that the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The half of a stream that takes.
 pub(super) struct Reader {
@@ -59,7 +62,7 @@ impl From<Problem> for Refusal {
 impl Reader {
     /// Reads until the sender ends the stream, a batch is refused, nobody listens any more, or the server stops. What was
     /// queued by then is acknowledged in any case.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let (state, events) = (self.state.clone(), self.events.clone());
         let mut stopping = state.stopping.subscribe();
         let result = tokio::select! {
@@ -68,13 +71,28 @@ impl Reader {
             _ = stopping.wait_for(|stopping| *stopping) => Err(Problem::shutting_down().into()),
             result = self.read() => result,
         };
-        if let Err(Refusal(problem, label)) = result {
-            // Whoever does not listen any more does not need to know.
-            let _ = events.send(Event::Refused(problem, label));
+        let Err(Refusal(problem, label)) = result else { return };
+        // Whoever does not listen any more does not need to know.
+        let _ = events.send(Event::Refused(problem, label));
+        if *state.stopping.borrow() {
+            self.drain().await;
         }
     }
 
-    async fn read(mut self) -> Result<(), Refusal> {
+    /// Reads on for a moment and forgets what it reads. The connection is closed as soon as its last stream is: were bytes of
+    /// the sender still on their way then, the answer to them would be a reset, which destroys acknowledgements that the
+    /// sender's system has received and the sender has not yet read.
+    async fn drain(&mut self) {
+        let to_the_end = async {
+            while let Ok(Some(_)) = self.messages.message().await {
+                drop(self.meter.hand_over());
+            }
+        };
+        // Past the time, the sender has had its answer or is too far away.
+        let _ = tokio::time::timeout(DRAIN_MAX, to_the_end).await;
+    }
+
+    async fn read(&mut self) -> Result<(), Refusal> {
         let (window, mut decoder) = (Window::new(), Messages::default());
         let mut label = Label { batch: 1, sequence: None };
         let mut is_first = true;
