@@ -1,85 +1,21 @@
-//! Arrow Flight over real sockets (`schemas/flight.md`).
+//! Order, durability, duplicates, refusals, shutdown.
 
 use std::{sync::Arc, time::Duration};
 
 use arrow::{
-    array::{ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray},
-    datatypes::Int32Type,
+    array::{ArrayRef, Float64Array, Int64Array, StringArray},
     record_batch::RecordBatch,
 };
 use arrow_flight::{Criteria, FlightData, FlightDescriptor};
-use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use futures::SinkExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use stepwell_tests::{
-    Server, ServerOptions,
-    arrow_stream::{self, Row},
+    Server, ServerOptions, arrow_stream,
     flight::{self, FlightPut, connect, numbered},
 };
 use tonic::{Code, Status};
 
-const POINTS: u64 = 100;
-
-fn server_with(flags: &[&str]) -> Server {
-    let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    let server = Server::start_with(&ServerOptions { flags, ..ServerOptions::default() }).unwrap();
-    create_run(&server);
-    server
-}
-
-fn create_run(server: &Server) {
-    server.http().post("/api/v1/runs", &json!({"project": "p", "run_id": "r"})).unwrap().expect(201).unwrap();
-}
-
-/// The messages of one batch, schema first; its steps tell it from all others.
-fn batch(number: u64) -> Vec<FlightData> {
-    batch_of("r", number)
-}
-
-fn batch_of(run_id: &str, number: u64) -> Vec<FlightData> {
-    batch_with(run_id, number, POINTS)
-}
-
-fn batch_with(run_id: &str, number: u64, points: u64) -> Vec<FlightData> {
-    let rows: Vec<Row> = (0..points)
-        .map(|point| Row {
-            run_id: run_id.into(),
-            metric: "m".into(),
-            step: i64::try_from(number * points + point).unwrap(),
-            timestamp_us: 0,
-            value: 1.0,
-        })
-        .collect();
-    flight::messages(&arrow_stream::encode_rows(&rows).unwrap()).unwrap()
-}
-
-/// The steps that are there, all of them and distinct.
-fn steps(server: &Server) -> (u64, u64) {
-    let found = server.http().sql("p", "SELECT count(*) AS n, count(DISTINCT step) AS d FROM points").unwrap();
-    (found[0]["n"].as_u64().unwrap(), found[0]["d"].as_u64().unwrap())
-}
-
-/// Code, sequence and details of a refusal; its message names both.
-fn refusal(status: &Status) -> (String, Option<u64>, Value) {
-    let text = |name: &str| status.metadata().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let details: Value = serde_json::from_slice(status.details()).unwrap_or_else(|_| panic!("{status:?}"));
-    let (code, sequence) = (text("stepwell-code").unwrap(), text("stepwell-sequence").map(|s| s.parse().unwrap()));
-    assert!(status.message().contains(&code), "{status:?}");
-    assert_eq!((details["code"].as_str(), details["sequence"].as_u64()), (Some(code.as_str()), sequence));
-    (code, sequence, details)
-}
-
-/// Acknowledgements until the end, and how it ended.
-async fn rest(put: &mut FlightPut) -> (Vec<Value>, Option<Status>) {
-    let mut acks = Vec::new();
-    loop {
-        match put.ack().await {
-            Ok(Some(ack)) => acks.push(ack),
-            Ok(None) => return (acks, None),
-            Err(status) => return (acks, Some(status)),
-        }
-    }
-}
+use super::{POINTS, batch, batch_of, create_run, refusal, rest, server_with, steps};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_i2_i7_acknowledgements_come_in_order_and_survive_a_kill() {
@@ -220,127 +156,6 @@ async fn calls_that_cannot_be_right_are_refused_with_a_reason() {
     let reply = server.http().send("POST", path, &[json], b"{}").unwrap().expect(415).unwrap();
     assert_eq!(reply["code"], "unsupported_media_type");
     assert_eq!(steps(&server).0, 0);
-    server.check_log(&[]).unwrap();
-}
-
-/// Plain and compressed columns of many equal points.
-fn wide(rows: usize, options: IpcWriteOptions) -> Vec<FlightData> {
-    let columns: [(&str, ArrayRef); 4] = [
-        ("run_id", Arc::new(StringArray::from(vec!["r"; rows]))),
-        ("metric", Arc::new(StringArray::from(vec!["m"; rows]))),
-        ("step", Arc::new(Int64Array::from(vec![7; rows]))),
-        ("value", Arc::new(Float64Array::from(vec![0.0; rows]))),
-    ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
-    writer.write(&batch).unwrap();
-    flight::messages(&writer.into_inner().unwrap()).unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i9_oversized_and_hostile_messages_are_refused_and_the_server_lives() {
-    let server = server_with(&["--body-limit-bytes", "1048576", "--decoded-limit-bytes", "2097152"]);
-    let zstd = || IpcWriteOptions::default().try_with_compression(Some(arrow_ipc::CompressionType::ZSTD)).unwrap();
-    let mut hostile = wide(4_096, zstd());
-    let mut body = hostile[1].data_body.to_vec();
-    let claim = (4_096_i64 * 8).to_le_bytes();
-    let at = (0..body.len() - 8).find(|&at| body[at..at + 8] == claim).unwrap();
-    body[at..at + 8].copy_from_slice(&(1_i64 << 62).to_le_bytes());
-    hostile[1].data_body = body.into();
-    // A dictionary of which hardly anything is sent, and which would take gigabytes.
-    let mut dictionary = {
-        let names = StringArray::from((0..50_000).map(|_| "").collect::<Vec<_>>());
-        let metric = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), Arc::new(names));
-        let columns: [(&str, ArrayRef); 4] = [
-            ("run_id", Arc::new(StringArray::from(vec!["r"]))),
-            ("metric", Arc::new(metric)),
-            ("step", Arc::new(Int64Array::from(vec![7]))),
-            ("value", Arc::new(Float64Array::from(vec![0.0]))),
-        ];
-        let batch = RecordBatch::try_from_iter(columns).unwrap();
-        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), zstd()).unwrap();
-        writer.write(&batch).unwrap();
-        flight::messages(&writer.into_inner().unwrap()).unwrap()
-    };
-    let mut body = dictionary[1].data_body.to_vec();
-    let claim = (50_001_i64 * 4).to_le_bytes();
-    let at = (0..body.len() - 8).find(|&at| body[at..at + 8] == claim).unwrap();
-    body[at..at + 8].copy_from_slice(&(8_i64 << 30).to_le_bytes());
-    dictionary[1].data_body = body.into();
-
-    let cases: [(Vec<FlightData>, &str); 4] = [
-        (wide(60_000, IpcWriteOptions::default()), "body_too_large"),
-        (wide(100_000, zstd()), "decoded_too_large"),
-        (hostile, "decoded_too_large"),
-        (dictionary, "decoded_too_large"),
-    ];
-    let mut client = connect(server.url()).await.unwrap();
-    for (messages, wanted) in cases {
-        let mut put = FlightPut::open(&mut client, None).await.unwrap();
-        for message in messages {
-            put.send(message).await;
-        }
-        put.finish();
-        let (acks, end) = rest(&mut put).await;
-        let (code, _, details) = refusal(end.as_ref().unwrap());
-        assert_eq!((acks.len(), code.as_str()), (0, wanted), "{end:?}");
-        assert!(details["limit"].as_u64().is_some(), "{details}");
-    }
-    let mut put = FlightPut::open(&mut client, None).await.unwrap();
-    for message in wide(10_000, zstd()) {
-        put.send(message).await;
-    }
-    assert_eq!(put.ack().await.unwrap().unwrap()["points"], json!(10_000));
-    drop(put);
-    // Nothing of what was refused is still held.
-    for _ in 0..100 {
-        let metrics = server.http().get("/metrics").unwrap().text();
-        if metrics.contains("stepwell_request_bodies_bytes 0\n") && metrics.contains("stepwell_flight_streams 0\n") {
-            return server.check_log(&[]).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{}", server.http().get("/metrics").unwrap().text());
-}
-
-/// The engine's queue takes two large batches at a time here: streams are held back, not refused, and nothing is lost or
-/// reordered. Nobody reads the acknowledgements at first, so the windows close on the way.
-#[tokio::test(flavor = "multi_thread")]
-async fn i9_overload_holds_streams_back_instead_of_refusing_them() {
-    const LARGE: u64 = 20_000;
-    let server = server_with(&["--queue-bytes", "1048576"]);
-    let mut streams = tokio::task::JoinSet::new();
-    // First number, batches, points of each; no two have a step in common.
-    for (first, batches, points) in [(0, 600, POINTS), (600, 600, POINTS), (1_000, 40, LARGE), (2_000, 40, LARGE)] {
-        let mut client = connect(server.url()).await.unwrap();
-        streams.spawn(async move {
-            let put = FlightPut::open(&mut client, Some(&format!("s{first}"))).await.unwrap();
-            let (sender, mut results) = put.split();
-            let mut sender = sender.unwrap();
-            tokio::spawn(async move {
-                sender.send(batch(0)[0].clone()).await.unwrap();
-                for number in 0..batches {
-                    let message = batch_with("r", first + number, points)[1].clone();
-                    sender.send(numbered(message, number)).await.unwrap();
-                }
-            });
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            for sequence in 0..batches {
-                let result = results.message().await.unwrap().unwrap();
-                let ack: Value = serde_json::from_slice(&result.app_metadata).unwrap();
-                assert_eq!((&ack["sequence"], &ack["duplicate"]), (&json!(sequence), &json!(false)));
-            }
-            assert!(results.message().await.unwrap().is_none());
-        });
-    }
-    while let Some(ended) = streams.join_next().await {
-        ended.unwrap();
-    }
-    let all = 1_200 * POINTS + 80 * LARGE;
-    assert_eq!(steps(&server), (all, all));
-    let metrics = server.http().get("/metrics").unwrap().text();
-    let held = metrics.lines().find_map(|line| line.strip_prefix("stepwell_engine_held_total "));
-    assert!(held.unwrap().parse::<u64>().unwrap() > 0, "the queue was never full: {metrics}");
     server.check_log(&[]).unwrap();
 }
 
