@@ -2,6 +2,7 @@
 
 pub mod arrow_stream;
 pub mod crash;
+pub mod flight;
 mod http;
 mod locate;
 mod server;

@@ -74,6 +74,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml", &["stepwell"]),
     ("tracing-subscriber", &["stepwell"]),
     ("axum", &["stepwell-server"]),
+    ("tonic", &["stepwell-server"]),
+    ("arrow-flight", &["stepwell-server"]),
     ("utoipa", &["stepwell-server"]),
     ("prometheus-client", &["stepwell-server"]),
     ("flate2", &["stepwell-server"]),

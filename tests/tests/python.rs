@@ -41,6 +41,13 @@ fn pyarrow_posts_every_layout_and_reads_answers() {
 }
 
 #[test]
+fn i1_i3_pyarrow_streams_batches_over_flight() {
+    let server = server();
+    println!("{}", python("put_flight.py", &server));
+    server.check_log(&[]).unwrap();
+}
+
+#[test]
 fn segments_are_plain_parquet_to_pyarrow_duckdb_and_polars() {
     let server = server();
     println!("{}", python("fill.py", &server));
@@ -59,11 +66,13 @@ fn segments_are_plain_parquet_to_pyarrow_duckdb_and_polars() {
 fn the_readme_s_python_works_as_pasted() {
     let server = server();
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let script = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
-    let script = script.replace("http://127.0.0.1:9090", server.url());
+    let blocks = readme.split("```python\n").skip(1).map(|part| part.split("```").next().unwrap());
+    let address = server.url().trim_start_matches("http://");
+    let script = blocks.collect::<String>().replace("127.0.0.1:9090", address);
     let output =
         Command::new(venv_python().unwrap()).arg("-c").arg(&script).env("NO_PROXY", "127.0.0.1").output().unwrap();
     assert!(output.status.success(), "{}\n{}", script, String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("1000"), "{text}");
+    assert!(text.contains("1000") && text.contains("\"sequence\":10,"), "{text}");
+    server.check_log(&[]).unwrap();
 }

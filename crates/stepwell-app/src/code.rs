@@ -126,15 +126,16 @@ const HTTP_TABLE: [(&str, u16, &str); 19] = [
 pub fn errors_markdown() -> String {
     let mut text = String::from(
         "# Error codes\n\nGenerated. A refusal is `application/problem+json` with `code`, `status`, \
-         `detail`, and where it applies `row` (from 1), `field`, `limit`, `position`, `nearest`.\n\n\
+         `detail`, and where it applies `row` (from 1), `field`, `limit`, `position`, `nearest`. \
+         Over Flight it is a gRPC status with the same (`flight.md`).\n\n\
          | code | status | send again unchanged? | what to do |\n| --- | --- | --- | --- |\n",
     );
     for (code, name, status, advice) in TABLE {
         let retry = if code.kind() == ErrorKind::Unavailable { "yes, later" } else { "no" };
         text += &format!("| `{name}` | {status} | {retry} | {advice} |\n");
     }
-    text +=
-        "\nOf the HTTP layer, before a use case is reached:\n\n| code | status | what to do |\n| --- | --- | --- |\n";
+    text += "\nOf the network's layer, before a use case is reached (a Flight message is a body here):\n\n\
+             | code | status | what to do |\n| --- | --- | --- |\n";
     for (name, status, advice) in HTTP_TABLE {
         text += &format!("| `{name}` | {status} | {advice} |\n");
     }

@@ -2,30 +2,37 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use stepwell_engine::IngestAck;
+use stepwell_engine::{EngineError, IngestAck};
 use stepwell_types::{Batch, ProducerSequence, SeriesKey};
 use tokio::sync::oneshot;
 
 use crate::{app::App, code::ErrorCode, error::AppError};
 
+/// A batch in the engine's queue.
+pub struct Queued(oneshot::Receiver<Result<IngestAck, EngineError>>);
+
+/// What the engine calls when it is done with a batch.
+pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
+
 impl App {
     /// Takes a batch whole or refuses it whole. The keys' project ids are filled in here; an unknown run refuses the batch,
     /// naming the run and the first row it has.
     pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
+        let batch = self.resolve(batch).await?;
+        let (done, queued) = Queued::pair();
+        self.parts.engine.ingest(batch, producer, done)?;
+        queued.acknowledged().await
+    }
+
+    /// Fills in the project of each series.
+    pub(crate) async fn resolve(&self, batch: Batch) -> Result<Batch, AppError> {
         self.check_writable()?;
         let projects = self.projects_of_series(&batch).await?;
         let mut project_ids = projects.into_iter();
-        let batch = batch.try_map_series(|key| match project_ids.next() {
+        batch.try_map_series(|key| match project_ids.next() {
             Some(project_id) => Ok(SeriesKey { project_id, ..key }),
             None => Err(AppError::run_not_found(&key.run_id)),
-        })?;
-        let (send, receive) = oneshot::channel();
-        // A caller that has gone does not hear what became of its batch; a retry with its sequence tells it.
-        self.parts.engine.ingest(batch, producer, move |result| drop(send.send(result)))?;
-        match receive.await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")),
-        }
+        })
     }
 
     /// The project of each series. Series of one run mostly follow one another and share its name, so that the look-up is per
@@ -51,5 +58,22 @@ impl App {
             projects.push(project_id);
         }
         Ok(projects)
+    }
+}
+
+impl Queued {
+    /// What the engine is given, and what waits for it.
+    pub(crate) fn pair() -> (Done, Self) {
+        let (send, receive) = oneshot::channel();
+        // A caller that has gone does not hear what became of its batch; a retry with its sequence tells it.
+        (Box::new(move |result| drop(send.send(result))), Self(receive))
+    }
+
+    /// Waits until the batch is durable and visible, or refused.
+    pub async fn acknowledged(self) -> Result<IngestAck, AppError> {
+        match self.0.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")),
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! Use cases: authorize → validate → act → audit; no HTTP, no SQL text building.
 //!
-//! The only layer that adapters of protocols call. Each use case is one method of [`App`]: `projects`, `runs`, `ingest`,
-//! `series`; SQL goes to the query crate with a snapshot taken here. Everyone may do everything for now: there are no users
-//! yet, which is why the server listens on loopback; audit rows are written by the metadata crate within each change.
+//! The only layer that adapters of protocols call. Each use case is one method of [`App`]: `projects`, `runs`, `ingest`
+//! (and `ingest_stream`, which does not wait between batches), `series`; SQL goes to the query crate with a snapshot taken
+//! here. Everyone may do everything for now: there are no users yet, which is why the server listens on loopback; audit rows
+//! are written by the metadata crate within each change.
 
 mod app;
 mod code;
 mod config;
 mod error;
 mod ingest;
+mod ingest_stream;
 mod log;
 mod projects;
 mod runs;
@@ -19,6 +21,8 @@ pub use app::App;
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
+pub use ingest::Queued;
+pub use ingest_stream::IngestStream;
 pub use log::LogRow;
 pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesRequest, SeriesResponse, SeriesResult};

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Sender, TrySendError, bounded, unbounded};
 use stepwell_env::{Env, JoinHandle, spawn};
 use stepwell_manifest::ManifestStore;
 use stepwell_types::{Batch, Lsn, ProducerSequence, Tombstone};
@@ -18,10 +18,11 @@ use crate::{
     error::EngineError,
     exclusions::ProjectRun,
     flusher::Flusher,
+    lane::{Lane, Refused},
     recovery::{Access, Recovered, recover},
     shared::{EngineStats, Health, Shared},
     snapshot::Snapshot,
-    writer::{Command, Ingest, Writer},
+    writer::{Command, Done, Ingest, Writer},
 };
 
 /// What an acknowledged batch became: durable and visible.
@@ -148,17 +149,40 @@ impl Engine {
         producer: Option<ProducerSequence>,
         done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
     ) -> Result<(), EngineError> {
-        let refused = |error| {
+        self.queue(None, batch, producer, Box::new(done)).map_err(|refused| {
             self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-            Err(error)
+            refused.error
+        })
+    }
+
+    /// The same for a batch that may only be applied if those queued before it in its lane were. One that is refused at
+    /// once comes back, does not break the lane and is counted as held, not as refused: it can be queued again.
+    pub fn ingest_in(
+        &self,
+        lane: &Lane,
+        batch: Batch,
+        producer: Option<ProducerSequence>,
+        done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
+    ) -> Result<(), Box<Refused>> {
+        self.queue(Some(lane.clone()), batch, producer, Box::new(done)).inspect_err(|refused| {
+            if matches!(refused.error, EngineError::QueueFull { .. }) {
+                self.shared.counters.held.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn queue(
+        &self,
+        lane: Option<Lane>,
+        batch: Batch,
+        producer: Option<ProducerSequence>,
+        done: Done,
+    ) -> Result<(), Box<Refused>> {
+        let refused = |error, batch| Err(Box::new(Refused { error, batch }));
+        let commands = match self.accepting() {
+            Ok(commands) => commands,
+            Err(error) => return refused(error, batch),
         };
-        let Some(commands) = &self.commands else { return refused(EngineError::ReadOnly) };
-        if self.shared.stopping.load(Ordering::Acquire) {
-            return refused(EngineError::ShuttingDown);
-        }
-        if let Health::Poisoned { reason } = self.shared.health() {
-            return refused(EngineError::Poisoned { reason });
-        }
         if batch.is_empty() {
             done(Ok(IngestAck::of(&batch, Lsn(0), false)));
             return Ok(());
@@ -172,20 +196,32 @@ impl Engine {
         let before = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         // A batch larger than the whole budget still passes through an empty queue.
         let result = if before > 0 && before + bytes > self.shared.config.queue_bytes {
-            Err(full(before))
+            Err((full(before), batch))
         } else {
-            encode_frame(&batch, producer.as_ref()).map_err(EngineError::from).and_then(|frame| {
-                let ingest = Ingest { batch, producer, frame, queued_bytes: bytes, done: Box::new(done) };
-                commands.try_send(Command::Ingest(ingest)).map_err(|error| match error {
-                    crossbeam_channel::TrySendError::Full(_) => full(before),
-                    crossbeam_channel::TrySendError::Disconnected(_) => EngineError::ShuttingDown,
-                })
-            })
+            match encode_frame(&batch, producer.as_ref()) {
+                Ok(frame) => {
+                    let ingest = Ingest { batch, producer, lane, frame, queued_bytes: bytes, done };
+                    send(commands, ingest, full(before))
+                }
+                Err(error) => Err((error.into(), batch)),
+            }
         };
-        result.or_else(|error| {
+        result.or_else(|(error, batch)| {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            refused(error)
+            refused(error, batch)
         })
+    }
+
+    /// The way to the writer, if batches are taken at all.
+    fn accepting(&self) -> Result<&Sender<Command>, EngineError> {
+        let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(EngineError::ShuttingDown);
+        }
+        match self.shared.health() {
+            Health::Poisoned { reason } => Err(EngineError::Poisoned { reason }),
+            _ => Ok(commands),
+        }
     }
 
     /// What is visible now, for as long as the snapshot is held (I10).
@@ -289,5 +325,19 @@ impl Engine {
             tracing::warn!(%error, "log files below the floor were not removed; the next start removes them");
         }
         Ok(())
+    }
+}
+
+/// Hands a batch to the writer; `full` is the answer when it cannot take one more.
+fn send(commands: &Sender<Command>, ingest: Ingest, full: EngineError) -> Result<(), (EngineError, Batch)> {
+    let (error, command) = match commands.try_send(Command::Ingest(ingest)) {
+        Ok(()) => return Ok(()),
+        Err(TrySendError::Full(command)) => (full, command),
+        Err(TrySendError::Disconnected(command)) => (EngineError::ShuttingDown, command),
+    };
+    match command {
+        Command::Ingest(ingest) => Err((error, ingest.batch)),
+        // What comes back is what was sent.
+        Command::Rotate(_) | Command::Stop => Ok(()),
     }
 }

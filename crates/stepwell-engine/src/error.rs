@@ -22,6 +22,8 @@ pub enum EngineError {
     ReadOnly,
     #[error("the server is shutting down; send the batch again when it is back")]
     ShuttingDown,
+    #[error("an earlier batch of the same lane was refused; send from that one on again")]
+    LaneBroken,
     #[error("flushing was stopped by the shutdown; the log keeps the points")]
     FlushStopped,
     #[error("a compaction was stopped by the shutdown; its segments stay as they are")]
@@ -55,6 +57,7 @@ impl EngineError {
             | Self::FlushFails { .. }
             | Self::FlushStopped
             | Self::CompactionStopped
+            | Self::LaneBroken
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::ReadOnly => ErrorKind::InvalidCall,
             Self::RowsMissing => ErrorKind::DataDamaged,

@@ -63,6 +63,7 @@ pub(crate) struct Counters {
     pub(crate) points: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) held: AtomicU64,
     pub(crate) wal_bytes: AtomicU64,
     pub(crate) wal_syncs: AtomicU64,
     pub(crate) wal_sync_us: AtomicU64,
@@ -91,6 +92,8 @@ pub struct EngineStats {
     pub duplicates: u64,
     /// Batches refused for overload or failure.
     pub refused: u64,
+    /// Times a batch of a lane found the queue full, and was handed back to be tried again.
+    pub held: u64,
     pub queue_bytes: u64,
     /// Points, series and heap bytes not yet in segments.
     pub memtable_points: u64,
@@ -217,6 +220,7 @@ impl Shared {
             points: get(&c.points),
             duplicates: get(&c.duplicates),
             refused: get(&c.refused),
+            held: get(&c.held),
             queue_bytes: self.queued_bytes.load(Ordering::Relaxed) as u64,
             memtable_points: generations().map(|g| g.points() as u64).sum(),
             memtable_series: generations().map(|g| g.series() as u64).sum(),

@@ -14,6 +14,7 @@ use crate::{
     engine::IngestAck,
     error::EngineError,
     generation::Generation,
+    lane::Lane,
     producers::Producers,
     shared::{Health, Shared},
 };
@@ -32,6 +33,7 @@ pub(crate) enum Command {
 pub(crate) struct Ingest {
     pub(crate) batch: Batch,
     pub(crate) producer: Option<ProducerSequence>,
+    pub(crate) lane: Option<Lane>,
     pub(crate) frame: EncodedFrame,
     /// What it counts against the queue's budget.
     pub(crate) queued_bytes: usize,
@@ -58,12 +60,13 @@ pub(crate) struct Writer {
 struct Logged {
     batch: Batch,
     producer: Option<ProducerSequence>,
+    lane: Option<Lane>,
     first_lsn: Lsn,
     done: Done,
 }
 
 /// A duplicate that waits for the group: its original may be part of it.
-type Duplicate = (IngestAck, Done);
+type Duplicate = (IngestAck, Option<Lane>, Done);
 
 impl Writer {
     /// Runs until told to stop, or until every sender is gone. All that was queued before is done first. Gives the log back:
@@ -155,7 +158,7 @@ impl Writer {
         let released_bytes: usize = group.iter().map(|ingest| ingest.queued_bytes).sum();
         match self.wait_for_memory() {
             Ok(()) => self.write_group(group),
-            Err(refusal) => group.into_iter().for_each(|ingest| self.refuse(ingest.done, refusal())),
+            Err(refusal) => group.into_iter().for_each(|ingest| self.refuse(ingest.lane, ingest.done, refusal())),
         }
         self.shared.queued_bytes.fetch_sub(released_bytes, Ordering::AcqRel);
         for answer in rotations {
@@ -183,7 +186,10 @@ impl Writer {
         }
     }
 
-    fn refuse(&self, done: Done, error: EngineError) {
+    fn refuse(&self, lane: Option<Lane>, done: Done, error: EngineError) {
+        if let Some(lane) = lane {
+            lane.mark_broken();
+        }
         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
         done(Err(error));
     }
@@ -195,8 +201,12 @@ impl Writer {
         let mut next_lsn = self.next_lsn;
         let mut failure: Option<WalError> = None;
         for ingest in group {
+            if ingest.lane.as_ref().is_some_and(Lane::is_broken) {
+                self.refuse(ingest.lane, ingest.done, EngineError::LaneBroken);
+                continue;
+            }
             if let Some(ack) = self.duplicate_of(&ingest, &seen) {
-                duplicates.push((ack, ingest.done));
+                duplicates.push((ack, ingest.lane, ingest.done));
                 continue;
             }
             let first_lsn = next_lsn;
@@ -213,7 +223,8 @@ impl Writer {
                 let ack = IngestAck::of(&ingest.batch, first_lsn, true);
                 seen.insert(producer.producer.clone(), (producer.sequence, ack));
             }
-            logged.push(Logged { batch: ingest.batch, producer: ingest.producer, first_lsn, done: ingest.done });
+            let Ingest { batch, producer, lane, done, .. } = ingest;
+            logged.push(Logged { batch, producer, lane, first_lsn, done });
         }
         let result = match failure {
             Some(error) => Err(error),
@@ -267,7 +278,7 @@ impl Writer {
         let now_us = self.shared.env.clock.now_us();
         let counters = &self.shared.counters;
         let mut acks = Vec::with_capacity(logged.len());
-        for Logged { batch, producer, first_lsn, done } in logged {
+        for Logged { batch, producer, first_lsn, done, .. } in logged {
             active.insert(&batch, first_lsn);
             let ack = IngestAck::of(&batch, first_lsn, false);
             if let (Some(producer), Some(last_lsn)) = (&producer, ack.last_lsn) {
@@ -285,7 +296,8 @@ impl Writer {
             self.shared.set_health(Health::Ready);
         }
         counters.duplicates.fetch_add(duplicates.len() as u64, Ordering::Relaxed);
-        for (ack, done) in acks.into_iter().chain(duplicates) {
+        acks.extend(duplicates.into_iter().map(|(ack, _, done)| (ack, done)));
+        for (ack, done) in acks {
             done(Ok(ack));
         }
     }
@@ -294,9 +306,10 @@ impl Writer {
         let first = self.log_failed(error);
         let again = self.refusal();
         let mut errors = std::iter::once(first).chain(std::iter::repeat_with(again));
-        for done in logged.into_iter().map(|l| l.done).chain(duplicates.into_iter().map(|(_, done)| done)) {
+        let refused = logged.into_iter().map(|logged| (logged.lane, logged.done));
+        for (lane, done) in refused.chain(duplicates.into_iter().map(|(_, lane, done)| (lane, done))) {
             if let Some(error) = errors.next() {
-                self.refuse(done, error);
+                self.refuse(lane, done, error);
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Work on bodies up to this size is done at once rather than on a blocking thread, bytes.
-const INLINE_BYTES_MAX: usize = 512 << 10;
+pub(crate) const INLINE_BYTES_MAX: usize = 512 << 10;
 /// The same for compressed bodies, which may grow.
 const INLINE_COMPRESSED_BYTES_MAX: usize = 16 << 10;
 /// How many times the limit is read and thrown away, so that a client that is still sending gets to see the refusal.
@@ -68,7 +68,8 @@ impl Received {
     }
 }
 
-async fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+/// Runs work that takes a while on a thread that may block.
+pub(crate) async fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(run).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "decoding the body failed: see the server's log")
     })
@@ -116,16 +117,8 @@ impl Receiver<'_> {
                 self.received_bytes += chunk.len();
                 Ok(Some(chunk))
             }
-            Ok(Some(Err(_))) => Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "body_incomplete",
-                "the body ended before it was complete: send it again",
-            )),
-            Err(_) => Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "request_timeout",
-                format!("nothing of the body arrived for {} seconds", idle_max.as_secs()),
-            )),
+            Ok(Some(Err(_))) => Err(incomplete()),
+            Err(_) => Err(timed_out(idle_max)),
         }
     }
 
@@ -136,7 +129,20 @@ impl Receiver<'_> {
     }
 }
 
-fn too_large(limit: usize) -> Problem {
+/// The connection ended within a body or message.
+pub(crate) fn incomplete() -> Problem {
+    let detail = "the body ended before it was complete: send it again";
+    Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", detail)
+}
+
+/// A body or message that made no progress.
+pub(crate) fn timed_out(idle_max: std::time::Duration) -> Problem {
+    let detail = format!("nothing of the body arrived for {} seconds", idle_max.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+}
+
+/// A body or message past its limit.
+pub(crate) fn too_large(limit: usize) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         DecodeCode::BodyTooLarge.as_str(),

@@ -2,16 +2,18 @@
 //!
 //! A request's way: `server` (connections, shutdown) → `router` (routes, what every answer has in common) → `routes` (one
 //! module per call) → `body` and `decode` (bytes to a batch, within budgets) → the application layer. Whatever fails on the
-//! way becomes a `problem`. `openapi` describes it all, `metrics` counts it.
+//! way becomes a `problem`. `flight` is the same way for streams: many batches a call. `openapi` describes it all, `metrics` counts it.
 
 mod accept;
 mod body;
 mod decode;
 mod fields;
+mod flight;
 mod json_float;
 mod metrics;
 mod openapi;
 mod problem;
+mod producer;
 mod router;
 mod routes;
 mod server;

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     requests: Family<StatusLabels, Counter>,
     latency: Family<RouteLabels, Histogram>,
     in_flight_bytes: Gauge<u64, AtomicU64>,
+    flight_streams: Gauge<u64, AtomicU64>,
 }
 
 impl Metrics {
@@ -62,6 +63,7 @@ impl Metrics {
             // 100 µs to 26 s.
             latency: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 19))),
             in_flight_bytes: Gauge::default(),
+            flight_streams: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("ingested_points", "Points acknowledged", metrics.ingested_points.clone());
@@ -77,7 +79,25 @@ impl Metrics {
             metrics.latency.clone(),
         );
         registry.register("request_bodies_bytes", "Bodies being received and decoded", metrics.in_flight_bytes.clone());
+        registry.register("flight_streams", "Flight streams being read", metrics.flight_streams.clone());
         metrics
+    }
+
+    /// Counts a stream for as long as what it returns is kept.
+    pub(crate) fn stream_opened(&self) -> impl Drop + Send + use<> {
+        struct Open(Gauge<u64, AtomicU64>);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+        self.flight_streams.inc();
+        Open(self.flight_streams.clone())
+    }
+
+    /// Counts a refusal that is not an answer's status.
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.refusals.get_or_create(&CodeLabel { code }).inc();
     }
 
     /// Counts an acknowledged batch. `body_bytes` are as received.
@@ -104,7 +124,7 @@ impl Metrics {
         self.latency.get_or_create(&RouteLabels { method, route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&StatusLabels { method, route, status }).inc();
         if let Some(code) = code {
-            self.refusals.get_or_create(&CodeLabel { code }).inc();
+            self.refused(code);
         }
     }
 
@@ -147,10 +167,11 @@ fn engine_registry(stats: &EngineStats) -> Registry {
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(value));
     }
-    let counters: [(&str, &str, u64); 12] = [
+    let counters: [(&str, &str, u64); 13] = [
         ("engine_batches", "Batches applied", stats.batches),
         ("engine_points", "Points applied", stats.points),
         ("engine_duplicates", "Batches not applied again", stats.duplicates),
+        ("engine_held", "Times a full queue held a stream's batch back", stats.held),
         ("engine_refused", "Batches refused for overload or failure", stats.refused),
         ("wal_written_bytes", "Bytes appended to the log", stats.wal_bytes),
         ("wal_syncs", "Syncs of the log", stats.wal_syncs),

@@ -108,6 +108,37 @@ impl Problem {
         self
     }
 
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
+    }
+
+    /// The stable name of the error.
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    /// What is wrong, and what to do.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// When to try again, in whole seconds; rounding down would say "at once".
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        self.0.retry_after.map(|wait| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+    }
+
+    /// All of it, for a surface that adds to it.
+    pub(crate) fn details(&self) -> &ProblemDetails {
+        &self.0
+    }
+
+    /// The server is being stopped.
+    pub(crate) fn shutting_down() -> Self {
+        let detail = "the server is shutting down: send again what was not acknowledged when it is back";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail).retry_after(RETRY_AFTER_DEFAULT)
+    }
+
     /// The storage is not open yet.
     pub(crate) fn not_ready() -> Self {
         let detail = "the server is starting and replays its log: try again after a pause";
@@ -190,10 +221,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], self.to_json()).into_response();
-        if let Some(wait) = self.0.retry_after {
-            // The header counts whole seconds; rounding down would say "at once".
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(seconds) = self.retry_after_seconds() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(ProblemCode(self.0.code));
         response

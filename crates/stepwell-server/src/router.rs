@@ -12,7 +12,7 @@ use axum::{
 };
 
 use crate::{
-    accept,
+    accept, flight,
     problem::{Problem, ProblemCode},
     routes::{health, ingest, log, projects, runs, series, sql, trash},
     state::ServerState,
@@ -49,6 +49,7 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .route("/api/v1/ingest", post(ingest::ingest))
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/series", get(series::get).post(series::post))
+        .route(flight::ROUTE, post(flight::serve))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), gate))
@@ -67,6 +68,10 @@ async fn method_not_allowed(method: Method) -> Problem {
 /// Refuses what needs no handler to be refused, before anything is done.
 async fn gate(State(state): Shared, request: Request, next: Next) -> Response {
     let path = request.uri().path();
+    // gRPC has statuses of its own, readiness included.
+    if path.starts_with(flight::PREFIX) {
+        return next.run(request).await;
+    }
     if state.app.get().is_none() && !ALWAYS.contains(&path) {
         return Problem::not_ready().into_response();
     }

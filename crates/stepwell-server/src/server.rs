@@ -62,10 +62,10 @@ impl Server {
     /// configured deadline, and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
         let deadline = self.state.config.shutdown_deadline;
-        let (stop, stopped) = watch::channel(false);
+        let (state, stopped) = (self.state.clone(), self.state.stopping.subscribe());
         let graceful = async move {
             shutdown.await;
-            let _ = stop.send(true);
+            state.stopping.send_replace(true);
         };
         // A small answer must not wait for the acknowledgement of the one before it.
         let listener = self.listener.tap_io(|stream| {

@@ -7,6 +7,7 @@ use std::{
 
 use stepwell_app::App;
 use stepwell_env::{Clock, SystemClock};
+use tokio::sync::watch;
 
 use crate::{decode::InFlight, metrics::Metrics, problem::Problem};
 
@@ -73,13 +74,15 @@ pub(crate) struct ServerState {
     pub(crate) config: ServerConfig,
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
+    /// Turns true when the shutdown is asked for: streams, which would go on without end, end then.
+    pub(crate) stopping: watch::Sender<bool>,
 }
 
 impl ServerState {
     /// State of a server without requests.
     pub(crate) fn new(app: AppSlot, config: ServerConfig) -> Self {
         let in_flight = InFlight::new(config.in_flight_limit_bytes);
-        Self { app, config, in_flight, metrics: Metrics::new() }
+        Self { app, config, in_flight, metrics: Metrics::new(), stopping: watch::Sender::new(false) }
     }
 
     /// The application, or why there is none.

@@ -6,6 +6,7 @@
 mod batches;
 mod dataset;
 pub mod figures;
+mod flight;
 mod fsync_probe;
 mod latency;
 mod load;

@@ -8,7 +8,7 @@ use stepwell_client::{Client, ClientError, NewRunRequest};
 use stepwell_env::{Clock, JoinHandle, SystemClock, spawn};
 use stepwell_types::ProducerSequence;
 
-use crate::{BatchEncoder, Dataset, Latencies};
+use crate::{BatchEncoder, Dataset, Latencies, flight};
 
 /// Times that a batch is sent before its error counts.
 const ATTEMPTS: u32 = 50;
@@ -23,8 +23,10 @@ pub struct Load {
     pub dataset: Arc<Dataset>,
     /// Points per batch.
     pub batch: u64,
-    /// Sockets, each with one batch in flight.
+    /// Sockets, each with one batch in flight, unless there is a `pipeline`.
     pub connections: u64,
+    /// Over Flight, with so many batches in flight on each connection; over HTTP if absent.
+    pub pipeline: Option<u64>,
     /// Streams with sequence numbers of their own, spread over the connections; each sends runs of its own, batch by batch in turn.
     pub producers: u64,
     /// Points per second over all connections; as fast as they are acknowledged if absent.
@@ -105,7 +107,8 @@ pub fn create_runs(server: &str, project: &str, dataset: &Arc<Dataset>, connecti
     Ok(())
 }
 
-fn join_all<T>(threads: impl Iterator<Item = std::io::Result<JoinHandle<Result<T>>>>) -> Result<Vec<T>> {
+/// Waits for all threads; the first error of any.
+pub(crate) fn join_all<T>(threads: impl Iterator<Item = std::io::Result<JoinHandle<Result<T>>>>) -> Result<Vec<T>> {
     let threads = threads.collect::<std::io::Result<Vec<_>>>().context("start a thread")?;
     threads
         .into_iter()
@@ -120,10 +123,13 @@ impl Load {
     /// Sends until the time is over or nothing is left. Runs have to be there (see [`create_runs`]).
     pub fn run(&self) -> Result<LoadReport> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let outcomes = join_all((0..self.connections.max(1)).map(|number| {
-            let connection = Connection::new(self, number, clock.clone());
-            spawn("load", move || connection?.run())
-        }))?;
+        let outcomes = match self.pipeline {
+            Some(pipeline) => flight::run(self, pipeline, &clock)?,
+            None => join_all((0..self.connections.max(1)).map(|number| {
+                let connection = Connection::new(self, number, clock.clone());
+                spawn("load", move || connection?.run())
+            }))?,
+        };
         let seconds = clock.monotonic().as_secs_f64();
         let mut report = LoadReport {
             points: 0,
@@ -148,13 +154,14 @@ impl Load {
     }
 }
 
+/// What one connection did.
 #[derive(Default)]
-struct Outcome {
-    points: u64,
-    bytes: u64,
-    retries: u64,
-    micros: Vec<u64>,
-    sent: Sent,
+pub(crate) struct Outcome {
+    pub(crate) points: u64,
+    pub(crate) bytes: u64,
+    pub(crate) retries: u64,
+    pub(crate) micros: Vec<u64>,
+    pub(crate) sent: Sent,
 }
 
 struct Producer {

@@ -54,6 +54,12 @@ struct LoadArgs {
     /// Streams with sequence numbers; at least one per connection
     #[arg(long, default_value_t = 0)]
     producers: u64,
+    /// Stream over Arrow Flight instead of a request per batch
+    #[arg(long)]
+    flight: bool,
+    /// Batches in flight on each connection, over Flight
+    #[arg(long, default_value_t = 32, requires = "flight", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pipeline: u64,
     /// Points per second; without it as fast as they are acknowledged
     #[arg(long)]
     rate: Option<f64>,
@@ -121,6 +127,7 @@ fn load(args: LoadArgs) -> Result<()> {
         dataset,
         batch: args.batch,
         connections: args.connections,
+        pipeline: args.flight.then_some(args.pipeline),
         producers: args.producers,
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),

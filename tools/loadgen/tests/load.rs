@@ -12,6 +12,7 @@ fn load(server: &Server, seed: u64) -> Load {
         dataset: Arc::new(Dataset::new("sweep", Shape { runs: 5, metrics: 7, steps: 60 }, seed)),
         batch: 10,
         connections: 3,
+        pipeline: None,
         producers: 4,
         rate: None,
         duration: Duration::from_secs(60),
@@ -49,5 +50,31 @@ fn a_rate_is_kept() {
     create_runs(&load.server, &load.project, &load.dataset, 1).unwrap();
     let report = load.run().unwrap();
     // Batches of ten, due at 0, 75, 150, … ms on each of three connections.
+    assert!((30..=60).contains(&report.batches), "{report}");
+}
+
+#[test]
+fn all_is_streamed_once_over_flight() {
+    let server = Server::start().unwrap();
+    let mut load = load(&server, 1);
+    (load.pipeline, load.producers) = (Some(8), 0);
+    create_runs(&load.server, &load.project, &load.dataset, 2).unwrap();
+    let report = load.run().unwrap();
+    let all: u64 = (0..5).map(|run| load.dataset.points(run)).sum();
+    assert_eq!((report.points, report.latency.count() as u64), (all, report.batches));
+    assert_eq!(verify(&load, &report.sent, 5).unwrap().points, all);
+    // The same once more is acknowledged and adds nothing (I3).
+    load.run().unwrap();
+    verify(&load, &report.sent, 5).unwrap();
+}
+
+#[test]
+fn a_rate_is_kept_over_flight() {
+    let server = Server::start().unwrap();
+    let mut load = load(&server, 1);
+    (load.pipeline, load.producers) = (Some(8), 0);
+    (load.rate, load.duration) = (Some(400.0), Duration::from_millis(1_500));
+    create_runs(&load.server, &load.project, &load.dataset, 1).unwrap();
+    let report = load.run().unwrap();
     assert!((30..=60).contains(&report.batches), "{report}");
 }

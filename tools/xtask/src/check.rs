@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, cargo};
 
 /// Crates of which two versions would mean that two halves of the program cannot exchange their types.
-const SINGLE_VERSION: [&str; 7] = ["arrow", "arrow-array", "arrow-ipc", "parquet", "datafusion", "axum", "tokio"];
+const SINGLE_VERSION: [&str; 10] =
+    ["arrow", "arrow-array", "arrow-flight", "arrow-ipc", "parquet", "datafusion", "axum", "prost", "tokio", "tonic"];
 
 /// Formatting, clippy, duplicate dependencies, allowed edges.
 pub(crate) fn run() -> Result<()> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use stepwell_env::{ManualClock, SeededRandom, SimDisk, SimFault};
 
 use super::*;
-use crate::Health;
+use crate::{Health, Lane};
 
 fn env(disk: &SimDisk) -> Env {
     Env {
@@ -126,4 +126,38 @@ fn i8_a_full_disk_refuses_and_recovers_without_a_restart() {
     assert_eq!(engine.health(), Health::Ready);
     engine.flush().unwrap();
     assert_eq!(stored(&engine), expected(2));
+}
+
+/// The writer refused one batch of a stream for want of space; there was space for the next. Applied, it would have made the
+/// retry of the first a duplicate.
+#[test]
+fn i3_i4_what_is_queued_behind_a_refused_batch_of_its_lane_is_refused_too() {
+    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+    let engine = Engine::open(env(&disk), config(&dir)).unwrap();
+    let lane = Lane::default();
+    let queue = |lane: &Lane, i: i64| {
+        let (send, receive) = std::sync::mpsc::channel();
+        let done = move |result| send.send(result).unwrap();
+        engine.ingest_in(lane, script(i), producer("p", i as u64), done).unwrap();
+        receive.recv().unwrap()
+    };
+    assert!(!queue(&lane, 0).unwrap().duplicate);
+    disk.inject(SimFault::Space(10));
+    assert!(matches!(queue(&lane, 1), Err(EngineError::DiskFull { .. })));
+    disk.inject(SimFault::NoLimit);
+    assert!(matches!(queue(&lane, 2), Err(EngineError::LaneBroken)));
+    let retried = Lane::default();
+    assert!(!queue(&retried, 1).unwrap().duplicate && !queue(&retried, 2).unwrap().duplicate);
+    assert_eq!(stored(&engine), expected(3));
+}
+
+#[test]
+fn a_batch_refused_at_once_comes_back_and_leaves_its_lane_whole() {
+    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+    let engine = Engine::open(env(&disk), config(&dir)).unwrap();
+    engine.shutdown().unwrap();
+    let lane = Lane::default();
+    let refused = engine.ingest_in(&lane, script(1), None, |_| unreachable!()).unwrap_err();
+    assert!(matches!(refused.error, EngineError::ShuttingDown) && !lane.is_broken());
+    assert_eq!(refused.batch.step(), script(1).step());
 }

@@ -53,6 +53,44 @@ impl Budget {
         self.decoded_limit_bytes - self.decoded_bytes
     }
 
+    /// Decoded bytes taken so far.
+    pub(crate) fn decoded_bytes(&self) -> usize {
+        self.decoded_bytes
+    }
+
+    /// Bytes taken so far, received and decoded.
+    pub(crate) fn taken_bytes(&self) -> usize {
+        self.taken_bytes
+    }
+
+    /// Hands over all that was taken, and starts anew with the same limits.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let empty = Self::new(self.pool.clone(), self.decoded_limit_bytes);
+        std::mem::replace(self, empty)
+    }
+
+    /// Takes over what another request or message has taken.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.taken_bytes += std::mem::take(&mut other.taken_bytes);
+    }
+
+    /// Does work that takes bytes; what it took is given back if it fails, so that it can be tried again.
+    pub(crate) fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<T, DecodeError> {
+        let (taken_bytes, decoded_bytes) = (self.taken_bytes, self.decoded_bytes);
+        let result = work(self);
+        if result.is_err() {
+            // Less than before if the work handed bytes over: those are another's to give back.
+            let extra = self.taken_bytes.saturating_sub(taken_bytes);
+            self.pool.used_bytes.fetch_sub(extra, Ordering::Relaxed);
+            self.taken_bytes -= extra;
+            self.decoded_bytes = self.decoded_bytes.min(decoded_bytes);
+        }
+        result
+    }
+
     /// Takes bytes from the server's pool only: received bytes, which have a limit of their own.
     pub(crate) fn receive(&mut self, bytes: usize) -> Result<(), DecodeError> {
         if !self.pool.take(bytes) {
@@ -109,6 +147,23 @@ mod tests {
         assert_eq!(a.decode(usize::MAX).unwrap_err().code, DecodeCode::DecodedTooLarge);
         b.decode(50).unwrap();
         drop((a, b));
+        assert_eq!(pool.used_bytes(), 0);
+    }
+
+    #[test]
+    fn i9_what_is_handed_over_or_fails_is_neither_lost_nor_counted_twice() {
+        let pool = InFlight::new(100);
+        let mut a = Budget::new(pool.clone(), 80);
+        a.receive(30).unwrap();
+        let mut kept = a.hand_over();
+        assert_eq!((a.taken_bytes(), kept.taken_bytes(), pool.used_bytes()), (0, 30, 30));
+        a.decode(20).unwrap();
+        kept.absorb(a);
+        assert_eq!((kept.taken_bytes(), pool.used_bytes()), (50, 50));
+        let failed = kept.attempt(|budget| budget.decode(40).and_then(|()| budget.decode(20)));
+        assert_eq!(failed.unwrap_err().code, DecodeCode::QueueFull);
+        assert_eq!((kept.taken_bytes(), kept.decoded_bytes(), pool.used_bytes()), (50, 0, 50));
+        drop(kept);
         assert_eq!(pool.used_bytes(), 0);
     }
 }

@@ -3,24 +3,21 @@
 use axum::{Json, body::Body, extract::State, http::HeaderMap};
 use serde::Serialize;
 use stepwell_app::IngestAck;
-use stepwell_types::ProducerSequence;
 use utoipa::ToSchema;
 
 use crate::{
     body::{media_type, receive},
     decode,
-    fields::missing,
     problem::{Problem, ProblemDetails},
+    producer,
     router::Shared,
 };
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 const NDJSON: &str = "application/x-ndjson";
-const PRODUCER: &str = "Stepwell-Producer";
-const SEQUENCE: &str = "Stepwell-Sequence";
 
 /// The answer to a batch: it is durable and visible.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Acknowledged {
     /// Points in the batch.
     points: u64,
@@ -85,7 +82,7 @@ pub(crate) async fn ingest(
 ) -> Result<Json<Acknowledged>, Problem> {
     let app = state.app()?;
     let form = media_type(&headers, &[ARROW, NDJSON])?;
-    let producer = producer(&headers)?;
+    let producer = producer::of_request(&headers)?;
     let received = receive(&state, &headers, body).await?;
     let body_bytes = received.received_bytes();
     let now_us = state.config.clock.now_us();
@@ -98,29 +95,4 @@ pub(crate) async fn ingest(
     let ack = app.ingest(batch, producer).await?;
     state.metrics.ingested(ack.points, body_bytes, ack.duplicate);
     Ok(Json(ack.into()))
-}
-
-/// The producer and sequence headers: both or neither.
-pub(super) fn producer(headers: &HeaderMap) -> Result<Option<ProducerSequence>, Problem> {
-    let one = |name: &'static str| -> Result<Option<&str>, Problem> {
-        let mut values = headers.get_all(name).iter();
-        let first = values.next();
-        if values.next().is_some() {
-            return Err(Problem::invalid(name, format!("the header {name} is given more than once")));
-        }
-        let text =
-            first.map(|value| value.to_str().map_err(|_| Problem::invalid(name, format!("{name} is not ASCII text"))));
-        text.transpose()
-    };
-    let (producer, sequence) = match (one(PRODUCER)?, one(SEQUENCE)?) {
-        (None, None) => return Ok(None),
-        (Some(producer), Some(sequence)) => (producer, sequence),
-        (None, Some(_)) => return Err(missing(PRODUCER)),
-        (Some(_), None) => return Err(missing(SEQUENCE)),
-    };
-    stepwell_types::check_producer(producer).map_err(|error| Problem::invalid(PRODUCER, error.to_string()))?;
-    let sequence = sequence.parse().map_err(|_| {
-        Problem::invalid(SEQUENCE, format!("the header {SEQUENCE} must be an integer from 0 to 18446744073709551615"))
-    })?;
-    Ok(Some(ProducerSequence { producer: producer.into(), sequence }))
 }

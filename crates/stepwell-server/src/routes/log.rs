@@ -9,14 +9,12 @@ use axum::{
 use stepwell_app::LogRow;
 use utoipa::ToSchema;
 
-use super::{
-    ingest::{Acknowledged, producer},
-    runs::run_id_of,
-};
+use super::{ingest::Acknowledged, runs::run_id_of};
 use crate::{
     body::{media_type, receive},
     decode,
     problem::{Problem, ProblemDetails},
+    producer,
     router::Shared,
 };
 
@@ -57,7 +55,7 @@ pub(crate) async fn log(
     let app = state.app()?;
     let run_id = run_id_of(path)?;
     media_type(&headers, &["application/json", "application/x-ndjson"])?;
-    let producer = producer(&headers)?;
+    let producer = producer::of_request(&headers)?;
     let received = receive(&state, &headers, body).await?;
     let body_bytes = received.received_bytes();
     let lines = received.decode(|bytes, _| decode::log::decode(&bytes)).await?;

@@ -77,6 +77,7 @@ impl Running {
             dataset: dataset.clone(),
             batch: sending.batch,
             connections: sending.connections,
+            pipeline: None,
             producers: sending.connections,
             rate: sending.rate,
             duration: sending.duration,

@@ -43,6 +43,12 @@ impl Dictionary {
         Ok(())
     }
 
+    /// Forgets which names its values are, for a batch with name tables of its own.
+    pub(super) fn forget_names(&mut self) {
+        self.run_ids.fill(UNRESOLVED);
+        self.metrics.fill(UNRESOLVED);
+    }
+
     /// The number of the name at `index`.
     #[inline]
     pub(super) fn resolve(&mut self, role: Role, index: usize, names: &mut Names) -> Result<u32, DecodeError> {

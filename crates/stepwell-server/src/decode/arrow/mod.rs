@@ -7,6 +7,7 @@
 mod check;
 mod columns;
 mod dictionary;
+mod messages;
 mod schema;
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
@@ -15,6 +16,7 @@ use arrow::{array::RecordBatch, buffer::Buffer, error::ArrowError};
 use arrow_ipc::{Message, MessageHeader, MetadataVersion, reader::RecordBatchDecoder, root_as_message};
 use stepwell_types::{Batch, limits};
 
+pub(crate) use self::messages::Messages;
 use self::{dictionary::Dictionary, schema::Layout};
 use super::{Budget, DecodeCode, DecodeError, error::too_many_points, series_table::BatchBuilder};
 
@@ -25,8 +27,12 @@ const METADATA_BYTES_MAX: usize = 1 << 20;
 
 /// Decodes a whole stream to one batch. `now_us` stands in for absent and null timestamps.
 pub(crate) fn decode(body: Vec<u8>, now_us: i64, budget: &mut Budget) -> Result<Batch, DecodeError> {
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| decode_stream(body, now_us, budget)));
-    decoded.unwrap_or_else(|_| {
+    guarded(|| decode_stream(body, now_us, budget))
+}
+
+/// The library's decoder checks most of what it reads, and gives up by a panic on some of the rest.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    std::panic::catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
         Err(DecodeError::new(DecodeCode::MalformedArrow, "the Arrow stream is damaged: its decoder gave up on it"))
     })
 }
@@ -36,17 +42,12 @@ fn decode_stream(body: Vec<u8>, now_us: i64, budget: &mut Budget) -> Result<Batc
     let Some(first) = walk.next_message()? else {
         return Err(malformed("the body is empty: an Arrow stream starts with a schema"));
     };
-    let mut stream = Stream {
-        layout: schema::read(&message(&first.metadata)?)?,
-        dictionaries: HashMap::new(),
-        builder: BatchBuilder::new(),
-        now_us,
-        budget,
-    };
+    let mut decoder = Decoder::new(&message(&first.metadata)?)?;
+    let mut builder = BatchBuilder::new();
     while let Some(raw) = walk.next_message()? {
-        stream.apply(&raw)?;
+        decoder.apply(&raw, now_us, &mut builder, budget)?;
     }
-    stream.builder.finish()
+    builder.finish()
 }
 
 /// One message: its flatbuffer, and its body as a slice of the request's bytes.
@@ -121,20 +122,29 @@ impl Walk {
 }
 
 /// What is known after the schema.
-struct Stream<'a> {
+struct Decoder {
     layout: Layout,
     dictionaries: HashMap<i64, Dictionary>,
-    builder: BatchBuilder,
-    now_us: i64,
-    budget: &'a mut Budget,
 }
 
-impl Stream<'_> {
-    fn apply(&mut self, raw: &RawMessage) -> Result<(), DecodeError> {
+impl Decoder {
+    /// Of a stream that starts with `schema`.
+    fn new(schema: &Message<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { layout: schema::read(schema)?, dictionaries: HashMap::new() })
+    }
+
+    /// Any message after the first; rows are appended to `builder`.
+    fn apply(
+        &mut self,
+        raw: &RawMessage,
+        now_us: i64,
+        builder: &mut BatchBuilder,
+        budget: &mut Budget,
+    ) -> Result<(), DecodeError> {
         let message = message(&raw.metadata)?;
         match message.header_type() {
-            MessageHeader::RecordBatch => self.record_batch(raw, &message),
-            MessageHeader::DictionaryBatch => self.dictionary_batch(raw, &message),
+            MessageHeader::RecordBatch => self.record_batch(raw, &message, now_us, builder, budget),
+            MessageHeader::DictionaryBatch => self.dictionary_batch(raw, &message, budget),
             MessageHeader::Schema => {
                 Err(malformed(format!("a second schema at byte {}: send one stream per request", raw.offset)))
             }
@@ -146,18 +156,30 @@ impl Stream<'_> {
         }
     }
 
-    fn record_batch(&mut self, raw: &RawMessage, message: &Message<'_>) -> Result<(), DecodeError> {
+    fn record_batch(
+        &mut self,
+        raw: &RawMessage,
+        message: &Message<'_>,
+        now_us: i64,
+        builder: &mut BatchBuilder,
+        budget: &mut Budget,
+    ) -> Result<(), DecodeError> {
         let batch = message.header_as_record_batch().ok_or_else(|| no_header(raw))?;
-        let rows = check::record_batch(&batch, raw, &self.layout.decoded_types, self.budget)?;
-        let total = self.builder.value.len() + rows;
+        let rows = check::record_batch(&batch, raw, &self.layout.decoded_types, budget)?;
+        let total = builder.value.len() + rows;
         if total > limits::BATCH_POINTS_MAX {
             return Err(too_many_points(total));
         }
         let decoded = decode_batch(raw, batch, message.version(), self.layout.decoded_schema.clone())?;
-        columns::append(&decoded, &self.layout, &mut self.dictionaries, self.now_us, &mut self.builder)
+        columns::append(&decoded, &self.layout, &mut self.dictionaries, now_us, builder)
     }
 
-    fn dictionary_batch(&mut self, raw: &RawMessage, message: &Message<'_>) -> Result<(), DecodeError> {
+    fn dictionary_batch(
+        &mut self,
+        raw: &RawMessage,
+        message: &Message<'_>,
+        budget: &mut Budget,
+    ) -> Result<(), DecodeError> {
         let header = message.header_as_dictionary_batch().ok_or_else(|| no_header(raw))?;
         let values = header.data().ok_or_else(|| no_header(raw))?;
         let Some(schema) = self.layout.dictionary_schemas.get(&header.id()) else {
@@ -168,13 +190,13 @@ impl Stream<'_> {
             )));
         };
         let types = [schema.field(0).data_type().clone()];
-        check::record_batch(&values, raw, &types, self.budget)?;
+        check::record_batch(&values, raw, &types, budget)?;
         let decoded = decode_batch(raw, values, message.version(), schema.clone())?;
         let dictionary = self.dictionaries.entry(header.id()).or_default();
         if !header.isDelta() {
             *dictionary = Dictionary::default();
         }
-        dictionary.append(decoded.column(0).clone(), self.budget)
+        dictionary.append(decoded.column(0).clone(), budget)
     }
 }
 
