@@ -104,6 +104,21 @@ impl Server {
         bail!("not ready after 60 s:\n{}", self.log().join("\n"))
     }
 
+    /// One figure of `/metrics`, by its name without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.http().get("/metrics")?.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("/metrics has no {name}"))?.parse().with_context(|| name.to_owned())
+    }
+
+    /// The most memory that the process has had, in bytes.
+    pub fn resident_bytes_max(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1_024)
+    }
+
     /// A client of it.
     pub fn http(&self) -> Http {
         Http::new(&self.url)

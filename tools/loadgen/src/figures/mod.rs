@@ -3,6 +3,7 @@
 
 mod duckdb;
 mod ingest;
+mod many;
 mod read;
 mod restart;
 mod stage;
@@ -38,11 +39,15 @@ struct Figure {
 type Measure = fn(&Stage) -> Result<Vec<Figure>>;
 
 /// What each measurement gives.
-const MEASUREMENTS: [(&[&str], Measure); 5] = [
-    (&["T1", "T5"], ingest::sustained),
+const MEASUREMENTS: [(&[&str], Measure); 9] = [
+    (&["T1"], ingest::sustained),
     (&["T2"], ingest::burst),
     (&["T3", "T4"], ingest::small_writers),
+    (&["T5"], many::size),
+    (&["T6", "T14"], many::million_series),
+    (&["T7"], many::leaderboard),
     (&["T8", "T10", "T11"], read::queries),
+    (&["T9"], many::zoom),
     (&["T12"], restart::replay),
 ];
 

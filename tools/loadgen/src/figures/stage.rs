@@ -98,6 +98,14 @@ impl Running {
         Ok(self)
     }
 
+    /// Waits until no merge of segments is due.
+    pub(super) fn wait_for_compaction(&self) -> Result<()> {
+        while self.server.metric("stepwell_compaction_due")? > 0.0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// Kills it, starts it again, and says how long that took until it was ready.
     pub(super) fn crash(self) -> Result<(Self, Duration)> {
         let Self { server, dir, flags } = self;
