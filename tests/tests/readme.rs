@@ -7,11 +7,8 @@ use stepwell_tests::{Server, repository};
 #[test]
 fn the_curl_examples_work_as_pasted() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let block = readme
-        .split("```sh\n")
-        .map(|part| part.split("```").next().unwrap())
-        .find(|block| block.contains("curl"))
-        .unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|part| part.split("```").next().unwrap());
+    let block: String = blocks.filter(|block| block.contains("curl")).collect();
     if Command::new("curl").arg("--version").output().is_err() {
         println!("curl is not installed: its examples are not tried");
         return;
@@ -23,6 +20,6 @@ fn the_curl_examples_work_as_pasted() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("first,train/loss,NaN,0.71"), "{text}");
-    assert!(text.contains("\"finished\""), "{text}");
+    assert!(text.contains("\"finished\"") && text.contains("\"keep_days\":90"), "{text}");
     server.check_log(&[]).unwrap();
 }

@@ -25,7 +25,7 @@ pub use ingest::Queued;
 pub use ingest_stream::IngestStream;
 pub use log::LogRow;
 pub use runs::{CreateRun, ListRuns, RunPage};
-pub use series::{PointsMode, SeriesRequest, SeriesResponse, SeriesResult};
+pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::{EngineStats, Health, IngestAck};
 pub use stepwell_kernels::XAxis;

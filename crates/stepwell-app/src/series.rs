@@ -1,5 +1,7 @@
 //! Charts: the points or buckets of many series on common bounds.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use stepwell_engine::{ChartData, ChartRequest, Snapshot};
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
 use stepwell_metadata::Run;
@@ -33,6 +35,19 @@ pub struct SeriesRequest {
     pub points: PointsMode,
 }
 
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub enum SeriesAnswer {
+    /// The caller has the answer: it gave the tag of it.
+    Unchanged {
+        tag: String,
+    },
+    Read {
+        tag: String,
+        response: SeriesResponse,
+    },
+}
+
 /// All series asked for, those without a point included.
 #[derive(Debug, Clone)]
 pub struct SeriesResponse {
@@ -61,7 +76,10 @@ struct Lineage {
 impl App {
     /// Reads series. Buckets are the cells of one grid for all series of a request: as wide as the smallest power of two (steps
     /// or microseconds) of which so many cover the steps asked for, or else the range of x of all their points.
-    pub async fn series(&self, request: SeriesRequest) -> Result<SeriesResponse, AppError> {
+    ///
+    /// An answer has a tag, which stays the same while the points of these series are the same in the same segments and memory;
+    /// a caller that gives it back as `known` is spared the reading.
+    pub async fn series(&self, request: SeriesRequest, known: Option<&str>) -> Result<SeriesAnswer, AppError> {
         check(&request)?;
         let project = self.project(&request.project).await?;
         let mut lineages = Vec::with_capacity(request.run_ids.len());
@@ -74,9 +92,14 @@ impl App {
             lineages.push(self.lineage(run).await?);
         }
         let snapshot = self.parts.engine.snapshot();
-        tokio::task::spawn_blocking(move || read(&snapshot, &lineages, &request))
+        let tag = tag(&snapshot, &lineages, &request);
+        if known == Some(tag.as_str()) {
+            return Ok(SeriesAnswer::Unchanged { tag });
+        }
+        let response = tokio::task::spawn_blocking(move || read(&snapshot, &lineages, &request))
             .await
-            .map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
+            .map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))??;
+        Ok(SeriesAnswer::Read { tag, response })
     }
 
     async fn lineage(&self, run: Run) -> Result<Lineage, AppError> {
@@ -126,6 +149,21 @@ fn check(request: &SeriesRequest) -> Result<(), AppError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Of the request, of what its runs were forked from, and of the points they have.
+fn tag(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> String {
+    let parts = || lineages.iter().flat_map(|lineage| &lineage.parts);
+    let filter = PointFilter {
+        project_ids: Some(parts().map(|(project_id, ..)| project_id.as_str().into()).collect()),
+        metrics: Some(request.metrics.iter().map(|metric| metric.as_str().into()).collect()),
+        run_ids: Some(parts().map(|(_, run_id, _)| run_id.as_str().into()).collect()),
+        ..PointFilter::default()
+    };
+    let mut hasher = DefaultHasher::new();
+    parts().for_each(|part| part.hash(&mut hasher));
+    format!("{request:?}").hash(&mut hasher);
+    format!("{:016x}{:016x}", snapshot.fingerprint(&filter), hasher.finish())
 }
 
 fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<SeriesResponse, AppError> {

@@ -16,6 +16,14 @@ pub(crate) struct Exclusions {
     of_all_runs: Vec<Tombstone>,
 }
 
+/// What is left out; how it is indexed is not looked at.
+impl std::hash::Hash for Exclusions {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.deleted.iter().for_each(|tombstone| tombstone.id.hash(state));
+        self.hidden.hash(state);
+    }
+}
+
 impl Exclusions {
     /// Of what is deleted for good, and of runs that are only hidden.
     pub(crate) fn new(deleted: Vec<Tombstone>, hidden: Vec<ProjectRun>) -> Self {

@@ -1,6 +1,9 @@
 //! What one query reads: segments and memtables of one moment, each point once (I10).
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use stepwell_memtable::MemtableView;
 use stepwell_segment::Segment;
@@ -81,6 +84,22 @@ impl Snapshot {
         }
         points.sort();
         Ok(points)
+    }
+
+    /// A number that stays the same while the matching points do (their names and LSNs: the ranges of the filter are not
+    /// looked at), without reading any. A flush, a merge or a deletion may change it too.
+    pub fn fingerprint(&self, filter: &PointFilter) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for segment in self.segments.iter().filter(|segment| segment.meta().might_match(filter)) {
+            segment.meta().file_name.hash(&mut hasher);
+        }
+        for view in self.views.iter() {
+            for series in view.series(filter) {
+                (series.key(), view.last_lsn(&series)).hash(&mut hasher);
+            }
+        }
+        self.exclusions.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The largest step of any metric of a run.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 
-use crate::shard::{Memtable, State};
+use crate::{
+    rows::Row,
+    shard::{Memtable, State},
+};
 
 /// A series found in a view.
 #[derive(Debug, Clone)]
@@ -91,6 +94,14 @@ impl MemtableView {
         }
         drop(state);
         out.sort_from(begin);
+    }
+
+    /// LSN of the last point of a series that the view shows; 0 if it shows none.
+    pub fn last_lsn(&self, series: &SeriesHandle) -> u64 {
+        let state = self.memtable.read();
+        let shown = |block: &[Row]| block.partition_point(|row| row.lsn < self.visible_below);
+        let last = |block: &[Row]| shown(block).checked_sub(1).map(|at| block[at].lsn);
+        state.rows.blocks(&state.series.chains[series.number as usize]).filter_map(last).last().unwrap_or(0)
     }
 
     /// The largest step that any metric of the run has had, points after the view included.

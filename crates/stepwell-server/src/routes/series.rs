@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use stepwell_app::{PointsMode, SeriesRequest, XAxis};
+use stepwell_app::{PointsMode, SeriesAnswer, SeriesRequest, XAxis};
 use utoipa::ToSchema;
 
 use super::{query_string::Query, series_arrow, series_json};
@@ -45,6 +45,7 @@ pub(crate) struct SeriesBody {
 
 /// Reads series. As Arrow, a table of buckets with run_id, metric and raw; a raw point is a bucket of one.
 #[utoipa::path(post, path = "/api/v1/series", tag = "query", request_body = SeriesBody, responses(
+    (status = 304, description = "The points are those of the ETag given as If-None-Match"),
     (status = 200, content((series_json::SeriesAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
     (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
@@ -64,7 +65,7 @@ pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -
         buckets: buckets(fields.optional("buckets")?)?,
         points: points_mode(fields.optional("points")?)?,
     };
-    answer(state, request, form).await
+    answer(state, request, form, &headers).await
 }
 
 /// The same with parameters. run_ids and metrics are repeated, or given once with commas between.
@@ -80,7 +81,8 @@ pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -
         ("points" = Option<String>, Query, description = "last (if absent) or all"),
     ),
     responses(
-        (status = 200, content((series_json::SeriesAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+        (status = 304, description = "The points are those of the ETag given as If-None-Match"),
+    (status = 200, content((series_json::SeriesAnswer = "application/json"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 406, body = ProblemDetails, content_type = "application/problem+json"),
@@ -105,20 +107,32 @@ pub(crate) async fn get(
         buckets: buckets(query.integer("buckets")?.map(unsigned).transpose()?)?,
         points: points_mode(query.one("points")?)?,
     };
-    answer(state, request, form).await
+    answer(state, request, form, &headers).await
 }
 
 async fn answer(
     state: std::sync::Arc<crate::state::ServerState>,
     request: SeriesRequest,
     form: &'static str,
+    headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let series = state.app()?.series(request).await?;
+    // Weak: the same points in another order of arrival of other series' points are the same answer.
+    let weak = |tag: &str| format!("W/\"{tag}-{}\"", if form == ARROW { "arrow" } else { "json" });
+    let given = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = given.and_then(|given| given.strip_prefix("W/\"")?.split_once('-'));
+    let known = known.filter(|(tag, _)| given == Some(weak(tag).as_str())).map(|(tag, _)| tag);
+    let (tag, series) = match state.app()?.series(request, known).await? {
+        SeriesAnswer::Unchanged { tag } => {
+            return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, weak(&tag))]).into_response());
+        }
+        SeriesAnswer::Read { tag, response } => (tag, response),
+    };
     // Writing megabytes of numbers as text takes long enough to hold up other requests of this thread.
     let encode = move || if form == ARROW { series_arrow::encode(&series) } else { series_json::encode(&series) };
     let bytes = tokio::task::spawn_blocking(encode).await.map_err(|_| internal("encoding the series failed"))?;
     let bytes = bytes.map_err(|error| internal(&error))?;
-    Ok(([(header::CONTENT_TYPE, form)], bytes).into_response())
+    let headers = [(header::CONTENT_TYPE, form.to_owned()), (header::ETAG, weak(&tag))];
+    Ok((headers, [(header::CACHE_CONTROL, "no-cache")], bytes).into_response())
 }
 
 fn internal(detail: &str) -> Problem {
