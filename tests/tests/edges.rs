@@ -38,7 +38,17 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("stepwell-import", &["stepwell-client", "stepwell-env", "stepwell-types"]),
-    ("stepwell-query", &["stepwell-engine", "stepwell-metadata", "stepwell-segment", "stepwell-env", "stepwell-types"]),
+    (
+        "stepwell-query",
+        &[
+            "stepwell-engine",
+            "stepwell-metadata",
+            "stepwell-segment",
+            "stepwell-kernels",
+            "stepwell-env",
+            "stepwell-types",
+        ],
+    ),
     (
         "stepwell-engine",
         &[

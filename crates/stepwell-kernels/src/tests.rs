@@ -161,3 +161,21 @@ fn levels_fit_the_density_of_a_series() {
     assert_eq!(rollup_level_for(Grid::new(13), (7, 13)), Some(13));
     assert_eq!(rollup_level_for(Grid::new(40), (7, 13)), Some(13));
 }
+
+#[test]
+fn smoothing_is_debiased_and_passes_what_is_not_finite() {
+    let mut smoothing = crate::Smoothing::new(0.5).unwrap();
+    // By hand: 4; (4/4 + 8/2) / (3/4); then a NaN; (5/2 + 1/2) / (7/8).
+    assert_eq!(smoothing.next(4.0), 4.0);
+    assert_eq!(smoothing.next(8.0), (1.0 + 4.0) / 0.75);
+    assert!(smoothing.next(f64::NAN).is_nan());
+    assert_eq!(smoothing.next(1.0), 3.0 / 0.875);
+    assert!(crate::Smoothing::new(1.0).is_none() && crate::Smoothing::new(-0.1).is_none());
+}
+
+#[test]
+fn areas_are_trapezoids_between_finite_points() {
+    assert_eq!(crate::area_under([(0, 1.0), (2, 3.0), (3, f64::NAN), (4, 3.0)].into_iter()), Some(4.0 + 6.0));
+    assert_eq!(crate::area_under([(0, 1.0)].into_iter()), None);
+    assert!(crate::area_under([(i64::MIN, 1.0), (i64::MAX, 1.0)].into_iter()).unwrap() > 1.8e19);
+}

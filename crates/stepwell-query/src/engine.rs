@@ -42,6 +42,7 @@ use crate::{
     config::QueryConfig,
     error::QueryError,
     field_access::FieldAccessPlanner,
+    functions,
     guard::{REFUSED_FUNCTIONS, admit},
     nearest::nearest,
     plan_check::check_plan,
@@ -272,6 +273,8 @@ impl Planning {
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !REFUSED_FUNCTIONS.contains(&function.name()));
         }
+        builder.aggregate_functions().get_or_insert_default().extend(functions::aggregates());
+        builder.window_functions().get_or_insert_default().extend(functions::windows());
         builder.table_functions().take();
         builder.table_factories().take();
         builder.file_formats().take();

@@ -10,6 +10,7 @@ pub mod encode;
 mod engine;
 mod error;
 mod field_access;
+mod functions;
 mod guard;
 mod metadata_tables;
 mod nearest;

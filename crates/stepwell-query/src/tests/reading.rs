@@ -125,3 +125,27 @@ async fn placeholders_are_bound_and_are_never_sql() {
         assert!(matches!(answer, Err(QueryError::Params { .. } | QueryError::Plan { .. })), "{answer:?}");
     }
 }
+
+/// Every example of the document runs, and every function of ours is in it.
+#[tokio::test]
+async fn the_documented_functions_work_as_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/sql_functions.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let names = crate::functions::aggregates().into_iter().map(|f| f.name().to_owned());
+    for name in names.chain(crate::functions::windows().into_iter().map(|f| f.name().to_owned())) {
+        assert!(document.contains(&format!("`{name}(")), "{name} is not documented");
+    }
+    let fixture = Fixture::new(|config| config.threads = 2).await;
+    let examples: Vec<&str> =
+        document.split("```sql\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 6);
+    for example in examples {
+        let mut stream =
+            fixture.start(example, Vec::new()).await.unwrap_or_else(|error| panic!("{example}: {error:?}"));
+        let mut rows = 0;
+        while let Some(batch) = futures::StreamExt::next(&mut stream).await {
+            rows += batch.unwrap_or_else(|error| panic!("{example}: {error:?}")).num_rows();
+        }
+        assert!(rows > 0, "{example}");
+    }
+}
