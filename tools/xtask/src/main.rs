@@ -1,5 +1,6 @@
-//! The project's commands: `cargo xtask demo | test | check | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | bench | schemas`.
 
+mod bench;
 mod check;
 mod demo;
 mod process;
@@ -15,6 +16,8 @@ usage: cargo xtask COMMAND
                   serves until Ctrl-C, or stops at once with --once
   test [ARGS]     install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test)
   check           formatting, clippy, duplicate dependencies, allowed dependency edges
+  bench [--seconds N] [FIGURE…]
+                  measure the figures and, beside them, peers; all of them: into benches/RESULTS.md
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
         "check" => check::run(),
+        "bench" => bench::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

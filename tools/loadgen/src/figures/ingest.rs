@@ -16,7 +16,7 @@ const GIB_4: &str = "4294967296";
 pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
     let probe = stage.probe()?;
     let running = stage.start(&[])?;
-    let sending = Sending { batch: 10_000, connections: 4, rate: None, duration: stage.load };
+    let sending = Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: stage.load };
     let report = running.send("sustained", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;
     let merges = running.server.metric("stepwell_compactions_total")?;
     let per_second = report.bytes as f64 / report.seconds;
@@ -44,7 +44,8 @@ pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
 pub(super) fn burst(stage: &Stage) -> Result<Vec<Figure>> {
     let probe = stage.probe()?;
     let running = stage.start(&["--memtable-bytes", GIB_4, "--queue-bytes", "1073741824"])?;
-    let sending = Sending { batch: 100_000, connections: 2, rate: None, duration: Duration::from_secs(5) };
+    let sending =
+        Sending { batch: 100_000, connections: 2, rate: None, pipeline: None, duration: Duration::from_secs(5) };
     let report = running.send("burst", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;
     let (bytes, _) = running.bytes_below("wal")?;
     Ok(vec![Figure {
@@ -66,11 +67,14 @@ pub(super) fn small_writers(stage: &Stage) -> Result<Vec<Figure>> {
     let probe = stage.probe()?;
     let running = stage.start(&[])?;
     let shape = Shape { runs: 1_024, metrics: 50, steps: 100_000 };
-    let mut sending = Sending { batch: 50, connections: 256, rate: None, duration: stage.load };
+    let mut sending = Sending { batch: 50, connections: 256, rate: None, pipeline: None, duration: stage.load };
     let full = running.send("small", shape, &sending)?;
     let running = stage.start(&[])?;
     sending.rate = Some(full.points_per_second() / 2.0);
     let half = running.send("small", shape, &sending)?;
+    let running = stage.start(&[])?;
+    let streams = Sending { connections: 16, rate: None, pipeline: Some(64), ..sending };
+    let streamed = running.send("streams", shape, &streams)?;
     let (fsync, ack) = (probe.latency.quantile(0.99), half.latency.quantile(0.99));
     let fsyncs = 1.0 / probe.latency.quantile(0.5).as_secs_f64();
     Ok(vec![
@@ -80,6 +84,17 @@ pub(super) fn small_writers(stage: &Stage) -> Result<Vec<Figure>> {
             target: "≥ 12,000 durable batches/s",
             measured: format!("{:.0} durable batches/s", full.batches_per_second()),
             beside: format!("one writer without group commit could sync {fsyncs:.0} times a second"),
+        },
+        Figure {
+            name: "T3",
+            work: "the same batches over 16 Flight streams, 64 batches in flight on each".to_owned(),
+            target: "≥ 2 M points/s",
+            measured: format!(
+                "{} points/s ({:.0} durable batches/s)",
+                millions(streamed.points_per_second()),
+                streamed.batches_per_second()
+            ),
+            beside: format!("acknowledged p99 {}", ms(streamed.latency.quantile(0.99))),
         },
         Figure {
             name: "T4",

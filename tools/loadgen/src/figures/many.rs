@@ -14,7 +14,8 @@ use crate::{Dataset, Shape};
 
 const MIB_64: &str = "67108864";
 const GIB_4: &str = "4294967296";
-const ALL: Sending = Sending { batch: 10_000, connections: 4, rate: None, duration: Duration::from_secs(3_600) };
+const ALL: Sending =
+    Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
 const ARROW: [(&str, &str); 2] =
     [("content-type", "application/json"), ("accept", "application/vnd.apache.arrow.stream")];
 
@@ -43,7 +44,7 @@ pub(super) fn size(stage: &Stage) -> Result<Vec<Figure>> {
 pub(super) fn million_series(stage: &Stage) -> Result<Vec<Figure>> {
     let running = stage.start(&[])?;
     let shape = Shape { runs: 1_000, metrics: 1_000, steps: 10_000 };
-    let sending = Sending { batch: 10_000, connections: 4, rate: None, duration: stage.load };
+    let sending = Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: stage.load };
     let report = running.send("million", shape, &sending)?;
     let resident = running.server.resident_bytes_max()? as f64 / f64::from(1 << 30);
     Ok(vec![Figure {

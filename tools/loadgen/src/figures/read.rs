@@ -13,7 +13,8 @@ use crate::{Dataset, Shape};
 
 const CHART: Shape = Shape { runs: 100, metrics: 1, steps: 100_000 };
 const SWEEP: Shape = Shape { runs: 2_000, metrics: 20, steps: 1_000 };
-const ALL: Sending = Sending { batch: 10_000, connections: 4, rate: None, duration: Duration::from_secs(3_600) };
+const ALL: Sending =
+    Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
 const BUCKETS: u64 = 1_000;
 
 pub(super) fn queries(stage: &Stage) -> Result<Vec<Figure>> {

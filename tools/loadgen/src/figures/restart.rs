@@ -17,7 +17,8 @@ const GIB_8: &str = "8589934592";
 pub(super) fn replay(stage: &Stage) -> Result<Vec<Figure>> {
     let running = stage.start(&["--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
     let shape = Shape { runs: 20, metrics: 1_000, steps: 1_000 };
-    let sending = Sending { batch: 10_000, connections: 4, rate: None, duration: Duration::from_secs(3_600) };
+    let sending =
+        Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
     let report = running.send("replay", shape, &sending)?;
     let (bytes, _) = running.bytes_below("wal")?;
     let (empty, idle) = stage.start(&[])?.crash()?;

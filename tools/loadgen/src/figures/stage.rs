@@ -37,6 +37,8 @@ pub(super) struct Sending {
     pub(super) batch: u64,
     pub(super) connections: u64,
     pub(super) rate: Option<f64>,
+    /// Over Flight, with so many batches in flight on each connection.
+    pub(super) pipeline: Option<u64>,
     pub(super) duration: Duration,
 }
 
@@ -77,7 +79,7 @@ impl Running {
             dataset: dataset.clone(),
             batch: sending.batch,
             connections: sending.connections,
-            pipeline: None,
+            pipeline: sending.pipeline,
             producers: sending.connections,
             rate: sending.rate,
             duration: sending.duration,
