@@ -58,7 +58,8 @@ impl SummaryState {
         };
         let Some(last) = points.len().checked_sub(1) else { return };
         self.note_edges(edge(0), edge(last));
-        let (mut min, mut max): (Option<(f64, i64)>, Option<(f64, i64)>) = (None, None);
+        let mut min: Option<(f64, i64)> = None;
+        let mut max: Option<(f64, i64)> = None;
         for (&step, &value) in points.step.iter().zip(&points.value) {
             if value.is_finite() {
                 self.finite += 1;
