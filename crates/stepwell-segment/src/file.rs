@@ -11,6 +11,10 @@ use stepwell_types::FileMeta;
 
 use crate::error::SegmentError;
 
+/// Bytes after which a file that is still being written is synced. Left to the end, they would all go to the device at once, and
+/// a sync of the log would wait behind them.
+const SYNC_EVERY_BYTES: u64 = 4 << 20;
+
 /// A file being written under a temporary name; it counts and checksums what goes through it. Dropped unpublished, it is
 /// removed, so that tries that fail do not fill the disk.
 pub(crate) struct NewFile {
@@ -19,6 +23,7 @@ pub(crate) struct NewFile {
     path: PathBuf,
     file: Box<dyn WriteFile>,
     bytes: u64,
+    synced_bytes: u64,
     crc32c: u32,
 }
 
@@ -35,7 +40,7 @@ impl NewFile {
             disk.remove(&temporary).map_err(io("remove"))?;
         }
         let file = disk.create(&temporary).map_err(io("create"))?;
-        Ok(Self { published: false, disk, path, file, bytes: 0, crc32c: 0 })
+        Ok(Self { published: false, disk, path, file, bytes: 0, synced_bytes: 0, crc32c: 0 })
     }
 
     /// Where it will be.
@@ -73,6 +78,10 @@ impl Write for NewFile {
         self.file.append(data)?;
         self.bytes += data.len() as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, data);
+        if self.bytes - self.synced_bytes >= SYNC_EVERY_BYTES {
+            self.file.sync()?;
+            self.synced_bytes = self.bytes;
+        }
         Ok(data.len())
     }
 

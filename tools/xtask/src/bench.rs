@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process::{cargo, root, target_dir},
+    process::{self, cargo, root, target_dir},
     python,
 };
 
@@ -21,9 +21,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let target = target_dir()?;
     let interpreter = python::prepare(&target)?;
+    // Both at once: one by one, cargo would build their dependencies with different features, twice.
+    process::run(cargo().args(["build", "--release", "--package", "stepwell", "--package", "stepwell-loadgen"]))?;
     let figures = output(
-        cargo()
-            .args(["run", "--release", "--package", "stepwell-loadgen", "--", "figures", "--seconds", seconds, "--dir"])
+        Command::new(target.join("release/stepwell-loadgen"))
+            .env("BINARY_IS_BUILT", "1")
+            .args(["figures", "--seconds", seconds, "--dir"])
             .arg(&target)
             .arg("--python")
             .arg(&interpreter)
