@@ -17,7 +17,7 @@ use tonic::{
 };
 
 /// Messages that may wait between the sender and its connection.
-const CHANNEL_MESSAGES: usize = 1;
+const CHANNEL_MESSAGES: usize = 16;
 
 /// One open stream.
 pub struct FlightPut {

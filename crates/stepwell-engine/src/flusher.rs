@@ -1,7 +1,6 @@
 //! The one flush thread: frozen generation → segment → manifest.
 
 use std::{
-    collections::BinaryHeap,
     io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -148,26 +147,15 @@ pub(crate) fn finish(writer: SegmentWriter, exclusions: &Exclusions) -> Result<O
 }
 
 /// All series of all shards in key order. A series is in one shard only, so keys are distinct.
-fn in_key_order(views: &[MemtableView]) -> Vec<(&MemtableView, SeriesHandle)> {
-    let everything = PointFilter::default();
-    let mut lists: Vec<_> = views.iter().map(|view| view.series(&everything).into_iter()).collect();
+fn in_key_order(views: &[MemtableView]) -> impl Iterator<Item = (&MemtableView, SeriesHandle)> {
+    let mut lists: Vec<_> = views.iter().map(MemtableView::in_key_order).collect();
     let mut heads: Vec<Option<SeriesHandle>> = lists.iter_mut().map(Iterator::next).collect();
-    let mut heap: BinaryHeap<_> = heads
-        .iter()
-        .enumerate()
-        .filter_map(|(list, head)| Some(std::cmp::Reverse((head.as_ref()?.key().clone(), list))))
-        .collect();
-    let mut ordered = Vec::new();
-    while let Some(std::cmp::Reverse((_, list))) = heap.pop() {
-        let next = lists[list].next();
-        if let Some(next) = &next {
-            heap.push(std::cmp::Reverse((next.key().clone(), list)));
-        }
-        if let Some(head) = std::mem::replace(&mut heads[list], next) {
-            ordered.push((&views[list], head));
-        }
-    }
-    ordered
+    std::iter::from_fn(move || {
+        let key = |list: &usize| heads[*list].as_ref().map(SeriesHandle::key);
+        let first = (0..heads.len()).filter(|list| heads[*list].is_some()).min_by_key(key)?;
+        let next = lists[first].next();
+        Some((&views[first], std::mem::replace(&mut heads[first], next)?))
+    })
 }
 
 /// Whether an error, or what caused it, is the operating system's "no space".

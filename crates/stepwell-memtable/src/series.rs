@@ -1,22 +1,19 @@
 //! Names interned once, and the table of series.
 
-use std::{
-    collections::{BTreeSet, hash_map::Entry},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
+use ahash::RandomState;
+use hashbrown::HashTable;
 use stepwell_types::{PointFilter, SeriesKey};
 
 use crate::rows::Chain;
-
-/// Keyed at random like the standard one, and several times as fast on the short keys here.
-type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
 
 /// Each distinct name once, numbered in order of appearance.
 #[derive(Default)]
 struct Names {
     names: Vec<Arc<str>>,
-    numbers: HashMap<Arc<str>, u32>,
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     bytes: usize,
     /// The name asked for last: series of one batch share the text of their project and run.
     last: Option<(Arc<str>, u32)>,
@@ -29,75 +26,118 @@ impl Names {
         {
             return *number;
         }
-        let number = self.numbers.get(name).copied().unwrap_or_else(|| self.add(name));
+        let number = self.number(name).unwrap_or_else(|| self.add(name));
         self.last = Some((name.clone(), number));
         number
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        let is_same = |number: &u32| *self.names[*number as usize] == *name;
+        self.numbers.find(self.hasher.hash_one(name), is_same).copied()
     }
 
     fn add(&mut self, name: &Arc<str>) -> u32 {
         let number = self.names.len() as u32;
         self.names.push(name.clone());
-        self.numbers.insert(name.clone(), number);
-        // The text, two handles to it, its number and the table's slack.
-        self.bytes += name.len() + 16 + 4 * size_of::<Arc<str>>();
+        let (names, hasher) = (&self.names, &self.hasher);
+        let hash = |number: &u32| hasher.hash_one(&*names[*number as usize]);
+        self.numbers.insert_unique(hasher.hash_one(&**name), number, hash);
+        // The text and its two counts, the handle, and the series that it leads to.
+        self.bytes += name.len() + 16 + size_of::<Arc<str>>() + size_of::<Vec<u32>>();
         number
+    }
+
+    /// Per name its place among all in order, so that series are sorted without a look at a text.
+    fn ranks(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.names.len() as u32).collect();
+        order.sort_unstable_by_key(|number| &self.names[*number as usize]);
+        let mut ranks = vec![0; order.len()];
+        for (rank, number) in (0..).zip(order) {
+            ranks[number as usize] = rank;
+        }
+        ranks
     }
 }
 
 /// (project, metric, run), by number.
 type Numbers = [u32; 3];
 
+/// A million series are common, so that each costs numbers here and never a text or a handle to one.
 #[derive(Default)]
 pub(crate) struct SeriesTable {
     projects: Names,
     metrics: Names,
     runs: Names,
-    series: HashMap<Numbers, u32>,
-    keys: Vec<SeriesKey>,
+    /// Per series its names.
+    names: Vec<Numbers>,
+    series: HashTable<u32>,
+    hasher: RandomState,
     /// Per series where its rows are.
     pub(crate) chains: Vec<Chain>,
     /// Per run the series it has, so that a run is found without a look at the others.
-    of_run: HashMap<u32, Vec<u32>>,
+    of_run: Vec<Vec<u32>>,
     /// Per metric the series it has: a leaderboard wants one metric of all runs.
-    of_metric: HashMap<u32, Vec<u32>>,
+    of_metric: Vec<Vec<u32>>,
 }
 
 impl SeriesTable {
     pub(crate) fn intern(&mut self, key: &SeriesKey) -> u32 {
         let numbers =
             [self.projects.intern(&key.project_id), self.metrics.intern(&key.metric), self.runs.intern(&key.run_id)];
-        match self.series.entry(numbers) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                let series = self.keys.len() as u32;
-                new.insert(series);
-                // The key shares the interned text.
-                let [project, metric, run] = numbers.map(|number| number as usize);
-                self.keys.push(SeriesKey {
-                    project_id: self.projects.names[project].clone(),
-                    metric: self.metrics.names[metric].clone(),
-                    run_id: self.runs.names[run].clone(),
-                });
-                self.chains.push(Chain::EMPTY);
-                self.of_metric.entry(numbers[1]).or_default().push(series);
-                self.of_run.entry(numbers[2]).or_default().push(series);
-                series
-            }
-        }
+        self.find(&numbers).unwrap_or_else(|| self.add(numbers))
+    }
+
+    fn find(&self, numbers: &Numbers) -> Option<u32> {
+        let is_same = |series: &u32| self.names[*series as usize] == *numbers;
+        self.series.find(self.hasher.hash_one(numbers), is_same).copied()
+    }
+
+    fn add(&mut self, numbers: Numbers) -> u32 {
+        let series = self.names.len() as u32;
+        self.names.push(numbers);
+        let (names, hasher) = (&self.names, &self.hasher);
+        self.series.insert_unique(hasher.hash_one(numbers), series, |series| hasher.hash_one(names[*series as usize]));
+        self.chains.push(Chain::EMPTY);
+        let [_, metric, run] = numbers;
+        push_to(&mut self.of_metric, metric, series);
+        push_to(&mut self.of_run, run, series);
+        series
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.names.len()
     }
 
-    pub(crate) fn key(&self, series: u32) -> &SeriesKey {
-        &self.keys[series as usize]
+    pub(crate) fn key(&self, series: u32) -> SeriesKey {
+        let [project, metric, run] = self.names_of(series);
+        SeriesKey { project_id: project.clone(), metric: metric.clone(), run_id: run.clone() }
+    }
+
+    fn names_of(&self, series: u32) -> [&Arc<str>; 3] {
+        let [project, metric, run] = self.names[series as usize].map(|number| number as usize);
+        [&self.projects.names[project], &self.metrics.names[metric], &self.runs.names[run]]
+    }
+
+    /// All series in the order of their keys.
+    pub(crate) fn in_key_order(&self) -> Vec<u32> {
+        let ranks = [&self.projects, &self.metrics, &self.runs].map(Names::ranks);
+        let rank = |series: &u32| {
+            let [project, metric, run] = self.names[*series as usize].map(|number| number as usize);
+            (ranks[0][project], ranks[1][metric], ranks[2][run])
+        };
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_unstable_by_key(rank);
+        order
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let per_series =
-            size_of::<SeriesKey>() + 2 * size_of::<Numbers>() + size_of::<Chain>() + 4 * size_of::<u32>() + 16;
-        self.projects.bytes + self.metrics.bytes + self.runs.bytes + self.keys.len() * per_series
+        // What a series has in each list that names it: lists grow by doubling, so that they have half of it as room.
+        const LISTED: usize = 2 * size_of::<u32>() * 3 / 2;
+        let of_series = self.names.capacity() * size_of::<Numbers>()
+            + self.chains.capacity() * size_of::<Chain>()
+            + self.series.capacity() * (size_of::<u32>() + 1)
+            + self.len() * LISTED;
+        self.projects.bytes + self.metrics.bytes + self.runs.bytes + of_series
     }
 
     /// Series whose names pass: by way of the runs or metrics where the filter names some, else by a look at all.
@@ -107,10 +147,10 @@ impl SeriesTable {
         {
             return self.exact(projects.iter(), metrics.iter().collect(), runs.iter().collect());
         }
-        let passes = |series: &u32| filter.accepts_series(self.key(*series));
-        let of = |names: &Names, wanted: &BTreeSet<Arc<str>>, series_of: &HashMap<u32, Vec<u32>>| {
-            let numbers = wanted.iter().filter_map(|name| names.numbers.get(name));
-            numbers.filter_map(|number| series_of.get(number)).flatten().copied().filter(passes).collect()
+        let passes = |series: &u32| filter.accepts_names(self.names_of(*series).map(|name| &**name));
+        let of = |names: &Names, wanted: &BTreeSet<Arc<str>>, series_of: &[Vec<u32>]| {
+            let numbers = wanted.iter().filter_map(|name| names.number(name));
+            numbers.flat_map(|number| &series_of[number as usize]).copied().filter(passes).collect()
         };
         match (&filter.run_ids, &filter.metrics) {
             (Some(runs), _) => of(&self.runs, runs, &self.of_run),
@@ -126,19 +166,29 @@ impl SeriesTable {
         runs: Vec<&Arc<str>>,
     ) -> Vec<u32> {
         let mut found = Vec::new();
-        for project in projects.filter_map(|name| self.projects.numbers.get(name)) {
-            for metric in metrics.iter().filter_map(|name| self.metrics.numbers.get(*name)) {
-                let runs = runs.iter().filter_map(|name| self.runs.numbers.get(*name));
-                found.extend(runs.filter_map(|run| self.series.get(&[*project, *metric, *run])));
+        for project in projects.filter_map(|name| self.projects.number(name)) {
+            for metric in metrics.iter().filter_map(|name| self.metrics.number(name)) {
+                let runs = runs.iter().filter_map(|name| self.runs.number(name));
+                found.extend(runs.filter_map(|run| self.find(&[project, metric, run])));
             }
         }
         found
     }
 
     pub(crate) fn last_step(&self, project_id: &str, run_id: &str) -> Option<i64> {
-        let run = self.runs.numbers.get(run_id)?;
+        let run = self.runs.number(run_id)?;
         // A run is in one project; a foreign one of the same id has no points here.
-        let series = self.of_run.get(run)?.iter().filter(|series| &*self.key(**series).project_id == project_id);
+        let of_run = self.of_run[run as usize].iter();
+        let series = of_run.filter(|series| **self.names_of(**series)[0] == *project_id);
         series.map(|series| self.chains[*series as usize].max_step).max()
     }
+}
+
+/// Appends to the list at `number`, which is known or the next.
+fn push_to(lists: &mut Vec<Vec<u32>>, number: u32, series: u32) {
+    let at = number as usize;
+    if at >= lists.len() {
+        lists.resize_with(at + 1, Vec::new);
+    }
+    lists[at].push(series);
 }

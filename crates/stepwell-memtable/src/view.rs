@@ -52,12 +52,23 @@ impl MemtableView {
     /// The series whose names pass and of which the view shows a point, sorted by key.
     pub fn series(&self, filter: &PointFilter) -> Vec<SeriesHandle> {
         let state = self.memtable.read();
-        let handle = |number: u32| SeriesHandle { key: state.series.key(number).clone(), number };
+        let handle = |number: u32| SeriesHandle { key: state.series.key(number), number };
         let numbers = state.series.matching(filter).into_iter().filter(|number| self.shows(&state, *number));
         let mut found: Vec<SeriesHandle> = numbers.map(handle).collect();
         drop(state);
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         found
+    }
+
+    /// All series of which the view shows a point, sorted by key. One at a time: a flush of a million of them holds their
+    /// numbers, not their names.
+    pub fn in_key_order(&self) -> impl Iterator<Item = SeriesHandle> + use<> {
+        let view = self.clone();
+        let numbers = self.memtable.read().series.in_key_order();
+        numbers.into_iter().filter_map(move |number| {
+            let state = view.memtable.read();
+            view.shows(&state, number).then(|| SeriesHandle { key: state.series.key(number), number })
+        })
     }
 
     /// Whether a series began within the view.

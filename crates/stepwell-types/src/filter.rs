@@ -42,9 +42,12 @@ impl PointFilter {
 
     /// Whether the names of a series pass.
     pub fn accepts_series(&self, key: &SeriesKey) -> bool {
-        accepts(&self.project_ids, &key.project_id)
-            && accepts(&self.metrics, &key.metric)
-            && accepts(&self.run_ids, &key.run_id)
+        self.accepts_names([&key.project_id, &key.metric, &key.run_id])
+    }
+
+    /// The same of project id, metric and run id.
+    pub fn accepts_names(&self, [project_id, metric, run_id]: [&str; 3]) -> bool {
+        accepts(&self.project_ids, project_id) && accepts(&self.metrics, metric) && accepts(&self.run_ids, run_id)
     }
 
     /// Whether the numbers of a point pass.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use arrow::{
     array::{
         ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
         TimestampMicrosecondArray,
     },
-    datatypes::Int32Type,
+    datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit},
 };
 use arrow_ipc::writer::StreamWriter;
 
@@ -19,11 +19,32 @@ use crate::Dataset;
 pub struct BatchEncoder {
     dataset: Arc<Dataset>,
     points: u64,
+    schema: SchemaRef,
     /// Names of the metrics, repeated once, so that any `metrics` in a row are a slice.
     names: Vec<String>,
     /// The metric column of a full batch, and the metric that it starts with.
     metrics: Option<(u64, ArrayRef)>,
     keys: Int32Array,
+}
+
+/// The runs that the dictionary of a stream names.
+pub(crate) struct RunNames {
+    runs: Vec<u64>,
+    names: ArrayRef,
+}
+
+impl RunNames {
+    /// Of rising numbers of runs.
+    pub(crate) fn new(dataset: &Dataset, runs: Vec<u64>) -> Self {
+        let names = StringArray::from_iter_values(runs.iter().map(|run| dataset.run_id(*run)));
+        Self { runs, names: Arc::new(names) }
+    }
+
+    fn column(&self, run: u64, len: u64) -> Result<ArrayRef> {
+        let number = self.runs.binary_search(&run).ok().context("a run that is not of this stream")?;
+        let keys = Int32Array::from(vec![number as i32; len as usize]);
+        Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, self.names.clone())?))
+    }
 }
 
 impl BatchEncoder {
@@ -32,7 +53,15 @@ impl BatchEncoder {
         let (points, metrics) = (points.max(1), dataset.shape().metrics);
         let names: Vec<String> = (0..metrics).map(|metric| dataset.metric(metric)).collect();
         let keys = (0..points).map(|point| (point % metrics) as i32).collect::<Vec<_>>().into();
-        Self { names: [names.clone(), names].concat(), dataset, points, metrics: None, keys }
+        let name = |name: &str| Field::new_dictionary(name, DataType::Int32, DataType::Utf8, false);
+        let schema = Arc::new(Schema::new(vec![
+            name("run_id"),
+            name("metric"),
+            Field::new("step", DataType::Int64, false),
+            Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+            Field::new("value", DataType::Float64, false),
+        ]));
+        Self { names: [names.clone(), names].concat(), dataset, points, schema, metrics: None, keys }
     }
 
     /// Batches that the whole run makes; the last may be short.
@@ -48,12 +77,22 @@ impl BatchEncoder {
 
     /// A batch as one Arrow stream. The same batch always has the same bytes.
     pub fn encode(&mut self, run: u64, batch: u64) -> Result<Vec<u8>> {
+        let runs = RunNames::new(&self.dataset, vec![run]);
+        let batch = self.record_batch(&runs, run, batch)?;
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+        writer.write(&batch)?;
+        Ok(writer.into_inner()?)
+    }
+
+    /// The columns of the schema that all batches have.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// A batch of a run that `runs` names. Its dictionaries are the same from batch to batch, as long as its metrics are.
+    pub(crate) fn record_batch(&mut self, runs: &RunNames, run: u64, batch: u64) -> Result<RecordBatch> {
         let (first, len, width) = (batch * self.points, self.len(run, batch), self.dataset.shape().metrics);
         let metrics = self.metric_column(first % width, len)?;
-        let run_ids = DictionaryArray::<Int32Type>::try_new(
-            Int32Array::from(vec![0; len as usize]),
-            Arc::new(StringArray::from(vec![self.dataset.run_id(run)])),
-        )?;
         let capacity = len as usize;
         let (mut steps, mut times) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
         let mut values = Vec::with_capacity(capacity);
@@ -64,17 +103,13 @@ impl BatchEncoder {
             values.push(point.value);
         }
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(run_ids),
+            runs.column(run, len)?,
             metrics,
             Arc::new(Int64Array::from(steps)),
             Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
             Arc::new(Float64Array::from(values)),
         ];
-        let names = ["run_id", "metric", "step", "timestamp", "value"];
-        let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns))?;
-        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-        writer.write(&batch)?;
-        Ok(writer.into_inner()?)
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
     fn metric_column(&mut self, first: u64, len: u64) -> Result<ArrayRef> {

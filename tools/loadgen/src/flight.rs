@@ -3,36 +3,20 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use arrow_flight::{FlightData, PutResult};
+use arrow_flight::{FlightData, PutResult, SchemaAsIpc};
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use futures::{SinkExt, channel::mpsc::Sender};
-use serde_json::Value;
-use stepwell_env::{Clock, spawn};
-use stepwell_tests::flight::{FlightPut, connect, messages, numbered};
-use tokio::{
-    runtime::{Builder, Handle},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-};
+use serde::Deserialize;
+use stepwell_env::Clock;
+use stepwell_tests::flight::{FlightPut, connect, descriptor, numbered};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Streaming;
 
 use crate::{
     BatchEncoder, Load,
-    load::{Outcome, join_all},
+    batches::RunNames,
+    load::{Outcome, Pace},
 };
-
-/// Threads that read acknowledgements and move bytes; batches are encoded on a thread of each connection.
-const WORKERS: usize = 2;
-
-/// Sends over all connections, each with up to `pipeline` batches that wait for their acknowledgements.
-pub(crate) fn run(load: &Load, pipeline: u64, clock: &Arc<dyn Clock>) -> Result<Vec<Outcome>> {
-    let connections = load.connections.max(1);
-    ensure!(load.producers <= connections, "over Flight each connection is one producer: leave --producers out");
-    let runtime =
-        Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().context("start the runtime")?;
-    join_all((0..connections).map(|number| {
-        let (load, clock, handle) = (load.clone(), clock.clone(), runtime.handle().clone());
-        spawn("load", move || handle.block_on(connection(&load, number, pipeline, clock, &handle)))
-    }))
-}
 
 /// A batch that was sent.
 struct InFlight {
@@ -45,62 +29,99 @@ struct InFlight {
     _place: OwnedSemaphorePermit,
 }
 
-async fn connection(
-    load: &Load,
+/// Sends over one connection, with up to `pipeline` batches that wait for their acknowledgements.
+pub(crate) async fn connection(
+    load: Load,
     number: u64,
     pipeline: u64,
+    pace: Pace,
     clock: Arc<dyn Clock>,
-    handle: &Handle,
 ) -> Result<Outcome> {
+    let connections = load.connections.max(1);
+    ensure!(load.producers <= connections, "over Flight each connection is one producer: leave --producers out");
     let mut client = connect(&load.server).await?;
     let producer = format!("loadgen-{}-{number}", load.session);
     let (sender, results) = FlightPut::open(&mut client, Some(&producer)).await?.split();
     let (in_flight, sent) = mpsc::unbounded_channel();
-    let reading = handle.spawn(acknowledgements(results, sent, clock.clone()));
+    let reading = tokio::spawn(acknowledgements(results, sent, clock.clone()));
+    let runs: Vec<u64> = (number..load.dataset.shape().runs).step_by(usize::try_from(connections)?).collect();
     let writer = Writer {
         sender: sender.context("the stream is closed")?,
         in_flight,
         window: Arc::new(Semaphore::new(usize::try_from(pipeline.max(1))?)),
-        encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
-        dictionaries: Vec::new(),
+        messages: Messages::new(&load, runs.clone()),
+        is_paced: load.rate.is_some(),
         clock,
     };
     // Where writing ends early, the reason is among the acknowledgements.
-    let written = writer.run(load, number).await;
+    let written = writer.run(runs, pace).await;
     let outcome = reading.await.context("the reader of acknowledgements panicked")??;
     written?;
     Ok(outcome)
+}
+
+/// Batches as messages of one stream, whose dictionaries are sent once: the runs and metrics of all of its batches.
+struct Messages {
+    batches: BatchEncoder,
+    runs: RunNames,
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    options: IpcWriteOptions,
+    context: IpcWriteContext,
+    has_begun: bool,
+}
+
+impl Messages {
+    fn new(load: &Load, runs: Vec<u64>) -> Self {
+        Self {
+            batches: BatchEncoder::new(load.dataset.clone(), load.batch),
+            runs: RunNames::new(&load.dataset, runs),
+            generator: IpcDataGenerator::default(),
+            dictionaries: DictionaryTracker::new(false),
+            options: IpcWriteOptions::default(),
+            context: IpcWriteContext::default(),
+            has_begun: false,
+        }
+    }
+
+    /// The messages of a batch that the stream has not seen, its points the last.
+    fn of_batch(&mut self, run: u64, batch: u64) -> Result<Vec<FlightData>> {
+        let mut messages = Vec::new();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let schema = self.batches.schema();
+            // Numbers the dictionaries.
+            self.generator.schema_to_bytes_with_dictionary_tracker(schema, &mut self.dictionaries, &self.options);
+            let schema: FlightData = SchemaAsIpc::new(schema, &self.options).into();
+            messages.push(schema.with_descriptor(descriptor()));
+        }
+        let points = self.batches.record_batch(&self.runs, run, batch)?;
+        let (dictionaries, points) =
+            self.generator.encode(&points, &mut self.dictionaries, &self.options, &mut self.context)?;
+        messages.extend(dictionaries.into_iter().map(FlightData::from));
+        messages.push(points.into());
+        Ok(messages)
+    }
 }
 
 struct Writer {
     sender: Sender<FlightData>,
     in_flight: mpsc::UnboundedSender<InFlight>,
     window: Arc<Semaphore>,
-    encoder: BatchEncoder,
-    /// The last that were sent: they last for the stream, and go again only when they change.
-    dictionaries: Vec<FlightData>,
+    messages: Messages,
+    is_paced: bool,
     clock: Arc<dyn Clock>,
 }
 
 impl Writer {
-    async fn run(mut self, load: &Load, number: u64) -> Result<()> {
-        let connections = load.connections.max(1);
-        let runs = (number..load.dataset.shape().runs).step_by(usize::try_from(connections)?);
-        let mut queue: VecDeque<(u64, u64)> = runs.map(|run| (run, 0)).collect();
-        let interval = load.rate.map(|rate| load.batch as f64 * connections as f64 / rate);
-        let offset = interval.unwrap_or(0.0) * number as f64 / connections as f64;
+    async fn run(mut self, runs: Vec<u64>, mut pace: Pace) -> Result<()> {
+        let mut queue: VecDeque<(u64, u64)> = runs.into_iter().map(|run| (run, 0)).collect();
         for sequence in 1.. {
             let Some((run, batch)) = queue.pop_front() else { break };
-            let due = interval.map(|interval| Duration::from_secs_f64(offset + interval * (sequence - 1) as f64));
-            let now = self.clock.monotonic();
-            if due.unwrap_or(now).max(now) >= load.duration {
+            let Some(due) = pace.next().await else { break };
+            if !self.send(sequence, run, batch, self.is_paced.then_some(due)).await? {
                 break;
             }
-            tokio::time::sleep(due.unwrap_or(now).saturating_sub(now)).await;
-            if !self.send(sequence, run, batch, due).await? {
-                break;
-            }
-            if batch + 1 < self.encoder.batches(run) {
+            if batch + 1 < self.messages.batches.batches(run) {
                 queue.push_back((run, batch + 1));
             }
         }
@@ -113,41 +134,30 @@ impl Writer {
             place = self.window.clone().acquire_owned() => place.context("the window is closed")?,
             () = self.in_flight.closed() => return Ok(false),
         };
-        let mut messages = messages(&self.encoder.encode(run, batch)?)?;
+        let mut messages = self.messages.of_batch(run, batch)?;
         let points = messages.pop().context("a batch has a message")?;
-        let news = self.news(messages);
-        let all: Vec<FlightData> = news.into_iter().chain([numbered(points, sequence)]).collect();
-        let bytes = all.iter().map(|message| message.data_header.len() + message.data_body.len()).sum::<usize>();
+        messages.push(numbered(points, sequence));
+        let bytes = messages.iter().map(|message| message.data_header.len() + message.data_body.len()).sum::<usize>();
         let begin = due.unwrap_or_else(|| self.clock.monotonic());
-        let points = self.encoder.len(run, batch);
+        let points = self.messages.batches.len(run, batch);
         let sent = InFlight { sequence, run, points, bytes: bytes as u64, begin, _place: place };
         // It is expected before it is sent, so that no acknowledgement comes unexpected.
         if self.in_flight.send(sent).is_err() {
             return Ok(false);
         }
-        for message in all {
-            if self.sender.send(message).await.is_err() {
+        for message in messages {
+            if self.sender.feed(message).await.is_err() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+}
 
-    /// Schema and dictionaries that the stream has not seen.
-    fn news(&mut self, messages: Vec<FlightData>) -> Vec<FlightData> {
-        let known = std::mem::replace(&mut self.dictionaries, messages.clone());
-        let is_new = |at: usize, message: &FlightData| {
-            known.get(at).is_none_or(|old| {
-                (at > 0) && (&old.data_header, &old.data_body) != (&message.data_header, &message.data_body)
-            })
-        };
-        messages
-            .into_iter()
-            .enumerate()
-            .filter(|(at, message)| is_new(*at, message))
-            .map(|(_, message)| message)
-            .collect()
-    }
+/// What is read of an acknowledgement.
+#[derive(Deserialize)]
+struct Acknowledged {
+    sequence: Option<u64>,
 }
 
 async fn acknowledgements(
@@ -158,8 +168,9 @@ async fn acknowledgements(
     let mut outcome = Outcome::default();
     while let Some(result) = results.message().await.context("a batch was refused")? {
         let batch = sent.recv().await.context("an acknowledgement of nothing")?;
-        let ack: Value = serde_json::from_slice(&result.app_metadata).context("an acknowledgement that is not JSON")?;
-        ensure!(ack["sequence"].as_u64() == Some(batch.sequence), "{ack} where sequence {} is due", batch.sequence);
+        let ack: Acknowledged =
+            serde_json::from_slice(&result.app_metadata).context("an acknowledgement that is not JSON")?;
+        ensure!(ack.sequence == Some(batch.sequence), "{:?} where sequence {} is due", ack.sequence, batch.sequence);
         outcome.micros.push((clock.monotonic() - batch.begin).as_micros() as u64);
         outcome.points += batch.points;
         outcome.bytes += batch.bytes;

@@ -8,6 +8,7 @@ mod dataset;
 pub mod figures;
 mod flight;
 mod fsync_probe;
+mod http;
 mod latency;
 mod load;
 mod verify;

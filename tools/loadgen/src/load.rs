@@ -3,16 +3,20 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use hyper::body::Bytes;
 use serde_json::Value;
 use stepwell_client::{Client, ClientError, NewRunRequest};
 use stepwell_env::{Clock, JoinHandle, SystemClock, spawn};
 use stepwell_types::ProducerSequence;
+use tokio::{runtime::Builder, sync::mpsc, task::JoinHandle as Task};
 
-use crate::{BatchEncoder, Dataset, Latencies, flight};
+use crate::{
+    BatchEncoder, Dataset, Latencies, flight,
+    http::{Answer, HttpConnection},
+};
 
 /// Times that a batch is sent before its error counts.
 const ATTEMPTS: u32 = 50;
-const RETRY_DELAY: Duration = Duration::from_millis(200);
 const STATUS_CONFLICT: u16 = 409;
 
 /// What to send, and how.
@@ -119,17 +123,29 @@ pub(crate) fn join_all<T>(threads: impl Iterator<Item = std::io::Result<JoinHand
         .collect()
 }
 
+/// Threads on which connections are served, both those that encode and those that wait.
+const WORKERS: usize = 2;
+
 impl Load {
     /// Sends until the time is over or nothing is left. Runs have to be there (see [`create_runs`]).
     pub fn run(&self) -> Result<LoadReport> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().context("start the runtime")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let outcomes = match self.pipeline {
-            Some(pipeline) => flight::run(self, pipeline, &clock)?,
-            None => join_all((0..self.connections.max(1)).map(|number| {
-                let connection = Connection::new(self, number, clock.clone());
-                spawn("load", move || connection?.run())
-            }))?,
+        let paces = Pace::start(self, &clock)?;
+        let connections: Vec<_> = (0..)
+            .zip(paces)
+            .map(|(number, pace)| match self.pipeline {
+                Some(pipeline) => {
+                    runtime.spawn(flight::connection(self.clone(), number, pipeline, pace, clock.clone()))
+                }
+                None => runtime.spawn(connection(self.clone(), number, pace, clock.clone())),
+            })
+            .collect();
+        let join = |connection: Task<Result<Outcome>>| {
+            runtime.block_on(connection).context("a connection of the load generator panicked")?
         };
+        let outcomes = connections.into_iter().map(join).collect::<Result<Vec<Outcome>>>()?;
         let seconds = clock.monotonic().as_secs_f64();
         let mut report = LoadReport {
             points: 0,
@@ -154,6 +170,54 @@ impl Load {
     }
 }
 
+/// When the batches of one connection are due.
+pub(crate) struct Pace {
+    /// Absent where each is due as soon as there is room for it.
+    due: Option<mpsc::UnboundedReceiver<Duration>>,
+    duration: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pace {
+    /// One for each connection. At a rate, a thread of its own wakes them in turn, evenly: it sleeps more exactly than a
+    /// runtime's timer, whose lateness would count as the server's.
+    fn start(load: &Load, clock: &Arc<dyn Clock>) -> Result<Vec<Self>> {
+        let connections = load.connections.max(1);
+        let pace = |due| Self { due, duration: load.duration, clock: clock.clone() };
+        let Some(rate) = load.rate else { return Ok((0..connections).map(|_| pace(None)).collect()) };
+        let (wake, paces): (Vec<_>, Vec<_>) = (0..connections)
+            .map(|_| {
+                let (wake, due) = mpsc::unbounded_channel();
+                (wake, pace(Some(due)))
+            })
+            .unzip();
+        let (clock, duration, between) = (clock.clone(), load.duration, load.batch as f64 / rate);
+        spawn("pace", move || {
+            for (number, wake) in (0_u64..).zip(wake.iter().cycle()) {
+                let due = Duration::from_secs_f64(between * number as f64);
+                if due >= duration {
+                    break;
+                }
+                std::thread::sleep(due.saturating_sub(clock.monotonic()));
+                // A connection that has sent all it has is gone.
+                let _ = wake.send(due);
+            }
+        })
+        .context("start a thread")?;
+        Ok(paces)
+    }
+
+    /// Waits until the next batch is due and returns since when it is; `None` when the time is over.
+    pub(crate) async fn next(&mut self) -> Option<Duration> {
+        let now = self.clock.monotonic();
+        let due = match &mut self.due {
+            Some(due) => due.recv().await?,
+            None => now,
+        };
+        (now.max(due) < self.duration).then_some(due)
+    }
+}
+
 /// What one connection did.
 #[derive(Default)]
 pub(crate) struct Outcome {
@@ -172,84 +236,59 @@ struct Producer {
 }
 
 struct Connection {
-    client: Client,
+    http: HttpConnection,
     encoder: BatchEncoder,
-    producers: Vec<Producer>,
     clock: Arc<dyn Clock>,
-    /// Between two batches of this connection.
-    interval: Option<Duration>,
-    /// When its first batch is due, so that connections do not send all at once.
-    offset: Duration,
-    duration: Duration,
     outcome: Outcome,
 }
 
+/// Sends the batches of one connection, each when the one before it is acknowledged.
+async fn connection(load: Load, number: u64, mut pace: Pace, clock: Arc<dyn Clock>) -> Result<Outcome> {
+    let connections = load.connections.max(1);
+    let producers = load.producers.max(connections);
+    let of_producer = |producer: u64| Producer {
+        name: format!("loadgen-{}-{producer}", load.session).into(),
+        sequence: 0,
+        runs: (producer..load.dataset.shape().runs).step_by(producers as usize).collect(),
+    };
+    let mut producers: Vec<Producer> = (number..producers).step_by(connections as usize).map(of_producer).collect();
+    let mut connection = Connection {
+        http: HttpConnection::new(&load.server)?,
+        encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
+        clock,
+        outcome: Outcome::default(),
+    };
+    for turn in 0.. {
+        let Some(producer) = next_producer(&producers, turn) else { break };
+        let Some(due) = pace.next().await else { break };
+        connection.send(&mut producers[producer], load.rate.map(|_| due)).await?;
+    }
+    Ok(connection.outcome)
+}
+
+fn next_producer(producers: &[Producer], turn: usize) -> Option<usize> {
+    let count = producers.len();
+    let begin = turn % count.max(1);
+    (begin..begin + count).map(|index| index % count).find(|index| !producers[*index].runs.is_empty())
+}
+
 impl Connection {
-    fn new(load: &Load, number: u64, clock: Arc<dyn Clock>) -> Result<Self> {
-        let connections = load.connections.max(1);
-        let producers = load.producers.max(connections);
-        let of_producer = |producer: u64| Producer {
-            name: format!("loadgen-{}-{producer}", load.session).into(),
-            sequence: 0,
-            runs: (producer..load.dataset.shape().runs).step_by(producers as usize).collect(),
-        };
-        let interval = load.rate.map(|rate| load.batch as f64 * connections as f64 / rate);
-        Ok(Self {
-            client: Client::new(&load.server)?,
-            encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
-            producers: (number..producers).step_by(connections as usize).map(of_producer).collect(),
-            clock,
-            interval: interval.map(Duration::from_secs_f64),
-            offset: Duration::from_secs_f64(interval.unwrap_or(0.0) * number as f64 / connections as f64),
-            duration: load.duration,
-            outcome: Outcome::default(),
-        })
-    }
-
-    fn run(mut self) -> Result<Outcome> {
-        for turn in 0.. {
-            let Some(producer) = self.next_producer(turn) else { break };
-            let now = self.clock.monotonic();
-            let due = match self.interval {
-                Some(interval) => self.offset + interval.mul_f64(turn as f64),
-                None => now,
-            };
-            if due.max(now) >= self.duration {
-                break;
-            }
-            std::thread::sleep(due.saturating_sub(now));
-            self.send(producer, self.interval.map(|_| due))?;
-        }
-        Ok(self.outcome)
-    }
-
-    fn next_producer(&self, turn: u64) -> Option<usize> {
-        let count = self.producers.len();
-        let begin = turn as usize % count.max(1);
-        (begin..begin + count).map(|index| index % count).find(|index| !self.producers[*index].runs.is_empty())
-    }
-
     /// Sends the next batch of a producer; its latency counts from `due`, or from when it is encoded.
-    fn send(&mut self, producer: usize, due: Option<Duration>) -> Result<()> {
-        let producer = &mut self.producers[producer];
+    async fn send(&mut self, producer: &mut Producer, due: Option<Duration>) -> Result<()> {
         let Some(run) = producer.runs.pop_front() else { return Ok(()) };
         let sent = self.outcome.sent.entry(run).or_default();
-        let body = self.encoder.encode(run, *sent)?;
+        let body = Bytes::from(self.encoder.encode(run, *sent)?);
         producer.sequence += 1;
         let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
         let begin = due.unwrap_or_else(|| self.clock.monotonic());
         for attempt in 1.. {
-            match self.client.ingest(&body, Some(&sequence)) {
-                Ok(_) => break,
-                Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
+            match self.http.ingest(body.clone(), &sequence).await? {
+                Answer::Acknowledged => break,
+                Answer::Passing(_) if attempt == ATTEMPTS => bail!("a batch was refused {ATTEMPTS} times"),
+                Answer::Passing(wait) => {
                     self.outcome.retries += 1;
-                    let wait = match error {
-                        ClientError::Problem { retry_after: Some(wait), .. } => wait,
-                        _ => RETRY_DELAY,
-                    };
-                    std::thread::sleep(wait);
+                    tokio::time::sleep(wait).await;
                 }
-                Err(error) => return Err(error).context("a batch was refused"),
             }
         }
         self.outcome.micros.push((self.clock.monotonic() - begin).as_micros() as u64);
@@ -260,13 +299,5 @@ impl Connection {
             producer.runs.push_back(run);
         }
         Ok(())
-    }
-}
-
-fn is_passing(error: &ClientError) -> bool {
-    match error {
-        ClientError::Problem { status, .. } => matches!(status, 429 | 503),
-        ClientError::Transport { .. } => true,
-        _ => false,
     }
 }
