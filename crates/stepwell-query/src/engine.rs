@@ -46,6 +46,7 @@ use crate::{
     guard::{REFUSED_FUNCTIONS, admit},
     nearest::nearest,
     plan_check::check_plan,
+    run_aggregate::AggregateRuns,
 };
 
 /// Keys of one side of a join up to which the scan of the other reads only those. The planner's own bounds are for files that
@@ -274,7 +275,8 @@ impl Planning {
             .with_config(config)
             .with_runtime_env(self.runtime_env()?)
             .with_default_features()
-            .with_catalog_list(Arc::new(Catalog(Arc::new(context))));
+            .with_catalog_list(Arc::new(Catalog(Arc::new(context))))
+            .with_physical_optimizer_rule(Arc::new(AggregateRuns));
         let planner = Arc::new(FieldAccessPlanner { types: param_types });
         builder.expr_planners().get_or_insert_default().insert(0, planner);
         if let Some(functions) = builder.scalar_functions() {

@@ -20,6 +20,7 @@ mod points_exec;
 mod points_read;
 mod points_table;
 mod pushdown;
+mod run_aggregate;
 mod run_list;
 mod shape;
 mod summaries_table;

@@ -35,6 +35,8 @@ const RUN_ID: usize = 2;
 #[derive(Clone)]
 pub(crate) struct PointsExec {
     partitions: Vec<ScanPartition>,
+    /// Of each partition, at most; planning asks often, and statistics of pages take a while to look through.
+    rows_max: Vec<usize>,
     filter: String,
     projection: Vec<usize>,
     /// Rows after which each partition may stop.
@@ -85,6 +87,7 @@ impl PointsExec {
             Boundedness::Bounded,
         );
         Ok(Self {
+            rows_max: partitions.iter().map(|part| part.rows_estimate() as usize).collect(),
             partitions,
             filter: describe(filter),
             projection,
@@ -134,8 +137,9 @@ impl DisplayAs for PointsExec {
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
-        for dynamic in &self.dynamic {
-            write!(f, ", {dynamic}")?;
+        if !self.dynamic.is_empty() {
+            // Not what they are: the keys of a join can be thousands.
+            write!(f, ", dynamic_filters={}", self.dynamic.len())?;
         }
         Ok(())
     }
@@ -156,9 +160,9 @@ impl ExecutionPlan for PointsExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        self.dynamic.iter().try_fold(TreeNodeRecursion::Continue, |_, expr| f(expr))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -204,10 +208,9 @@ impl ExecutionPlan for PointsExec {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = |part: &ScanPartition| part.rows_estimate() as usize;
         let rows = match partition {
-            Some(partition) => self.partitions.get(partition).map_or(0, rows),
-            None => self.partitions.iter().map(rows).sum(),
+            Some(partition) => self.rows_max.get(partition).copied().unwrap_or(0),
+            None => self.rows_max.iter().sum(),
         };
         let unknown = Statistics::new_unknown(&self.schema());
         Ok(Arc::new(Statistics { num_rows: Precision::Inexact(rows), ..unknown }))

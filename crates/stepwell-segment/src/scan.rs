@@ -138,15 +138,20 @@ fn open(
 fn one_of_numbered(names: &DictionaryArray<Int32Type>, wanted: &BTreeSet<Arc<str>>) -> BooleanArray {
     let numbers = names.keys().values();
     let texts = names.values().as_string::<i32>();
-    let mut last: Option<(i32, bool)> = None;
-    let keep = BooleanBuffer::collect_bool(numbers.len(), |i| match last {
-        Some((known, answer)) if known == numbers[i] => answer,
-        _ => {
-            let answer = usize::try_from(numbers[i]).is_ok_and(|number| wanted.contains(texts.value(number)));
-            last = Some((numbers[i], answer));
-            answer
-        }
-    });
+    let is_wanted = |number: i32| usize::try_from(number).is_ok_and(|number| wanted.contains(texts.value(number)));
+    let Some(first) = numbers.first().copied() else { return BooleanArray::new(BooleanBuffer::new_unset(0), None) };
+    let mut last = (first, is_wanted(first));
+    // Most batches are of one name; that is seen faster without a branch per row.
+    let keep = match numbers.iter().fold(true, |all, number| all & (*number == first)) {
+        true if last.1 => BooleanBuffer::new_set(numbers.len()),
+        true => BooleanBuffer::new_unset(numbers.len()),
+        false => BooleanBuffer::collect_bool(numbers.len(), |i| {
+            if numbers[i] != last.0 {
+                last = (numbers[i], is_wanted(numbers[i]));
+            }
+            last.1
+        }),
+    };
     BooleanArray::new(keep, None)
 }
 
