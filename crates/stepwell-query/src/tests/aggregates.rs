@@ -48,7 +48,7 @@ fn delete(fixture: &Fixture, metric: Option<&str>, run_id: Option<&str>, before_
 
 const AGGREGATIONS: [&str; 8] = [
     "SELECT metric, count(*), sum(step), avg(value), max(lsn) FROM points GROUP BY metric ORDER BY 1",
-    "SELECT metric, min(value), max(value), min(step), round(stddev(value), 6) FROM points WHERE metric <> 'spells' \
+    "SELECT metric, min(value), max(value), min(step), round(stddev(value), 6) FROM points WHERE metric IN ('loss', 'lr') \
      GROUP BY metric ORDER BY 1",
     "SELECT run_id, metric, count(value), avg(value) FROM points GROUP BY run_id, metric ORDER BY 1, 2",
     "SELECT metric, run_id, sum(value), max(timestamp) FROM points WHERE step BETWEEN 100 AND 900 \
@@ -57,7 +57,7 @@ const AGGREGATIONS: [&str; 8] = [
      WHERE metric = 'loss' GROUP BY run_id ORDER BY 1",
     "SELECT step, count(*), avg(value), round(stddev_pop(value), 6) FROM points WHERE metric = 'lr' \
      GROUP BY step ORDER BY 1",
-    "SELECT step, max(value) FROM points WHERE metric <> 'spells' GROUP BY step ORDER BY 1",
+    "SELECT step, max(value) FROM points WHERE metric IN ('loss', 'lr') GROUP BY step ORDER BY 1",
     "SELECT metric FROM points GROUP BY metric HAVING sum(step) > 1000 ORDER BY 1",
 ];
 
@@ -75,7 +75,7 @@ async fn check(fixture: &Fixture, seed: u64) {
 
 #[tokio::test]
 async fn aggregation_by_runs_answers_as_that_by_rows() {
-    for seed in 0..3 {
+    for seed in 0..2 {
         let fixture = varied(seed).await;
         check(&fixture, seed).await;
         delete(&fixture, Some("loss"), Some("b"), None);
