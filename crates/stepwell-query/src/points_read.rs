@@ -72,8 +72,8 @@ impl Reading {
         if self.plan.dynamic.is_empty() {
             return Some(partition.clone());
         }
-        let bounds = self.plan.dynamic.iter().map(bounds_of);
-        let filter = bounds.fold(Some(partition.filter().clone()), |all, bounds| Some(both(all?, bounds?)))?;
+        let mut bounds = self.plan.dynamic.iter().map(bounds_of);
+        let filter = bounds.try_fold(partition.filter().clone(), |all, bounds| Some(both(all, bounds?)))?;
         partition.narrowed(filter)
     }
 }
