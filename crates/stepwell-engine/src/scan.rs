@@ -12,7 +12,7 @@ use arrow::{
     datatypes::{Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
 };
 use stepwell_memtable::{MemtableView, SeriesHandle};
-use stepwell_segment::Segment;
+use stepwell_segment::{Names, Segment};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, points_schema};
 
 use crate::{error::EngineError, exclusions::Exclusions};
@@ -61,15 +61,33 @@ impl ScanPartition {
         }
     }
 
+    /// What its points pass.
+    pub fn filter(&self) -> &PointFilter {
+        &self.filter
+    }
+
+    /// Of the points of this partition those that pass `filter`, which must be no wider than its own; `None` if there are
+    /// none for sure.
+    pub fn narrowed(&self, filter: PointFilter) -> Option<Self> {
+        let source = match &self.source {
+            Source::Segment(segment) if !segment.meta().might_match(&filter) => return None,
+            Source::Segment(segment) => Source::Segment(segment.clone()),
+            Source::Memory { view, .. } => {
+                Source::Memory { view: view.clone(), series: Arc::new(view.series(&filter)) }
+            }
+        };
+        (!source.is_empty()).then(|| Self { source, filter: Arc::new(filter), exclusions: self.exclusions.clone() })
+    }
+
     /// Starts reading. `projection` picks columns of [`points_schema`] by index, in the order wanted; batches have at most
-    /// `batch_rows` rows.
-    pub fn open(&self, projection: &[usize], batch_rows: usize) -> Result<PointScan, EngineError> {
+    /// `batch_rows` rows. With [`Names::Numbers`] the names of some batches are numbers into a dictionary, of others views.
+    pub fn open(&self, projection: &[usize], names: Names, batch_rows: usize) -> Result<PointScan, EngineError> {
         match &self.source {
             Source::Segment(segment) => {
                 if let Some(exclusions) = &self.exclusions {
                     return without(segment, &self.filter, exclusions.clone(), projection, batch_rows);
                 }
-                let scan = segment.scan(&self.filter, projection, batch_rows)?;
+                let scan = segment.scan(&self.filter, projection, names, batch_rows)?;
                 Ok(Box::new(scan.map(|batch| batch.map_err(EngineError::from))))
             }
             Source::Memory { view, series } => Ok(Box::new(MemoryScan {
@@ -95,7 +113,7 @@ impl ScanPartition {
     ) -> Result<(), EngineError> {
         match &self.source {
             Source::Segment(segment) => {
-                for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], batch_rows)? {
+                for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], Names::Views, batch_rows)? {
                     split_by_series(&batch?, &mut |key, points| match &self.exclusions {
                         None => visit(key, points),
                         Some(exclusions) => {
@@ -136,7 +154,7 @@ fn without(
 ) -> Result<PointScan, EngineError> {
     let all: Vec<usize> = (0..points_schema().fields().len()).collect();
     let projection = projection.to_vec();
-    let scan = segment.scan(filter, &all, batch_rows)?;
+    let scan = segment.scan(filter, &all, Names::Views, batch_rows)?;
     let filtered = scan.map(move |batch| -> Result<RecordBatch, EngineError> {
         let batch = batch?;
         let mut keep: Vec<bool> = Vec::with_capacity(batch.num_rows());

@@ -46,8 +46,13 @@ use crate::{
     guard::{REFUSED_FUNCTIONS, admit},
     nearest::nearest,
     plan_check::check_plan,
+    run_aggregate::AggregateRuns,
 };
 
+/// Keys of one side of a join up to which the scan of the other reads only those. The planner's own bounds are for files that
+/// cannot skip names.
+const JOIN_KEYS_MAX: usize = 10_000;
+const JOIN_KEYS_BYTES_MAX: usize = 1 << 20;
 /// Planning recurses; with this much stack and the bounds of `guard` it ends before the stack does.
 const STACK_BYTES: usize = 16 << 20;
 /// Batches that wait between the query and its reader.
@@ -262,12 +267,16 @@ impl Planning {
             .with_default_catalog_and_schema(CATALOG, project.unwrap_or("information_schema"))
             .with_information_schema(true)
             .with_target_partitions(self.config.threads.max(1));
-        config.options_mut().execution.enable_recursive_ctes = false;
+        let options = config.options_mut();
+        options.execution.enable_recursive_ctes = false;
+        options.optimizer.hash_join_inlist_pushdown_max_size = JOIN_KEYS_BYTES_MAX;
+        options.optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_KEYS_MAX;
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime_env()?)
             .with_default_features()
-            .with_catalog_list(Arc::new(Catalog(Arc::new(context))));
+            .with_catalog_list(Arc::new(Catalog(Arc::new(context))))
+            .with_physical_optimizer_rule(Arc::new(AggregateRuns));
         let planner = Arc::new(FieldAccessPlanner { types: param_types });
         builder.expr_planners().get_or_insert_default().insert(0, planner);
         if let Some(functions) = builder.scalar_functions() {

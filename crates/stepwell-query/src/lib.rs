@@ -6,6 +6,7 @@
 
 mod catalog;
 mod config;
+mod dynamic_filter;
 pub mod encode;
 mod engine;
 mod error;
@@ -16,8 +17,10 @@ mod metadata_tables;
 mod nearest;
 mod plan_check;
 mod points_exec;
+mod points_read;
 mod points_table;
 mod pushdown;
+mod run_aggregate;
 mod run_list;
 mod shape;
 mod summaries_table;

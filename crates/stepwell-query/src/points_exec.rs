@@ -3,11 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use datafusion::{
-    arrow::{array::RecordBatch, compute::SortOptions, datatypes::SchemaRef},
+    arrow::{compute::SortOptions, datatypes::SchemaRef},
     common::{
         DataFusionError, Result, Statistics, internal_err, runtime::SpawnedTask, stats::Precision,
         tree_node::TreeNodeRecursion,
     },
+    config::ConfigOptions,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::{
         AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, expressions::Column,
@@ -15,11 +16,16 @@ use datafusion::{
     physical_plan::{
         DisplayAs, DisplayFormatType, EmptyRecordBatchStream, ExecutionPlan, Partitioning, PlanProperties,
         execution_plan::{Boundedness, EmissionType},
+        filter_pushdown::{ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation},
+        metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet},
         stream::RecordBatchStreamAdapter,
     },
 };
-use stepwell_engine::{PointScan, ScanPartition};
+use stepwell_engine::ScanPartition;
+use stepwell_segment::Names;
 use stepwell_types::{PointFilter, points_schema};
+
+use crate::points_read::{ReadPlan, Reading};
 
 /// Order of every partition, as columns of [`points_schema`] after the project.
 const ORDER: [usize; 4] = [METRIC, RUN_ID, 3, 6];
@@ -29,11 +35,17 @@ const RUN_ID: usize = 2;
 #[derive(Clone)]
 pub(crate) struct PointsExec {
     partitions: Vec<ScanPartition>,
+    /// Of each partition, at most; planning asks often, and statistics of pages take a while to look through.
+    rows_max: Vec<usize>,
     filter: String,
     projection: Vec<usize>,
     /// Rows after which each partition may stop.
     limit: Option<usize>,
+    /// Filters that operators above find while they run; looked at once, when a partition begins to be read, and not exactly:
+    /// those operators do not rely on them.
+    dynamic: Vec<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl fmt::Debug for PointsExec {
@@ -74,7 +86,34 @@ impl PointsExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        Ok(Self { partitions, filter: describe(filter), projection, limit, properties: Arc::new(properties) })
+        Ok(Self {
+            rows_max: partitions.iter().map(|part| part.rows_estimate() as usize).collect(),
+            partitions,
+            filter: describe(filter),
+            projection,
+            limit,
+            dynamic: Vec::new(),
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// The column of [`points_schema`] that stands at a place of what it yields.
+    pub(crate) fn column_at(&self, place: usize) -> Option<usize> {
+        self.projection.get(place).copied()
+    }
+
+    /// Begins to read a partition; `None` if there is no such one. A snapshot without points has one without rows.
+    pub(crate) fn read(&self, partition: usize, names: Names, batch_rows: usize) -> Option<Reading> {
+        let plan = ReadPlan {
+            projection: self.projection.clone(),
+            names,
+            batch_rows,
+            rows_max: self.limit.unwrap_or(usize::MAX),
+            dynamic: self.dynamic.clone(),
+            rows_read: MetricBuilder::new(&self.metrics).output_rows(partition),
+        };
+        Some(Reading::new(self.partitions.get(partition)?.clone(), plan))
     }
 }
 
@@ -98,6 +137,10 @@ impl DisplayAs for PointsExec {
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
+        if !self.dynamic.is_empty() {
+            // Not what they are: the keys of a join can be thousands.
+            write!(f, ", dynamic_filters={}", self.dynamic.len())?;
+        }
         Ok(())
     }
 }
@@ -117,9 +160,9 @@ impl ExecutionPlan for PointsExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        self.dynamic.iter().try_fold(TreeNodeRecursion::Continue, |_, expr| f(expr))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
@@ -127,60 +170,49 @@ impl ExecutionPlan for PointsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(part) = self.partitions.get(partition).cloned() else {
+        let Some(reading) = self.read(partition, Names::Views, context.session_config().batch_size()) else {
             return Ok(Box::pin(EmptyRecordBatchStream::new(self.schema())));
         };
-        let reading = Reading {
-            source: Source::Closed { part, projection: self.projection.clone() },
-            batch_rows: context.session_config().batch_size(),
-            rows_left: self.limit.unwrap_or(usize::MAX),
-        };
-        let batches = futures::stream::try_unfold(reading, |reading| async move {
+        let batches = futures::stream::try_unfold(reading, |mut reading| async move {
             // A thread is taken for one batch at a time: a merge waits for a batch of every partition, and of more partitions
             // than threads the last would never start if each kept its thread while it waits to be read.
-            let next = SpawnedTask::spawn_blocking(move || reading.next()).join_unwind().await;
-            next.map_err(|error| DataFusionError::External(Box::new(error)))?
+            let next = move || Ok(reading.next_batch()?.map(|batch| (batch, reading)));
+            SpawnedTask::spawn_blocking(next)
+                .join_unwind()
+                .await
+                .map_err(|error| DataFusionError::External(Box::new(error)))?
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        filters: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        // Those known when planning were offered to the table.
+        let dynamic = match phase {
+            FilterPushdownPhase::Pre => Vec::new(),
+            FilterPushdownPhase::Post => filters.parent_filters.iter().map(|offered| offered.filter.clone()).collect(),
+        };
+        let answer = FilterPushdownPropagation::all_unsupported(filters);
+        Ok(match dynamic.is_empty() {
+            true => answer,
+            false => answer.with_updated_node(Arc::new(Self { dynamic, ..self.clone() })),
+        })
+    }
+
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let rows = |part: &ScanPartition| part.rows_estimate() as usize;
         let rows = match partition {
-            Some(partition) => self.partitions.get(partition).map_or(0, rows),
-            None => self.partitions.iter().map(rows).sum(),
+            Some(partition) => self.rows_max.get(partition).copied().unwrap_or(0),
+            None => self.rows_max.iter().sum(),
         };
         let unknown = Statistics::new_unknown(&self.schema());
         Ok(Arc::new(Statistics { num_rows: Precision::Inexact(rows), ..unknown }))
-    }
-}
-
-enum Source {
-    Closed { part: ScanPartition, projection: Vec<usize> },
-    Open(PointScan),
-}
-
-/// A partition while it is read. Blocks on memory and disk.
-struct Reading {
-    source: Source,
-    batch_rows: usize,
-    rows_left: usize,
-}
-
-impl Reading {
-    /// The next batch, and what is to be read after it.
-    fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
-        let external = |error| DataFusionError::External(Box::new(error));
-        if self.rows_left == 0 {
-            return Ok(None);
-        }
-        let mut scan = match self.source {
-            Source::Closed { part, projection } => part.open(&projection, self.batch_rows).map_err(external)?,
-            Source::Open(scan) => scan,
-        };
-        let Some(batch) = scan.next() else { return Ok(None) };
-        let batch = batch.map_err(external)?;
-        self.rows_left = self.rows_left.saturating_sub(batch.num_rows());
-        Ok(Some((batch, Self { source: Source::Open(scan), ..self })))
     }
 }

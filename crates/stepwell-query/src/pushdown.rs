@@ -72,7 +72,7 @@ fn one_of(expr: &Expr) -> Option<(&str, BTreeSet<Arc<str>>)> {
     }
 }
 
-fn compare(filter: &mut PointFilter, column: &str, op: Operator, value: &ScalarValue) -> Option<()> {
+pub(crate) fn compare(filter: &mut PointFilter, column: &str, op: Operator, value: &ScalarValue) -> Option<()> {
     match column {
         "metric" | "run_id" if op == Operator::Eq => {
             intersect(filter, column, [Arc::from(value.try_as_str()??)].into())
@@ -89,7 +89,7 @@ fn compare(filter: &mut PointFilter, column: &str, op: Operator, value: &ScalarV
     }
 }
 
-fn intersect(filter: &mut PointFilter, column: &str, names: BTreeSet<Arc<str>>) -> Option<()> {
+pub(crate) fn intersect(filter: &mut PointFilter, column: &str, names: BTreeSet<Arc<str>>) -> Option<()> {
     let wanted = match column {
         "metric" => &mut filter.metrics,
         "run_id" => &mut filter.run_ids,

@@ -22,7 +22,7 @@ pub use error::SegmentError;
 pub use export::ParquetExport;
 pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
 pub use reader::Segment;
-pub use scan::SegmentScan;
+pub use scan::{Names, SegmentScan};
 pub use series_list::{SeriesInFile, SeriesList};
 pub use summaries::SeriesSummary;
 pub use writer::{SegmentWriter, SeriesExtent};

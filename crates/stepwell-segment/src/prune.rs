@@ -1,6 +1,10 @@
 //! Which rows can match, by the statistics of row groups and pages.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    ops::{Bound, Range},
+    sync::Arc,
+};
 
 use parquet::{
     arrow::arrow_reader::RowSelection,
@@ -81,10 +85,11 @@ fn text_test(wanted: &BTreeSet<Arc<str>>) -> PageTest<'_> {
     Box::new(move |index, page| {
         let ColumnIndexMetaData::BYTE_ARRAY(index) = index else { return true };
         // Text sorts by its bytes, in the set as in the file.
-        let bound =
-            |bytes: Option<&[u8]>| bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(Arc::<str>::from);
-        match (bound(index.min_value(page)), bound(index.max_value(page))) {
-            (Some(low), Some(high)) if low <= high => wanted.range(low..=high).next().is_some(),
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        match (index.min_value(page).and_then(text), index.max_value(page).and_then(text)) {
+            (Some(low), Some(high)) if low <= high => {
+                wanted.range::<str, _>((Bound::Included(low), Bound::Included(high))).next().is_some()
+            }
             _ => true,
         }
     })

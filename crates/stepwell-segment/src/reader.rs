@@ -9,9 +9,9 @@ use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 use crate::{
     error::SegmentError,
     filter::RowFilter,
-    format::Kind,
+    format::{Kind, STEP},
     rollups::{self, FIRST_STEP, LAST_STEP, LEVEL},
-    scan::SegmentScan,
+    scan::{Names, SegmentScan},
     series_list::SeriesList,
     summaries::{self, SeriesSummary},
     table::Table,
@@ -61,14 +61,34 @@ impl Segment {
     }
 
     /// Reads the rows that pass `filter`, in file order. `projection` picks columns of `points_schema` by index, in the
-    /// order wanted; batches have at most `batch_rows` rows.
+    /// order wanted, `names` how those of names come out; batches have at most `batch_rows` rows.
     pub fn scan(
         &self,
         filter: &PointFilter,
         projection: &[usize],
+        names: Names,
         batch_rows: usize,
     ) -> Result<SegmentScan, SegmentError> {
-        SegmentScan::new(&self.shared.points, RowFilter::points(filter), projection, batch_rows)
+        SegmentScan::new(&self.shared.points, self.untold(filter), projection, names, batch_rows)
+    }
+
+    /// What of a filter the bounds of this segment do not already say of all of its rows.
+    fn untold(&self, filter: &PointFilter) -> RowFilter {
+        let meta = self.meta();
+        let mut rows = RowFilter::points(filter);
+        let (first, last) = &meta.series;
+        let bounds =
+            [(&first.project_id, &last.project_id), (&first.metric, &last.metric), (&first.run_id, &last.run_id)];
+        // The names of one column are bounds only as long as there is one name before it.
+        for (wanted, (first, _)) in rows.names.iter_mut().zip(bounds).take_while(|(_, (first, last))| first == last) {
+            wanted.take_if(|wanted| wanted.contains(first));
+        }
+        let bounds_of = |column| if column == STEP { meta.step } else { meta.timestamp_us };
+        rows.ranges.retain(|(column, range)| {
+            let (low, high) = bounds_of(*column);
+            low < range.0 || range.1 < high
+        });
+        rows
     }
 
     /// All series in key order.

@@ -3,18 +3,42 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch, RecordBatchOptions, StringViewArray,
+    },
     buffer::BooleanBuffer,
     compute::{and, filter_record_batch},
-    datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType},
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection},
+use bytes::Bytes;
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+            RowSelection,
+        },
+    },
+    errors::ParquetError,
 };
 
-use crate::{error::SegmentError, filter::RowFilter, prune::matching_rows, table::Table};
+use crate::{
+    error::SegmentError,
+    filter::RowFilter,
+    format::STEP,
+    prune::{GroupRows, matching_rows},
+    table::Table,
+};
+
+/// How the wanted columns of names come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// A view per row, as in the table's schema.
+    Views,
+    /// As they are stored: a number per row into the names of a dictionary, which may hold others too.
+    Numbers,
+}
 
 /// Batches of the matching rows of one table, in file order.
 pub struct SegmentScan {
@@ -33,25 +57,23 @@ impl SegmentScan {
         table: &Table,
         filter: RowFilter,
         projection: &[usize],
+        names: Names,
         batch_rows: usize,
     ) -> Result<Self, SegmentError> {
         let path = table.path().to_owned();
-        let footer = table.footer()?;
-        let groups = matching_rows(footer.metadata(), &filter);
+        let metadata = table.footer()?.metadata();
+        let groups = matching_rows(metadata, &filter);
         let columns = table.schema().fields().len();
         let read: Vec<usize> = (0..columns).filter(|c| projection.contains(c) || filter.restricts(*c)).collect();
-        let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
-        let mask = ProjectionMask::roots(footer.parquet_schema(), read.iter().copied());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(table.bytes().clone(), footer.clone())
-            .with_projection(mask)
-            .with_row_groups(groups.iter().map(|group| group.row_group).collect())
-            .with_row_selection(RowSelection::from(selection))
-            .with_batch_size(batch_rows.max(1))
-            .build()
+        // Names that are only asked about need no view per row.
+        let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
+        let schema = with_numbers(table.schema(), numbered);
+        let options = ArrowReaderOptions::new().with_schema(schema.clone());
+        let reader = ArrowReaderMetadata::try_new(metadata.clone(), options)
+            .and_then(|metadata| open(table.bytes(), metadata, &read, &groups, batch_rows))
             .map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
         let output = projection.iter().filter_map(|wanted| read.iter().position(|column| column == wanted)).collect();
-        let schema =
-            table.schema().project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
+        let schema = schema.project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
         Ok(Self { reader, filter, read, output, schema: Arc::new(schema), path })
     }
 
@@ -70,7 +92,10 @@ impl SegmentScan {
     /// Which rows pass the filter on one column; `None` if it is free.
     fn test(&self, column: usize, array: &ArrayRef) -> Option<BooleanArray> {
         if let Some(names) = self.filter.names_of(column) {
-            return Some(one_of(array.as_string_view(), names));
+            return Some(match array.as_dictionary_opt::<Int32Type>() {
+                Some(numbers) => one_of_numbered(numbers, names),
+                None => one_of(array.as_string_view(), names),
+            });
         }
         let (low, high) = self.filter.range_of(column)?;
         let values = match array.data_type() {
@@ -80,6 +105,54 @@ impl SegmentScan {
         let inside = BooleanBuffer::collect_bool(values.len(), |i| low <= values[i] && values[i] <= high);
         Some(BooleanArray::new(inside, None))
     }
+}
+
+/// The schema of a table with the names of some columns as numbers into a dictionary.
+fn with_numbers(schema: &Schema, numbered: impl Fn(usize) -> bool) -> SchemaRef {
+    let numbers = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let field = |(column, field): (usize, &Arc<Field>)| match numbered(column) {
+        true => Arc::new(field.as_ref().clone().with_data_type(numbers.clone())),
+        false => field.clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+fn open(
+    bytes: &Bytes,
+    metadata: ArrowReaderMetadata,
+    columns: &[usize],
+    groups: &[GroupRows],
+    batch_rows: usize,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+    let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
+    ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), metadata)
+        .with_projection(mask)
+        .with_row_groups(groups.iter().map(|group| group.row_group).collect())
+        .with_row_selection(RowSelection::from(selection))
+        .with_batch_size(batch_rows.max(1))
+        .build()
+}
+
+/// Whether the name of each row is wanted. Equal names stand together, so that the set is asked once per run of them.
+fn one_of_numbered(names: &DictionaryArray<Int32Type>, wanted: &BTreeSet<Arc<str>>) -> BooleanArray {
+    let numbers = names.keys().values();
+    let texts = names.values().as_string::<i32>();
+    let is_wanted = |number: i32| usize::try_from(number).is_ok_and(|number| wanted.contains(texts.value(number)));
+    let Some(first) = numbers.first().copied() else { return BooleanArray::new(BooleanBuffer::new_unset(0), None) };
+    let mut last = (first, is_wanted(first));
+    // Most batches are of one name; that is seen faster without a branch per row.
+    let keep = match numbers.iter().fold(true, |all, number| all & (*number == first)) {
+        true if last.1 => BooleanBuffer::new_set(numbers.len()),
+        true => BooleanBuffer::new_unset(numbers.len()),
+        false => BooleanBuffer::collect_bool(numbers.len(), |i| {
+            if numbers[i] != last.0 {
+                last = (numbers[i], is_wanted(numbers[i]));
+            }
+            last.1
+        }),
+    };
+    BooleanArray::new(keep, None)
 }
 
 /// Equal names stand together, so that the set is asked once per run of them.

@@ -9,7 +9,7 @@ use crate::{
     error::SegmentError,
     filter::RowFilter,
     format::{METRIC, PROJECT, RUN, STEP},
-    scan::SegmentScan,
+    scan::{Names, SegmentScan},
     stored::StoredRows,
     table::Table,
     writer::SeriesExtent,
@@ -37,12 +37,13 @@ impl SeriesList {
     pub(crate) fn of_summaries(table: &Table) -> Result<Self, SegmentError> {
         // The names, the four counts, first and last step.
         let columns = [PROJECT, METRIC, RUN, STEP, STEP + 1, STEP + 2, STEP + 3, STEP + 4, STEP + 8];
-        let scan = SegmentScan::new(table, RowFilter::default(), &columns, BATCH_ROWS)?;
+        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Views, BATCH_ROWS)?;
         Ok(Self { scan, of_points: false, ready: VecDeque::new() })
     }
 
     pub(crate) fn of_points(table: &Table) -> Result<Self, SegmentError> {
-        let scan = SegmentScan::new(table, RowFilter::default(), &[PROJECT, METRIC, RUN, STEP], BATCH_ROWS)?;
+        let columns = [PROJECT, METRIC, RUN, STEP];
+        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Views, BATCH_ROWS)?;
         Ok(Self { scan, of_points: true, ready: VecDeque::new() })
     }
 

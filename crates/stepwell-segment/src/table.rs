@@ -19,7 +19,7 @@ use crate::{
     filter::RowFilter,
     format::{FORMAT_VERSION, Kind, VERSION_KEY},
     prune::matching_rows,
-    scan::SegmentScan,
+    scan::{Names, SegmentScan},
 };
 
 /// Mapped bytes, and what the footer says.
@@ -113,6 +113,6 @@ impl Table {
     pub(crate) fn read(&self, filter: RowFilter) -> Result<Vec<RecordBatch>, SegmentError> {
         const BATCH_ROWS: usize = 8_192;
         let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
-        SegmentScan::new(self, filter, &columns, BATCH_ROWS)?.collect()
+        SegmentScan::new(self, filter, &columns, Names::Views, BATCH_ROWS)?.collect()
     }
 }

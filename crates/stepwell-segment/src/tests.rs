@@ -4,18 +4,20 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use arrow::{
     array::{AsArray, RecordBatch},
-    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type},
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type},
 };
 use proptest::prelude::*;
 use stepwell_env::{Disk, RealDisk};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesColumns, SeriesKey};
 
-use crate::{SEGMENT_DIRS, Segment, SegmentError, SegmentOptions, SegmentWriter};
+use crate::{Names, SEGMENT_DIRS, Segment, SegmentError, SegmentOptions, SegmentWriter};
 
 type Row = (String, String, String, i64, i64, u64, u64);
 
 fn rows(batch: &RecordBatch) -> Vec<Row> {
-    let text = |column: usize, row| batch.column(column).as_string_view().value(row).to_owned();
+    let texts = [0, 1, 2].map(|column| cast(batch.column(column), &DataType::Utf8).unwrap());
+    let text = |column: usize, row| texts[column].as_string::<i32>().value(row).to_owned();
     let row = |i| {
         (
             text(0, i),
@@ -42,7 +44,11 @@ fn write(dir: &Path, series: &[(SeriesKey, SeriesColumns)]) -> Result<SegmentMet
 }
 
 fn scan(segment: &Segment, filter: &PointFilter) -> Result<Vec<Row>, SegmentError> {
-    let batches = segment.scan(filter, &[0, 1, 2, 3, 4, 5, 6], 10)?;
+    scan_as(segment, filter, Names::Views)
+}
+
+fn scan_as(segment: &Segment, filter: &PointFilter, names: Names) -> Result<Vec<Row>, SegmentError> {
+    let batches = segment.scan(filter, &[0, 1, 2, 3, 4, 5, 6], names, 10)?;
     let batches = batches.collect::<Result<Vec<RecordBatch>, _>>()?;
     Ok(batches.iter().flat_map(rows).collect())
 }
@@ -105,7 +111,10 @@ proptest! {
         }
         prop_assert!(expected.is_empty() || meta.might_match(&filter));
         prop_assert!(segment.scan_rows_estimate(&filter) >= expected.len() as u64);
-        prop_assert_eq!(scan(&segment, &filter).unwrap(), expected);
+        prop_assert_eq!(&scan(&segment, &filter).unwrap(), &expected);
+        prop_assert_eq!(&scan_as(&segment, &filter, Names::Numbers).unwrap(), &expected);
+        let only_values = segment.scan(&filter, &[5], Names::Views, 10).unwrap();
+        prop_assert_eq!(only_values.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), expected.len());
     }
 }
 
@@ -141,10 +150,11 @@ fn columns_come_in_the_order_asked_for_and_keys_must_rise() {
     assert!(!RealDisk.exists(&dir.path().join("segments/1.parquet.tmp")));
     let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
     let filter = PointFilter { step: (5, 9), ..PointFilter::default() };
-    let batch = segment.scan(&filter, &[5, 2], 100).unwrap().next().unwrap().unwrap();
+    let batch = segment.scan(&filter, &[5, 2], Names::Views, 100).unwrap().next().unwrap().unwrap();
     let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!((names.join(","), batch.num_rows()), ("value,run_id".to_owned(), 5));
-    let rows: usize = segment.scan(&filter, &[], 100).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
+    let rows: usize =
+        segment.scan(&filter, &[], Names::Views, 100).unwrap().map(|batch| batch.unwrap().num_rows()).sum();
     assert_eq!(rows, 5, "counting needs no column");
     let mut one = SeriesColumns::default();
     one.push(1, 1, 1.0, 1);

@@ -4,7 +4,7 @@ use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type},
 };
-use stepwell_segment::{Segment, SegmentScan, SeriesInFile, SeriesList};
+use stepwell_segment::{Names, Segment, SegmentScan, SeriesInFile, SeriesList};
 use stepwell_types::{PointFilter, SeriesColumns};
 
 use crate::error::EngineError;
@@ -23,7 +23,7 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn open(segment: &Segment) -> Result<Self, EngineError> {
-        let rows = segment.scan(&PointFilter::default(), &[3, 4, 5, 6], BATCH_ROWS)?;
+        let rows = segment.scan(&PointFilter::default(), &[3, 4, 5, 6], Names::Views, BATCH_ROWS)?;
         Ok(Self { series: segment.series_list()?, rows, batch: None, taken: 0 })
     }
 

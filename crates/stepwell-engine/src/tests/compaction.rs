@@ -45,7 +45,7 @@ fn i5_i6_merged_segments_hold_the_same_points_in_order() {
         let rows: usize = held
             .scan(&PointFilter::default())
             .iter()
-            .flat_map(|part| part.open(&[3], 100).unwrap())
+            .flat_map(|part| part.open(&[3], Names::Views, 100).unwrap())
             .map(|b| b.unwrap().num_rows())
             .sum();
         assert_eq!(rows, before.len(), "I10: a snapshot outlives the files that were merged away");

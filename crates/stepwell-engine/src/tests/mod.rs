@@ -9,6 +9,7 @@ mod reading;
 use std::{path::Path, sync::mpsc, time::Duration};
 
 use stepwell_env::Env;
+use stepwell_segment::Names;
 use stepwell_types::{Batch, PointFilter, ProducerSequence, SeriesColumns, SeriesKey};
 
 use crate::{CompactionOptions, Engine, EngineConfig, EngineError, IngestAck};
@@ -63,5 +64,7 @@ pub(super) fn series(engine: &Engine, metric: &str, run: &str) -> SeriesColumns 
 
 pub(super) fn rows(engine: &Engine) -> usize {
     let scan = engine.snapshot().scan(&PointFilter::default());
-    scan.iter().map(|part| part.open(&[3], 100).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>()).sum()
+    scan.iter()
+        .map(|part| part.open(&[3], Names::Views, 100).unwrap().map(|batch| batch.unwrap().num_rows()).sum::<usize>())
+        .sum()
 }

@@ -65,7 +65,7 @@ fn scans_are_sorted_projected_and_filtered_in_memory_as_in_segments() {
     let filter = PointFilter { run_ids: Some(["a".into()].into()), step: (10, 20), ..PointFilter::default() };
     let read = || -> Vec<(String, i64)> {
         let parts = engine.snapshot().scan(&filter);
-        let batches = parts.iter().flat_map(|part| part.open(&[2, 3], 4).unwrap()).map(Result::unwrap);
+        let batches = parts.iter().flat_map(|part| part.open(&[2, 3], Names::Views, 4).unwrap()).map(Result::unwrap);
         let rows = |batch: arrow::array::RecordBatch| {
             let steps = batch.column(1).as_primitive::<arrow::datatypes::Int64Type>().clone();
             let runs = batch.column(0).as_string_view().clone();

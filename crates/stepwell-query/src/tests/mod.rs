@@ -1,5 +1,6 @@
 //! Queries over a small data set in a real engine, half of it in a segment and half in memory.
 
+mod aggregates;
 mod limits;
 mod reading;
 mod run_list;
