@@ -52,6 +52,9 @@ pub struct LoadReport {
     pub retries: u64,
     /// From when a batch was due (at a rate) or sent to its acknowledgement, retries included.
     pub latency: Latencies,
+    /// How much later than due, or than its connection was free, each batch of a load at a rate left over HTTP: the part of
+    /// `latency` that is the generator's own. Empty at full speed and over Flight.
+    pub lag: Latencies,
     pub sent: Sent,
 }
 
@@ -138,9 +141,10 @@ impl Load {
             seconds,
             retries: 0,
             latency: Latencies::default(),
+            lag: Latencies::default(),
             sent: Sent::new(),
         };
-        let mut micros = Vec::new();
+        let (mut micros, mut lag_micros) = (Vec::new(), Vec::new());
         for mut outcome in outcomes {
             report.points += outcome.points;
             report.bytes += outcome.bytes;
@@ -148,8 +152,10 @@ impl Load {
             report.batches += outcome.micros.len() as u64;
             report.sent.append(&mut outcome.sent);
             micros.append(&mut outcome.micros);
+            lag_micros.append(&mut outcome.lag_micros);
         }
         report.latency = Latencies::new(micros);
+        report.lag = Latencies::new(lag_micros);
         Ok(report)
     }
 }
@@ -161,6 +167,7 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     pub(crate) retries: u64,
     pub(crate) micros: Vec<u64>,
+    pub(crate) lag_micros: Vec<u64>,
     pub(crate) sent: Sent,
 }
 
@@ -169,6 +176,13 @@ struct Producer {
     sequence: u64,
     /// Runs with batches left, the next to send first.
     runs: std::collections::VecDeque<u64>,
+}
+
+/// When a batch should leave.
+struct Due {
+    at: Duration,
+    /// When its connection had the answer to the batch before it.
+    free: Duration,
 }
 
 struct Connection {
@@ -218,7 +232,7 @@ impl Connection {
                 break;
             }
             std::thread::sleep(due.saturating_sub(now));
-            self.send(producer, self.interval.map(|_| due))?;
+            self.send(producer, self.interval.map(|_| Due { at: due, free: now }))?;
         }
         Ok(self.outcome)
     }
@@ -229,15 +243,19 @@ impl Connection {
         (begin..begin + count).map(|index| index % count).find(|index| !self.producers[*index].runs.is_empty())
     }
 
-    /// Sends the next batch of a producer; its latency counts from `due`, or from when it is encoded.
-    fn send(&mut self, producer: usize, due: Option<Duration>) -> Result<()> {
+    /// Sends the next batch of a producer; its latency counts from when it was due, or from when it is encoded.
+    fn send(&mut self, producer: usize, due: Option<Due>) -> Result<()> {
         let producer = &mut self.producers[producer];
         let Some(run) = producer.runs.pop_front() else { return Ok(()) };
         let sent = self.outcome.sent.entry(run).or_default();
         let body = self.encoder.encode(run, *sent)?;
         producer.sequence += 1;
         let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
-        let begin = due.unwrap_or_else(|| self.clock.monotonic());
+        let leaves = self.clock.monotonic();
+        if let Some(due) = &due {
+            self.outcome.lag_micros.push(leaves.saturating_sub(due.at.max(due.free)).as_micros() as u64);
+        }
+        let begin = due.map_or(leaves, |due| due.at);
         for attempt in 1.. {
             match self.client.ingest(&body, Some(&sequence)) {
                 Ok(_) => break,
