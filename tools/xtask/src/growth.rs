@@ -15,6 +15,8 @@ struct Picture {
     file: &'static str,
     title: &'static str,
     x_title: &'static str,
+    /// Of the values, where they stand beside the names of curves.
+    unit: &'static str,
     curves: &'static [(&'static str, &'static str)],
 }
 
@@ -23,18 +25,21 @@ const PICTURES: [Picture; 4] = [
         file: "ingest.svg",
         title: "Ingest, points per second: 10,000-point batches over HTTP",
         x_title: "series written",
+        unit: "",
         curves: &[("ingest_points_per_second_by_series", "")],
     },
     Picture {
         file: "size.svg",
         title: "Bytes on disk per point, the same points over more series",
         x_title: "series written",
+        unit: "",
         curves: &[("bytes_per_point_by_series", "")],
     },
     Picture {
         file: "queries-by-runs.svg",
-        title: "Time of a query in ms, runs of 1,000 steps compared",
+        title: "Time of a query in ms, more and more runs of 1,000 steps",
         x_title: "runs",
+        unit: "ms",
         curves: &[
             ("chart_ms_by_runs", "chart, all runs"),
             ("leaderboard_ms_by_runs", "leaderboard"),
@@ -43,13 +48,14 @@ const PICTURES: [Picture; 4] = [
     },
     Picture {
         file: "queries-by-points.svg",
-        title: "Time of a query in ms, 100 runs that become longer",
+        title: "Time of a query in ms, 100 runs of more and more steps",
         x_title: "points in the table",
+        unit: "ms",
         curves: &[
-            ("chart_ms_by_points", "chart, 100 runs"),
-            ("chart_of_one_series_ms_by_points", "chart, one run"),
+            ("chart_ms_by_points", "chart, all runs"),
             ("leaderboard_ms_by_points", "leaderboard"),
             ("mean_by_step_ms_by_points", "mean by step, SQL"),
+            ("chart_of_one_series_ms_by_points", "chart, one run of as many"),
         ],
     },
 ];
@@ -85,10 +91,10 @@ fn read(text: &str) -> Result<Vec<Row>> {
 
 fn draw(rows: &[Row], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    for Picture { file, title, x_title, curves } in PICTURES {
+    for Picture { file, title, x_title, unit, curves } in PICTURES {
         let points = |curve: &str| rows.iter().filter(|row| row.0 == curve).map(|row| (row.1, row.2)).collect();
         let lines = curves.iter().map(|(curve, name)| Line { name, points: points(curve) });
-        let plot = Plot { title, x_title, lines: lines.collect() };
+        let plot = Plot { title, x_title, unit, lines: lines.collect() };
         let path = folder.join(file);
         fs::write(&path, plot.svg().context(file)?).with_context(|| format!("write {}", path.display()))?;
         eprintln!("written: {}", path.display());

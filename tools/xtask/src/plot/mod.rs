@@ -15,7 +15,7 @@ const LEFT: f64 = 56.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 /// Room for the names of lines, at their right ends.
-const RIGHT_NAMED: f64 = 178.0;
+const RIGHT_NAMED: f64 = 196.0;
 const RIGHT: f64 = 28.0;
 /// Between the baselines of two labels, at least.
 const LABEL_HEIGHT: f64 = 17.0;
@@ -26,6 +26,8 @@ const COLOURS: [&str; 4] = ["#2f81f7", "#e0691b", "#2c9f52", "#a668e8"];
 pub(crate) struct Plot<'a> {
     pub(crate) title: &'a str,
     pub(crate) x_title: &'a str,
+    /// Follows the values beside the names of lines.
+    pub(crate) unit: &'a str,
     pub(crate) lines: Vec<Line<'a>>,
 }
 
@@ -111,7 +113,7 @@ impl Plot<'_> {
         let mut ends = Vec::new();
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| !line.name.is_empty()) {
             if let Some((_, y)) = line.points.last() {
-                ends.push((frame.y.place(*y), format!("{} {}", line.name, short(*y)), *colour));
+                ends.push((frame.y.place(*y), format!("{}: {} {}", line.name, short(*y), self.unit), *colour));
             }
         }
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));

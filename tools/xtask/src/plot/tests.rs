@@ -2,7 +2,7 @@ use super::*;
 
 fn plot<'a>(lines: &[(&'a str, &[(f64, f64)])]) -> Plot<'a> {
     let line = |(name, points): &(&'a str, &[(f64, f64)])| Line { name, points: points.to_vec() };
-    Plot { title: "Points & \"runs\" < all", x_title: "runs", lines: lines.iter().map(line).collect() }
+    Plot { title: "Points & \"runs\" < all", x_title: "runs", unit: "ms", lines: lines.iter().map(line).collect() }
 }
 
 #[test]
@@ -13,7 +13,7 @@ fn a_file_is_small_well_formed_and_shows_every_line_and_name() {
     assert!(svg.len() < 15_000, "{} bytes", svg.len());
     assert!(svg.contains("Points &amp; \"runs\" &lt; all"), "text is escaped");
     assert_eq!(svg.matches("<circle").count(), 4 * points.len());
-    assert!(named.iter().all(|(name, _)| svg.contains(&format!(">{name} 11</text>"))));
+    assert!(named.iter().all(|(name, _)| svg.contains(&format!(">{name}: 11 ms</text>"))));
     let opened = ["<svg", "<title", "<text", "<g "].map(|tag| svg.matches(tag).count()).iter().sum::<usize>();
     assert_eq!(opened, svg.matches("</").count(), "what is opened is closed");
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
