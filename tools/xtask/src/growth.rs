@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     bench,
-    plot::{Line, Plot},
+    plot::{Line, Plot, milliseconds, short},
     process::{output, root, target_dir},
 };
 
@@ -15,8 +15,8 @@ struct Picture {
     file: &'static str,
     title: &'static str,
     x_title: &'static str,
-    /// Of the values, where they stand beside the names of curves.
-    unit: &'static str,
+    /// How values are written.
+    label: fn(f64) -> String,
     curves: &'static [(&'static str, &'static str)],
 }
 
@@ -25,21 +25,21 @@ const PICTURES: [Picture; 4] = [
         file: "ingest.svg",
         title: "Ingest, points per second: 10,000-point batches over HTTP",
         x_title: "series written",
-        unit: "",
+        label: short,
         curves: &[("ingest_points_per_second_by_series", "")],
     },
     Picture {
         file: "size.svg",
         title: "Bytes on disk per point, the same points over more series",
         x_title: "series written",
-        unit: "",
+        label: short,
         curves: &[("bytes_per_point_by_series", "")],
     },
     Picture {
         file: "queries-by-runs.svg",
-        title: "Time of a query in ms, more and more runs of 1,000 steps",
+        title: "Time of a query, more and more runs of 1,000 steps",
         x_title: "runs",
-        unit: "ms",
+        label: milliseconds,
         curves: &[
             ("chart_ms_by_runs", "chart, all runs"),
             ("leaderboard_ms_by_runs", "leaderboard"),
@@ -48,14 +48,14 @@ const PICTURES: [Picture; 4] = [
     },
     Picture {
         file: "queries-by-points.svg",
-        title: "Time of a query in ms, 100 runs of more and more steps",
-        x_title: "points in the table",
-        unit: "ms",
+        title: "Time of a query, 100 runs of more and more steps",
+        x_title: "points in the table, or in the one series",
+        label: milliseconds,
         curves: &[
             ("chart_ms_by_points", "chart, all runs"),
             ("leaderboard_ms_by_points", "leaderboard"),
             ("mean_by_step_ms_by_points", "mean by step, SQL"),
-            ("chart_of_one_series_ms_by_points", "chart, one run of as many"),
+            ("chart_of_one_series_ms_by_points", "chart, one series"),
         ],
     },
 ];
@@ -91,10 +91,10 @@ fn read(text: &str) -> Result<Vec<Row>> {
 
 fn draw(rows: &[Row], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    for Picture { file, title, x_title, unit, curves } in PICTURES {
+    for Picture { file, title, x_title, label, curves } in PICTURES {
         let points = |curve: &str| rows.iter().filter(|row| row.0 == curve).map(|row| (row.1, row.2)).collect();
         let lines = curves.iter().map(|(curve, name)| Line { name, points: points(curve) });
-        let plot = Plot { title, x_title, unit, lines: lines.collect() };
+        let plot = Plot { title, x_title, label, lines: lines.collect() };
         let path = folder.join(file);
         fs::write(&path, plot.svg().context(file)?).with_context(|| format!("write {}", path.display()))?;
         eprintln!("written: {}", path.display());

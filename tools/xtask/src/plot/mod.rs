@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 
-use scale::{Scale, short};
+use scale::Scale;
+pub(crate) use scale::{milliseconds, short};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
@@ -26,8 +27,8 @@ const COLOURS: [&str; 4] = ["#2f81f7", "#e0691b", "#2c9f52", "#a668e8"];
 pub(crate) struct Plot<'a> {
     pub(crate) title: &'a str,
     pub(crate) x_title: &'a str,
-    /// Follows the values beside the names of lines.
-    pub(crate) unit: &'a str,
+    /// How values are written.
+    pub(crate) label: fn(f64) -> String,
     pub(crate) lines: Vec<Line<'a>>,
 }
 
@@ -69,7 +70,7 @@ impl Plot<'_> {
         )?;
         self.axes(&mut out, &frame)?;
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()) {
-            draw_line(&mut out, &frame, line, colour)?;
+            self.line(&mut out, &frame, line, colour)?;
         }
         self.names(&mut out, &frame)?;
         out.push_str("</svg>\n");
@@ -108,12 +109,30 @@ impl Plot<'_> {
         Ok(())
     }
 
+    fn line(&self, out: &mut String, frame: &Frame, line: &Line<'_>, colour: &str) -> Result<()> {
+        let places: Vec<(f64, f64)> = line.points.iter().map(|(x, y)| (frame.x.place(*x), frame.y.place(*y))).collect();
+        let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+        writeln!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", path.join("L"))?;
+        for ((x, y), (_, value)) in places.iter().zip(&line.points) {
+            writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
+            if line.name.is_empty() {
+                let text = (self.label)(*value);
+                writeln!(
+                    out,
+                    "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{colour}\" text-anchor=\"middle\">{text}</text>",
+                    y - 10.0
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     /// Names and last values at the right ends of the lines, pushed apart where those are close.
     fn names(&self, out: &mut String, frame: &Frame) -> Result<()> {
         let mut ends = Vec::new();
         for (line, colour) in self.lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| !line.name.is_empty()) {
             if let Some((_, y)) = line.points.last() {
-                ends.push((frame.y.place(*y), format!("{}: {} {}", line.name, short(*y), self.unit), *colour));
+                ends.push((frame.y.place(*y), format!("{}: {}", line.name, (self.label)(*y)), *colour));
             }
         }
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -124,24 +143,6 @@ impl Plot<'_> {
         }
         Ok(())
     }
-}
-
-fn draw_line(out: &mut String, frame: &Frame, line: &Line<'_>, colour: &str) -> Result<()> {
-    let places: Vec<(f64, f64)> = line.points.iter().map(|(x, y)| (frame.x.place(*x), frame.y.place(*y))).collect();
-    let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-    writeln!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>", path.join("L"))?;
-    for ((x, y), (_, value)) in places.iter().zip(&line.points) {
-        writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>")?;
-        if line.name.is_empty() {
-            let text = short(*value);
-            writeln!(
-                out,
-                "<text x=\"{x:.1}\" y=\"{:.1}\" fill=\"{colour}\" text-anchor=\"middle\">{text}</text>",
-                y - 10.0
-            )?;
-        }
-    }
-    Ok(())
 }
 
 /// Places as near to the wanted ones (rising) as a distance of [`LABEL_HEIGHT`] allows, between two bounds.

@@ -80,8 +80,13 @@ fn step_above(number: f64) -> f64 {
     [1.0, 2.0, 5.0].iter().map(|step| step * power).find(|step| *step >= number).unwrap_or(10.0 * power)
 }
 
+/// `8.1 ms`, `1.2 s`.
+pub(crate) fn milliseconds(number: f64) -> String {
+    if number < 999.5 { format!("{} ms", short(number)) } else { format!("{} s", short(number / 1e3)) }
+}
+
 /// `4.3 M`, `100 k`, `5.4`, `0.03`.
-pub(super) fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     let (scaled, unit) = match number {
         large if large >= 999_500.0 => (large / 1e6, " M"),
         large if large >= 999.5 => (large / 1e3, " k"),
@@ -108,6 +113,7 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(short(number), text);
         }
+        assert_eq!([8.12, 1_151.0].map(milliseconds), ["8.1 ms", "1.2 s"]);
         assert_eq!([1e3, 1e5, 1e6, 1e7].map(short), ["1 k", "100 k", "1 M", "10 M"]);
     }
 

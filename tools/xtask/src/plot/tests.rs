@@ -2,7 +2,12 @@ use super::*;
 
 fn plot<'a>(lines: &[(&'a str, &[(f64, f64)])]) -> Plot<'a> {
     let line = |(name, points): &(&'a str, &[(f64, f64)])| Line { name, points: points.to_vec() };
-    Plot { title: "Points & \"runs\" < all", x_title: "runs", unit: "ms", lines: lines.iter().map(line).collect() }
+    Plot {
+        title: "Points & \"runs\" < all",
+        x_title: "runs",
+        label: milliseconds,
+        lines: lines.iter().map(line).collect(),
+    }
 }
 
 #[test]
@@ -21,8 +26,8 @@ fn a_file_is_small_well_formed_and_shows_every_line_and_name() {
 
 #[test]
 fn a_line_without_a_name_has_its_values_beside_its_points() {
-    let svg = plot(&[("", &[(1e3, 4.1e6), (1e6, 2.9e6)])]).svg().unwrap();
-    assert!(svg.contains(">4.1 M</text>") && svg.contains(">2.9 M</text>"), "{svg}");
+    let svg = plot(&[("", &[(1e3, 4.1), (1e6, 2.9)])]).svg().unwrap();
+    assert!(svg.contains(">4.1 ms</text>") && svg.contains(">2.9 ms</text>"), "{svg}");
 }
 
 #[test]
