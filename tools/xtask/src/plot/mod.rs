@@ -95,7 +95,7 @@ impl Plot<'_> {
                 out,
                 "<text x=\"{:.1}\" y=\"{at:.1}\" text-anchor=\"end\">{}</text>",
                 x.low_end() - 8.0,
-                short(tick)
+                (self.label)(tick)
             )?;
         }
         let below = y.low_end() + 19.0;
