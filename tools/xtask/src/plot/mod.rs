@@ -12,7 +12,7 @@ pub(crate) use scale::{milliseconds, short};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
-const LEFT: f64 = 56.0;
+const LEFT: f64 = 68.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 /// Room for the names of lines, at their right ends.
