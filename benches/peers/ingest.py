@@ -1,97 +1,87 @@
-"""Ingest of peers, in one process each: points a second, and what an acknowledgement promises.
+"""Ingest of peers and of Stepwell, one after the other: the same batches, sent by the same kind of client over one connection.
 
-usage: ingest.py DIRECTORY SECONDS; prints a Markdown table.
+usage: ingest.py BODIES DIRECTORY SECONDS --stepwell BINARY [--victoria-metrics BINARY --victoria-metrics-version VERSION]
+                 [--mlflow PYTHON] [--skipped NAME=WHY]…
+
+BODIES holds batches as Arrow streams, a file each. Prints a Markdown table. A peer that fails is a line of the table; a failure of
+Stepwell is a failure.
 """
 
+import argparse
+import contextlib
 import os
 import shutil
-import sqlite3
 import sys
+import tempfile
 import time
 
-import duckdb
-import pyarrow as pa
-
-BATCH = 10_000
-METRICS = 1_000
+import embedded
+import over_http
+import points
 
 
-def batches():
-    """Rows (run, metric, step, timestamp, value): ten steps of a thousand metrics of one run."""
-    step = 0
-    metrics = [f"metric-{i:04}" for i in range(METRICS)]
-    while True:
-        rows = []
-        for row in range(step, step + BATCH // METRICS):
-            time_us = 1_790_000_000_000_000 + row * 1_000_003
-            rows += [("run-0", metric, row, time_us, 1.0 / (1 + row + i)) for i, metric in enumerate(metrics)]
-        yield rows
-        step += BATCH // METRICS
-
-
-def measure(seconds, write):
-    """Only the time within `write` counts: making the rows is not the peer's work."""
-    spent, points = 0.0, 0
-    for rows in batches():
+def measure(bodies, seconds, peer):
+    """Points a second. Only the time within `write` counts: making what a peer takes is not the peer's work."""
+    spent, sent = 0.0, 0
+    for body in bodies:
+        batch = peer.prepare(body)
         begin = time.perf_counter()
-        write(rows)
+        peer.write(batch)
         spent += time.perf_counter() - begin
-        points += len(rows)
+        sent += points.count(body)
         if spent >= seconds:
-            return points / spent
+            break
+    return sent / spent
 
 
-def sqlite(path, seconds):
-    db = sqlite3.connect(path + ".sqlite", isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE points (run TEXT, metric TEXT, step INTEGER, time INTEGER, value REAL)")
-
-    def write(rows):
-        db.execute("BEGIN")
-        db.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?)", rows)
-        db.execute("COMMIT")
-
-    return measure(seconds, write)
+def row(arguments, opened):
+    directory = tempfile.mkdtemp(dir=arguments.directory)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        peer = stack.enter_context(opened(directory))
+        rate = measure(points.bodies(arguments.bodies), arguments.seconds, peer)
+        return f"| {peer.name} | {rate:,.0f} points/s | {peer.promise} |"
 
 
-def duck(path, seconds):
-    db = duckdb.connect(path + ".duckdb")
-    db.execute("CREATE TABLE points (run VARCHAR, metric VARCHAR, step BIGINT, time BIGINT, value DOUBLE)")
-    names = ["run", "metric", "step", "time", "value"]
-    tables = {}
+def skipped(name, why):
+    return f"| {name} | not measured | {why} |"
 
-    def write(table):
-        db.register("batch", table)
-        db.execute("INSERT INTO points SELECT * FROM batch")
 
-    def as_arrow(rows):
-        key = len(tables)
-        tables[key] = pa.table(dict(zip(names, map(list, zip(*rows)))))
-        return tables.pop(key)
-
-    spent, points = 0.0, 0
-    for rows in batches():
-        table = as_arrow(rows)
-        begin = time.perf_counter()
-        write(table)
-        spent += time.perf_counter() - begin
-        points += len(rows)
-        if spent >= seconds:
-            return points / spent
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bodies")
+    parser.add_argument("directory")
+    parser.add_argument("seconds", type=float)
+    # They run in directories of their own.
+    parser.add_argument("--stepwell", required=True, type=os.path.abspath)
+    parser.add_argument("--victoria-metrics", type=os.path.abspath)
+    parser.add_argument("--victoria-metrics-version", default="")
+    parser.add_argument("--mlflow", type=os.path.abspath)
+    parser.add_argument("--skipped", action="append", default=[])
+    return parser.parse_args()
 
 
 def main():
-    directory, seconds = sys.argv[1], float(sys.argv[2])
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
-    path = os.path.join(directory, "peer")
-    print("| peer | batches of 10,000 points of 1,000 metrics, in its own process | an acknowledgement means |")
+    arguments = parse()
+    os.makedirs(arguments.directory, exist_ok=True)
+    peers = [("SQLite", embedded.sqlite), ("DuckDB", embedded.duck)]
+    if arguments.victoria_metrics:
+        opened = over_http.victoria_metrics(arguments.victoria_metrics, arguments.victoria_metrics_version)
+        peers.append(("VictoriaMetrics", opened))
+    if arguments.mlflow:
+        peers.append(("MLflow", over_http.mlflow(arguments.mlflow)))
+    rows = [row(arguments, over_http.stepwell(arguments.stepwell))]
+    for name, opened in peers:
+        print(f"measuring {name}", file=sys.stderr)
+        try:
+            rows.append(row(arguments, opened))
+        except Exception as error:  # Whatever ails a peer, it is not ours to fail of.
+            words = " ".join(str(error).split()) or type(error).__name__
+            rows.append(skipped(name, f"it failed: {words[:200]}"))
+    rows += [skipped(*reason.split("=", 1)) for reason in arguments.skipped]
+    print("| what | batches of 10,000 points of 1,000 metrics, over one connection | an acknowledgement means |")
     print("| --- | --- | --- |")
-    version = sqlite3.sqlite_version
-    print(f"| SQLite {version} (Python) | {sqlite(path, seconds):,.0f} points/s | committed and synced (WAL, synchronous=FULL) |")
-    print(f"| DuckDB {duckdb.__version__}, from Arrow | {duck(path, seconds):,.0f} points/s | committed and synced to its log |")
-    shutil.rmtree(directory)
+    print("\n".join(rows))
 
 
 main()

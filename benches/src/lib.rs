@@ -8,7 +8,12 @@ use stepwell_types::{Batch, BatchError, SeriesColumns, SeriesKey};
 
 /// A batch as T1 sends them: rows of all metrics of one run.
 pub fn batch(metrics: u64, rows: u64) -> Result<Batch, BatchError> {
-    let dataset = Dataset::new("bench", Shape { runs: 1, metrics, steps: 100_000 }, 1);
+    batch_of(&Dataset::new("bench", Shape { runs: 1, metrics, steps: 100_000 }, 1), rows)
+}
+
+/// The first rows of all metrics of the first run.
+pub fn batch_of(dataset: &Dataset, rows: u64) -> Result<Batch, BatchError> {
+    let metrics = dataset.shape().metrics;
     // As the decoder makes them, the series of a batch share the names of project and run.
     let (project, run): (std::sync::Arc<str>, std::sync::Arc<str>) = ("1".into(), dataset.run_id(0).into());
     let series = (0..metrics).map(|metric| SeriesKey::new(project.clone(), dataset.metric(metric), run.clone()));

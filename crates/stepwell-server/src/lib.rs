@@ -19,6 +19,7 @@ mod routes;
 mod server;
 mod state;
 
+pub use decode::{PointsForm, decode_points};
 pub use openapi::openapi_json;
 pub use server::{Server, ServerError};
 pub use state::{AppSlot, ServerConfig};

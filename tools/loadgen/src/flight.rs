@@ -29,35 +29,44 @@ struct InFlight {
     _place: OwnedSemaphorePermit,
 }
 
-/// Sends over one connection, with up to `pipeline` batches that wait for their acknowledgements.
-pub(crate) async fn connection(
-    load: Load,
-    number: u64,
-    pipeline: u64,
-    pace: Pace,
-    clock: Arc<dyn Clock>,
-) -> Result<Outcome> {
-    let connections = load.connections.max(1);
-    ensure!(load.producers <= connections, "over Flight each connection is one producer: leave --producers out");
-    let mut client = connect(&load.server).await?;
-    let producer = format!("loadgen-{}-{number}", load.session);
-    let (sender, results) = FlightPut::open(&mut client, Some(&producer)).await?.split();
-    let (in_flight, sent) = mpsc::unbounded_channel();
-    let reading = tokio::spawn(acknowledgements(results, sent, clock.clone()));
-    let runs: Vec<u64> = (number..load.dataset.shape().runs).step_by(usize::try_from(connections)?).collect();
-    let writer = Writer {
-        sender: sender.context("the stream is closed")?,
-        in_flight,
-        window: Arc::new(Semaphore::new(usize::try_from(pipeline.max(1))?)),
-        messages: Messages::new(&load, runs.clone()),
-        is_paced: load.rate.is_some(),
-        clock,
-    };
-    // Where writing ends early, the reason is among the acknowledgements.
-    let written = writer.run(runs, pace).await;
-    let outcome = reading.await.context("the reader of acknowledgements panicked")??;
-    written?;
-    Ok(outcome)
+/// A stream on a connection of its own that has sent nothing so far.
+pub(crate) struct Connection {
+    sender: Sender<FlightData>,
+    results: Streaming<PutResult>,
+    window: Arc<Semaphore>,
+    messages: Messages,
+    runs: Vec<u64>,
+}
+
+impl Connection {
+    /// For up to `pipeline` batches that wait for their acknowledgements.
+    pub(crate) async fn new(load: &Load, number: u64, pipeline: u64) -> Result<Self> {
+        let connections = load.connections.max(1);
+        ensure!(load.producers <= connections, "over Flight each connection is one producer: leave --producers out");
+        let mut client = connect(&load.server).await?;
+        let producer = format!("loadgen-{}-{number}", load.session);
+        let (sender, results) = FlightPut::open(&mut client, Some(&producer)).await?.split();
+        let runs: Vec<u64> = (number..load.dataset.shape().runs).step_by(usize::try_from(connections)?).collect();
+        Ok(Self {
+            sender: sender.context("the stream is closed")?,
+            results,
+            window: Arc::new(Semaphore::new(usize::try_from(pipeline.max(1))?)),
+            messages: Messages::new(load, runs.clone()),
+            runs,
+        })
+    }
+
+    /// Sends, and waits for all acknowledgements.
+    pub(crate) async fn run(self: Box<Self>, pace: Pace, clock: Arc<dyn Clock>) -> Result<Outcome> {
+        let Self { sender, results, window, messages, runs } = *self;
+        let (in_flight, sent) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(acknowledgements(results, sent, clock.clone()));
+        // Where writing ends early, the reason is among the acknowledgements.
+        let written = Writer { sender, in_flight, window, messages, clock }.run(runs, pace).await;
+        let outcome = reading.await.context("the reader of acknowledgements panicked")??;
+        written?;
+        Ok(outcome)
+    }
 }
 
 /// Batches as messages of one stream, whose dictionaries are sent once: the runs and metrics of all of its batches.
@@ -108,7 +117,6 @@ struct Writer {
     in_flight: mpsc::UnboundedSender<InFlight>,
     window: Arc<Semaphore>,
     messages: Messages,
-    is_paced: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -118,7 +126,7 @@ impl Writer {
         for sequence in 1.. {
             let Some((run, batch)) = queue.pop_front() else { break };
             let Some(due) = pace.next().await else { break };
-            if !self.send(sequence, run, batch, self.is_paced.then_some(due)).await? {
+            if !self.send(sequence, run, batch, pace.is_paced().then_some(due.at)).await? {
                 break;
             }
             if batch + 1 < self.messages.batches.batches(run) {

@@ -70,6 +70,11 @@ impl HttpConnection {
         Ok(self.sender().await?.send_request(request).await?)
     }
 
+    /// Connects now rather than with the first batch.
+    pub(crate) async fn connect(&mut self) -> Result<()> {
+        self.sender().await.map(drop)
+    }
+
     async fn sender(&mut self) -> Result<&mut SendRequest<Full<Bytes>>> {
         let sender = match self.sender.take() {
             Some(sender) if !sender.is_closed() => sender,

@@ -11,6 +11,7 @@ mod fsync_probe;
 mod http;
 mod latency;
 mod load;
+mod memory_probe;
 mod verify;
 
 pub use batches::BatchEncoder;
@@ -18,4 +19,5 @@ pub use dataset::{Dataset, Point, Shape};
 pub use fsync_probe::{FsyncProbe, probe_fsync};
 pub use latency::Latencies;
 pub use load::{Load, LoadReport, Sent, create_runs};
+pub use memory_probe::probe_memory;
 pub use verify::{VerifyReport, verify};

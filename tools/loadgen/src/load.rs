@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
 use hyper::body::Bytes;
 use serde_json::Value;
 use stepwell_client::{Client, ClientError, NewRunRequest};
@@ -56,6 +57,9 @@ pub struct LoadReport {
     pub retries: u64,
     /// From when a batch was due (at a rate) or sent to its acknowledgement, retries included.
     pub latency: Latencies,
+    /// How much later than due, or than its connection was free, each batch of a load at a rate left over HTTP: the part of
+    /// `latency` that is the generator's own. Empty at full speed and over Flight.
+    pub lag: Latencies,
     pub sent: Sent,
 }
 
@@ -131,17 +135,15 @@ impl Load {
     pub fn run(&self) -> Result<LoadReport> {
         let runtime =
             Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().context("start the runtime")?;
+        // All are connected before the clock starts, or the first to come would wait in the figures for the last.
+        let ready =
+            runtime.block_on(try_join_all((0..self.connections.max(1)).map(|number| Ready::new(self, number))))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let paces = Pace::start(self, &clock)?;
-        let connections: Vec<_> = (0..)
-            .zip(paces)
-            .map(|(number, pace)| match self.pipeline {
-                Some(pipeline) => {
-                    runtime.spawn(flight::connection(self.clone(), number, pipeline, pace, clock.clone()))
-                }
-                None => runtime.spawn(connection(self.clone(), number, pace, clock.clone())),
-            })
-            .collect();
+        let run = |(connection, pace): (Ready, Pace)| match connection {
+            Ready::Http(connection) => runtime.spawn(connection.run(pace, clock.clone())),
+            Ready::Flight(connection) => runtime.spawn(connection.run(pace, clock.clone())),
+        };
+        let connections: Vec<_> = ready.into_iter().zip(Pace::start(self, &clock)?).map(run).collect();
         let join = |connection: Task<Result<Outcome>>| {
             runtime.block_on(connection).context("a connection of the load generator panicked")?
         };
@@ -154,9 +156,10 @@ impl Load {
             seconds,
             retries: 0,
             latency: Latencies::default(),
+            lag: Latencies::default(),
             sent: Sent::new(),
         };
-        let mut micros = Vec::new();
+        let (mut micros, mut lag_micros) = (Vec::new(), Vec::new());
         for mut outcome in outcomes {
             report.points += outcome.points;
             report.bytes += outcome.bytes;
@@ -164,9 +167,26 @@ impl Load {
             report.batches += outcome.micros.len() as u64;
             report.sent.append(&mut outcome.sent);
             micros.append(&mut outcome.micros);
+            lag_micros.append(&mut outcome.lag_micros);
         }
         report.latency = Latencies::new(micros);
+        report.lag = Latencies::new(lag_micros);
         Ok(report)
+    }
+}
+
+/// A connection that has sent nothing so far.
+enum Ready {
+    Http(Box<Connection>),
+    Flight(Box<flight::Connection>),
+}
+
+impl Ready {
+    async fn new(load: &Load, number: u64) -> Result<Self> {
+        Ok(match load.pipeline {
+            Some(pipeline) => Self::Flight(Box::new(flight::Connection::new(load, number, pipeline).await?)),
+            None => Self::Http(Box::new(Connection::new(load, number).await?)),
+        })
     }
 }
 
@@ -207,14 +227,19 @@ impl Pace {
         Ok(paces)
     }
 
-    /// Waits until the next batch is due and returns since when it is; `None` when the time is over.
-    pub(crate) async fn next(&mut self) -> Option<Duration> {
-        let now = self.clock.monotonic();
-        let due = match &mut self.due {
+    /// Waits until the next batch is due; `None` when the time is over.
+    pub(crate) async fn next(&mut self) -> Option<Due> {
+        let free = self.clock.monotonic();
+        let at = match &mut self.due {
             Some(due) => due.recv().await?,
-            None => now,
+            None => free,
         };
-        (now.max(due) < self.duration).then_some(due)
+        (free.max(at) < self.duration).then_some(Due { at, free })
+    }
+
+    /// Whether batches are due at a rate.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.due.is_some()
     }
 }
 
@@ -225,6 +250,7 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u64,
     pub(crate) retries: u64,
     pub(crate) micros: Vec<u64>,
+    pub(crate) lag_micros: Vec<u64>,
     pub(crate) sent: Sent,
 }
 
@@ -235,35 +261,25 @@ struct Producer {
     runs: std::collections::VecDeque<u64>,
 }
 
+/// When a batch should leave.
+pub(crate) struct Due {
+    pub(crate) at: Duration,
+    /// When its connection had room for it.
+    free: Duration,
+}
+
+impl Due {
+    /// How late it leaves by the generator's own fault, at the time `leaves`.
+    fn lag(&self, leaves: Duration) -> Duration {
+        leaves.saturating_sub(self.at.max(self.free))
+    }
+}
+
 struct Connection {
     http: HttpConnection,
     encoder: BatchEncoder,
-    clock: Arc<dyn Clock>,
+    producers: Vec<Producer>,
     outcome: Outcome,
-}
-
-/// Sends the batches of one connection, each when the one before it is acknowledged.
-async fn connection(load: Load, number: u64, mut pace: Pace, clock: Arc<dyn Clock>) -> Result<Outcome> {
-    let connections = load.connections.max(1);
-    let producers = load.producers.max(connections);
-    let of_producer = |producer: u64| Producer {
-        name: format!("loadgen-{}-{producer}", load.session).into(),
-        sequence: 0,
-        runs: (producer..load.dataset.shape().runs).step_by(producers as usize).collect(),
-    };
-    let mut producers: Vec<Producer> = (number..producers).step_by(connections as usize).map(of_producer).collect();
-    let mut connection = Connection {
-        http: HttpConnection::new(&load.server)?,
-        encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
-        clock,
-        outcome: Outcome::default(),
-    };
-    for turn in 0.. {
-        let Some(producer) = next_producer(&producers, turn) else { break };
-        let Some(due) = pace.next().await else { break };
-        connection.send(&mut producers[producer], load.rate.map(|_| due)).await?;
-    }
-    Ok(connection.outcome)
 }
 
 fn next_producer(producers: &[Producer], turn: usize) -> Option<usize> {
@@ -273,14 +289,45 @@ fn next_producer(producers: &[Producer], turn: usize) -> Option<usize> {
 }
 
 impl Connection {
-    /// Sends the next batch of a producer; its latency counts from `due`, or from when it is encoded.
-    async fn send(&mut self, producer: &mut Producer, due: Option<Duration>) -> Result<()> {
+    async fn new(load: &Load, number: u64) -> Result<Self> {
+        let connections = load.connections.max(1);
+        let producers = load.producers.max(connections);
+        let of_producer = |producer: u64| Producer {
+            name: format!("loadgen-{}-{producer}", load.session).into(),
+            sequence: 0,
+            runs: (producer..load.dataset.shape().runs).step_by(producers as usize).collect(),
+        };
+        let mut http = HttpConnection::new(&load.server)?;
+        http.connect().await.context("connect")?;
+        Ok(Self {
+            http,
+            encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
+            producers: (number..producers).step_by(connections as usize).map(of_producer).collect(),
+            outcome: Outcome::default(),
+        })
+    }
+
+    /// Sends batches, each when the one before it is acknowledged.
+    async fn run(mut self: Box<Self>, mut pace: Pace, clock: Arc<dyn Clock>) -> Result<Outcome> {
+        for turn in 0.. {
+            let Some(producer) = next_producer(&self.producers, turn) else { break };
+            let Some(due) = pace.next().await else { break };
+            self.send(producer, pace.is_paced().then_some(due), &*clock).await?;
+        }
+        Ok(self.outcome)
+    }
+
+    /// Sends the next batch of a producer; its latency counts from when it was due, or from when it is encoded.
+    async fn send(&mut self, producer: usize, due: Option<Due>, clock: &dyn Clock) -> Result<()> {
+        let producer = &mut self.producers[producer];
         let Some(run) = producer.runs.pop_front() else { return Ok(()) };
         let sent = self.outcome.sent.entry(run).or_default();
         let body = Bytes::from(self.encoder.encode(run, *sent)?);
         producer.sequence += 1;
         let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
-        let begin = due.unwrap_or_else(|| self.clock.monotonic());
+        let leaves = clock.monotonic();
+        self.outcome.lag_micros.extend(due.as_ref().map(|due| due.lag(leaves).as_micros() as u64));
+        let begin = due.map_or(leaves, |due| due.at);
         for attempt in 1.. {
             match self.http.ingest(body.clone(), &sequence).await? {
                 Answer::Acknowledged => break,
@@ -291,7 +338,7 @@ impl Connection {
                 }
             }
         }
-        self.outcome.micros.push((self.clock.monotonic() - begin).as_micros() as u64);
+        self.outcome.micros.push((clock.monotonic() - begin).as_micros() as u64);
         self.outcome.points += self.encoder.len(run, *sent);
         self.outcome.bytes += body.len() as u64;
         *sent += 1;

@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use stepwell_env::{Clock, SystemClock};
-use stepwell_loadgen::{Dataset, Load, Shape, create_runs, figures, probe_fsync, verify};
+use stepwell_loadgen::{BatchEncoder, Dataset, Load, Shape, create_runs, figures, probe_fsync, verify};
 
 /// Batches are allocated by one thread and freed by another, thousands of times a second: what this allocator is made for.
 #[global_allocator]
@@ -24,6 +24,10 @@ enum Command {
     Load(LoadArgs),
     /// Start servers, measure the figures of the README and print its table
     Figures(FiguresArgs),
+    /// Start servers and measure how figures change with the amount of data; prints CSV
+    Growth(GrowthArgs),
+    /// Write batches as Arrow streams, a file each, for other programs to send
+    Bodies(BodiesArgs),
 }
 
 #[derive(Args)]
@@ -84,6 +88,9 @@ struct FiguresArgs {
     /// Seconds of each load
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Seconds of the load of T1, if not the same
+    #[arg(long)]
+    sustained_seconds: Option<u64>,
     /// Where the data directories are made; removed afterwards
     #[arg(long, default_value = ".")]
     dir: PathBuf,
@@ -92,13 +99,49 @@ struct FiguresArgs {
     python: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct GrowthArgs {
+    /// Points of the largest table that is asked
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
+    points: u64,
+    /// Most runs that are compared: a chart may have twenty buckets of each of five thousand
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(10..=5_000))]
+    runs: u64,
+    /// Most series that are written
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    series: u64,
+    /// Where the data directories are made; removed afterwards
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+}
+
+#[derive(Args)]
+struct BodiesArgs {
+    /// A directory that exists
+    dir: PathBuf,
+    /// How many
+    #[arg(long, default_value_t = 1_000)]
+    batches: u64,
+    /// Points per batch
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    batch: u64,
+    /// Metrics of the one run that they are of
+    #[arg(long, default_value_t = 1_000)]
+    metrics: u64,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Load(args) => load(args),
         Command::Figures(args) => {
-            let FiguresArgs { only, seconds, dir, python } = args;
-            figures::run(&figures::Options { only, load: Duration::from_secs(seconds), dir, python })
+            let FiguresArgs { only, seconds, sustained_seconds, dir, python } = args;
+            let sustained = sustained_seconds.map(Duration::from_secs);
+            figures::run(&figures::Options { only, load: Duration::from_secs(seconds), sustained, dir, python })
         }
+        Command::Growth(GrowthArgs { points, runs, series, dir }) => {
+            figures::growth(&figures::GrowthOptions { points, runs, series, dir })
+        }
+        Command::Bodies(args) => bodies(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,6 +180,17 @@ fn load(args: LoadArgs) -> Result<()> {
     println!("{report}");
     if !args.no_verify {
         println!("{}", verify(&load, &report.sent, args.verify_runs)?);
+    }
+    Ok(())
+}
+
+fn bodies(args: &BodiesArgs) -> Result<()> {
+    let steps = (args.batches * args.batch).div_ceil(args.metrics.max(1));
+    let dataset = Dataset::new("bodies", Shape { runs: 1, metrics: args.metrics, steps }, 1);
+    let mut encoder = BatchEncoder::new(Arc::new(dataset), args.batch);
+    for batch in 0..args.batches {
+        let path = args.dir.join(format!("{batch:06}.arrows"));
+        std::fs::write(&path, encoder.encode(0, batch)?).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }

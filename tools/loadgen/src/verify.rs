@@ -12,6 +12,9 @@ use stepwell_client::Client;
 
 use crate::{BatchEncoder, Load, Point, Sent};
 
+/// Points of a run that are read back at once, about: a query has a budget of memory and a deadline.
+const SLICE_POINTS: u64 = 4_000_000;
+
 /// What was compared.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyReport {
@@ -67,30 +70,40 @@ pub fn verify(load: &Load, sent: &Sent, whole_runs: usize) -> Result<VerifyRepor
 
 fn verify_run(client: &Client, load: &Load, run: u64, points: u64) -> Result<()> {
     let data = &load.dataset;
-    let query = format!(
-        "SELECT metric, step, timestamp, value FROM points WHERE run_id = '{}' ORDER BY metric, step, lsn",
-        data.run_id(run)
-    );
-    let (_, batches) = client.sql_arrow(&query, Some(&load.project))?;
-    let found: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    ensure!(found as u64 == points, "{points} points were acknowledged, {found} are there");
-    let mut rows = batches.iter().map(columns).collect::<Result<Vec<_>>>()?.into_iter().flatten();
     let width = data.shape().metrics;
     let mut metrics: Vec<(String, u64)> = (0..width).map(|metric| (data.metric(metric), metric)).collect();
     metrics.sort();
+    let per_slice = SLICE_POINTS / points.div_ceil(width).max(1);
+    let slices = metrics.chunks(usize::try_from(per_slice.max(1))?);
+    slices.into_iter().try_for_each(|slice| verify_slice(client, load, run, points, slice))
+}
+
+/// Compares some series of a run that has `points` points.
+fn verify_slice(client: &Client, load: &Load, run: u64, points: u64, metrics: &[(String, u64)]) -> Result<()> {
+    let data = &load.dataset;
+    let width = data.shape().metrics;
+    let names: Vec<String> = metrics.iter().map(|(name, _)| format!("'{name}'")).collect();
+    let query = format!(
+        "SELECT metric, step, timestamp, value FROM points WHERE run_id = '{}' AND metric IN ({}) ORDER BY metric, step, lsn",
+        data.run_id(run),
+        names.join(", ")
+    );
+    let (_, batches) = client.sql_arrow(&query, Some(&load.project))?;
+    let mut rows = batches.iter().map(columns).collect::<Result<Vec<_>>>()?.into_iter().flatten();
     for (name, metric) in metrics {
         let len = (points + width - 1 - metric) / width;
-        let mut series: Vec<Point> = (0..len).map(|row| data.point(run, metric, row)).collect();
+        let mut series: Vec<Point> = (0..len).map(|row| data.point(run, *metric, row)).collect();
         // Stable: points at one step stay in the order in which they were sent.
         series.sort_by_key(|point| point.step);
         for point in series {
             let (found_name, found) = rows.next().context("a point is missing")?;
-            let same = found_name == name
+            let same = found_name == *name
                 && (found.step, found.timestamp_us) == (point.step, point.timestamp_us)
                 && found.value.to_bits() == point.value.to_bits();
             ensure!(same, "expected {name} {point:?}, found {found_name} {found:?}");
         }
     }
+    ensure!(rows.next().is_none(), "there are points that were not sent");
     Ok(())
 }
 

@@ -1,8 +1,10 @@
-//! The project's commands: `cargo xtask demo | test | check | bench | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | bench | growth | schemas`.
 
 mod bench;
 mod check;
 mod demo;
+mod growth;
+mod plot;
 mod process;
 mod python;
 mod test;
@@ -16,8 +18,12 @@ usage: cargo xtask COMMAND
                   serves until Ctrl-C, or stops at once with --once
   test [ARGS]     install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test)
   check           formatting, clippy, duplicate dependencies, allowed dependency edges
-  bench [--seconds N] [FIGURE…]
-                  measure the figures and, beside them, peers; all of them: into benches/RESULTS.md
+  bench [--seconds N] [--sustained-seconds N] [--runs N] [FIGURE…]
+                  measure the figures and, beside them, peers; all of them: into benches/RESULTS.md; each load takes N
+                  seconds (60), that of T1 alone as many as --sustained-seconds says; runs stand side by side
+  growth [--points N] [--runs N] [--series N] | growth --draw
+                  measure how figures change with the amount of data, up to N, into benches/growth.csv; draw it into
+                  benches/plots; --draw only draws
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -31,6 +37,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "check" => check::run(),
         "bench" => bench::run(rest),
+        "growth" => growth::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

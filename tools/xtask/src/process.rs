@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -40,4 +40,14 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` failed: {status}");
     }
     Ok(())
+}
+
+/// What a command prints; its errors go where ours go.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run `{program}`"))?;
+    if !output.status.success() {
+        bail!("`{program}` failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{program}` is not text"))
 }

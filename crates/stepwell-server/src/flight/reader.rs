@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     body::{self, INLINE_BYTES_MAX},
-    decode::{Budget, DecodeCode, DecodeError, arrow::Messages},
+    decode::{Budget, DecodeCode, DecodeError, Messages},
     fields::Fields,
     problem::Problem,
     producer,

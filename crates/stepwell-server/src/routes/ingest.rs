@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     body::{media_type, receive},
-    decode,
+    decode::PointsForm,
     problem::{Problem, ProblemDetails},
     producer,
     router::Shared,
@@ -81,17 +81,15 @@ pub(crate) async fn ingest(
     body: Body,
 ) -> Result<Json<Acknowledged>, Problem> {
     let app = state.app()?;
-    let form = media_type(&headers, &[ARROW, NDJSON])?;
+    let form = match media_type(&headers, &[ARROW, NDJSON])? {
+        ARROW => PointsForm::Arrow,
+        _ => PointsForm::Ndjson,
+    };
     let producer = producer::of_request(&headers)?;
     let received = receive(&state, &headers, body).await?;
     let body_bytes = received.received_bytes();
     let now_us = state.config.clock.now_us();
-    let batch = received
-        .decode(move |bytes, budget| match form {
-            ARROW => decode::arrow::decode(bytes, now_us, budget),
-            _ => decode::ndjson::decode(&bytes, now_us),
-        })
-        .await?;
+    let batch = received.decode(move |bytes, budget| form.decode(bytes, now_us, budget)).await?;
     let ack = app.ingest(batch, producer).await?;
     state.metrics.ingested(ack.points, body_bytes, ack.duplicate);
     Ok(Json(ack.into()))

@@ -1,43 +1,42 @@
 //! T5 to T7, T9 and T14: size on disk, a million series, leaderboards, zooming.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use stepwell_env::{Clock, SystemClock};
 
 use super::{
-    Figure, duckdb, millions, ms,
-    stage::{PROJECT, Running, Sending, Stage, median},
+    Figure, ask, duckdb, millions, ms,
+    resident::Resident,
+    stage::{ALL, PROJECT, Running, Sending, Stage},
+    stored::Stored,
 };
 use crate::{Dataset, Shape};
 
 const MIB_64: &str = "67108864";
 const GIB_4: &str = "4294967296";
-const ALL: Sending =
-    Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
-const ARROW: [(&str, &str); 2] =
-    [("content-type", "application/json"), ("accept", "application/vnd.apache.arrow.stream")];
 
-/// Curves long enough for rollups, flushed often enough to be merged.
+/// Curves long enough for rollups, flushed often enough to be merged; and the same written at once, which is what merging
+/// comes to in the end.
 pub(super) fn size(stage: &Stage) -> Result<Vec<Figure>> {
     let running = stage.start(&["--memtable-bytes", MIB_64])?;
-    let report = running.send("size", Shape { runs: 20, metrics: 30, steps: 50_000 }, &ALL)?;
-    let running = running.flush()?;
-    running.wait_for_compaction()?;
-    let of = |folder: &str| -> Result<f64> { Ok(running.bytes_below(folder)?.0 as f64 / report.points as f64) };
-    let (points, summaries, rollups) = (of("segments")?, of("summaries")?, of("rollups")?);
-    let (_, files) = running.bytes_below("segments")?;
+    let merged = stored(running)?;
+    let running = stage.start(&["--memtable-bytes", GIB_4, "--flush-age-seconds", "86400"])?;
+    let whole = stored(running)?;
+    ensure!(whole.files == 1, "{} segments where one was due", whole.files);
     Ok(vec![Figure {
         name: "T5",
         work: "bytes on disk per point after compaction, rollups and summaries included".to_owned(),
         target: "≤ 5.0",
-        measured: format!("{:.2}", points + summaries + rollups),
-        beside: format!(
-            "points {points:.2}, summaries {summaries:.3}, rollups {rollups:.2}; {} points in {files} segments; 24 as plain columns",
-            millions(report.points as f64)
-        ),
+        measured: format!("{:.2}; {:.2} with all in one segment", merged.total(), whole.total()),
+        beside: format!("{merged}; {whole}; 24 as plain columns"),
     }])
+}
+
+fn stored(running: Running) -> Result<Stored> {
+    let report = running.send("size", Shape { runs: 20, metrics: 30, steps: 50_000 }, &ALL)?;
+    let running = running.flush()?;
+    running.wait_for_compaction()?;
+    Stored::of(&running, report.points)
 }
 
 /// A thousand runs of a thousand metrics, all of them live.
@@ -46,13 +45,14 @@ pub(super) fn million_series(stage: &Stage) -> Result<Vec<Figure>> {
     let shape = Shape { runs: 1_000, metrics: 1_000, steps: 10_000 };
     let sending = Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: stage.load };
     let report = running.send("million", shape, &sending)?;
-    let resident = running.server.resident_bytes_max()? as f64 / f64::from(1 << 30);
+    let most = running.server.resident_bytes_max()? as f64 / f64::from(1 << 30);
+    let memory = Resident::of(&running.server)?;
     Ok(vec![Figure {
         name: "T6",
         work: format!("a million active series, {:.0} s of 10,000-point batches", report.seconds),
         target: "≤ 2 GiB resident, ≥ half of T1's rate",
-        measured: format!("{resident:.2} GiB, {} points/s", millions(report.points_per_second())),
-        beside: format!("acknowledged p99 {}", ms(report.latency.quantile(0.99))),
+        measured: format!("{most:.2} GiB, {} points/s", millions(report.points_per_second())),
+        beside: format!("{memory}; acknowledged p99 {}", ms(report.latency.quantile(0.99))),
     }])
 }
 
@@ -93,12 +93,7 @@ pub(super) fn leaderboard(stage: &Stage) -> Result<Vec<Figure>> {
     running.send("leaderboard", shape, &Sending { batch: 1_000, ..ALL })?;
     let running = running.flush()?;
     let metric = Dataset::new("leaderboard", shape, 0).metric(0);
-    let query = format!(
-        "SELECT r.run_id, s.min, s.min_step FROM summaries s JOIN runs r ON r.run_id = s.run_id \
-         WHERE s.metric = '{metric}' AND r.params['lr'] < 0.01 ORDER BY s.min LIMIT 20"
-    );
-    let http = running.server.http();
-    let time = median(|| http.sql_arrow(PROJECT, &query).map(drop))?;
+    let time = ask::sql(&running, &ask::leaderboard(&metric))?;
     let over_points = format!(
         "SELECT run_id, min(value) AS best FROM points WHERE metric = '{metric}' GROUP BY run_id ORDER BY best LIMIT 20"
     );
@@ -121,19 +116,13 @@ pub(super) fn zoom(stage: &Stage) -> Result<Vec<Figure>> {
     running.wait_for_compaction()?;
     let dataset = Dataset::new("zoom", shape, 0);
     let (run, metric) = (dataset.run_id(0), dataset.metric(0));
-    let http = running.server.http();
     let mut times = Vec::new();
     for (window, from) in
         [STEPS, STEPS / 3, 1_000_000, 100_000, 10_000].into_iter().zip([0, 123_457, 7_654_321, 3_141_592, 9_000_001])
     {
         let body = json!({"project": PROJECT, "run_ids": [run], "metrics": [metric], "buckets": 2_000,
                           "from_step": from, "to_step": from + window});
-        let body = body.to_string();
-        times.push(median(|| {
-            let reply = http.send("POST", "/api/v1/series", &ARROW, body.as_bytes())?;
-            ensure!(reply.status == 200, "{}", reply.text());
-            Ok(())
-        })?);
+        times.push(ask::chart(&running, &body)?);
     }
     let worst = times.iter().max().copied().context("a time")?;
     let all: Vec<String> = times.iter().map(|time| ms(*time)).collect();

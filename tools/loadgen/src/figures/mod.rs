@@ -1,18 +1,24 @@
 //! The figures of the README: each measured against servers of its own, with a physical limit or a peer beside it in the same
 //! run. A figure that misses its target is printed all the same.
 
+mod ask;
 mod duckdb;
+mod growth;
 mod ingest;
 mod many;
 mod read;
+mod resident;
 mod restart;
 mod stage;
+mod stored;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 
 use stage::Stage;
+
+pub use growth::{GrowthOptions, growth};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -21,6 +27,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// How long each load goes on.
     pub load: Duration,
+    /// How long that of T1 goes on, if not as long as the others.
+    pub sustained: Option<Duration>,
     /// Data directories are made below it.
     pub dir: PathBuf,
     /// An interpreter with DuckDB.
@@ -59,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
         bail!("there is no figure {unknown}; there are {}", known.join(", "));
     }
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let stage = Stage::new(options)?;
+    let stage = Stage::new(options);
     let mut lines = Vec::new();
     for (names, measure) in MEASUREMENTS.iter().filter(|(names, _)| names.iter().any(|name| wanted(name))) {
         eprintln!("measuring {}", names.join(", "));

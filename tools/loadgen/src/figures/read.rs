@@ -1,20 +1,16 @@
 //! T8, T10, T11: charts and aggregations over segments, beside DuckDB on the same files.
 
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    Figure, duckdb, millions, ms,
-    stage::{PROJECT, Running, Sending, Stage, median},
+    Figure, ask, duckdb, millions, ms,
+    stage::{ALL, PROJECT, Running, Stage},
 };
 use crate::{Dataset, Shape};
 
 const CHART: Shape = Shape { runs: 100, metrics: 1, steps: 100_000 };
 const SWEEP: Shape = Shape { runs: 2_000, metrics: 20, steps: 1_000 };
-const ALL: Sending =
-    Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
 const BUCKETS: u64 = 1_000;
 
 pub(super) fn queries(stage: &Stage) -> Result<Vec<Figure>> {
@@ -28,7 +24,7 @@ pub(super) fn queries(stage: &Stage) -> Result<Vec<Figure>> {
     let running = running.flush()?;
     let metric = Dataset::new("sweep", SWEEP, 0).metric(0);
     let points = millions(report.points as f64);
-    let by_step = format!("SELECT step, avg(value), stddev(value) FROM points WHERE metric = '{metric}' GROUP BY step");
+    let by_step = ask::mean_by_step(&metric);
     let by_metric =
         "SELECT metric, count(*), avg(value), min(value), max(value) FROM points GROUP BY metric".to_owned();
     figures.push(Figure {
@@ -50,14 +46,8 @@ fn chart(stage: &Stage, running: &Running) -> Result<Figure> {
     let dataset = Dataset::new("chart", CHART, 0);
     let run_ids: Vec<String> = (0..CHART.runs).map(|run| dataset.run_id(run)).collect();
     let metric = dataset.metric(0);
-    let body = json!({"project": PROJECT, "run_ids": run_ids, "metrics": [metric], "buckets": BUCKETS}).to_string();
-    let http = running.server.http();
-    let headers = [("content-type", "application/json"), ("accept", "application/vnd.apache.arrow.stream")];
-    let time = median(|| {
-        let reply = http.send("POST", "/api/v1/series", &headers, body.as_bytes())?;
-        ensure!(reply.status == 200, "{}", reply.text());
-        Ok(())
-    })?;
+    let body = json!({"project": PROJECT, "run_ids": run_ids, "metrics": [metric], "buckets": BUCKETS});
+    let time = ask::chart(running, &body)?;
     let bucketed = format!(
         "SELECT run_id, step * {BUCKETS} // {} AS bucket, min(value), max(value), avg(value), count(*) FROM points \
          WHERE metric = '{metric}' GROUP BY ALL",
@@ -73,8 +63,7 @@ fn chart(stage: &Stage, running: &Running) -> Result<Figure> {
 }
 
 fn against_duckdb(stage: &Stage, running: &Running, query: &str) -> Result<Figure> {
-    let http = running.server.http();
-    let time = median(|| http.sql_arrow(PROJECT, query).map(drop))?;
+    let time = ask::sql(running, query)?;
     Ok(Figure { name: "", work: String::new(), target: "", measured: ms(time), beside: beside(stage, running, query)? })
 }
 

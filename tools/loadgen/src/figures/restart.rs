@@ -1,12 +1,10 @@
 //! T12: coming back after a crash.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 
 use super::{
     Figure, millions,
-    stage::{PROJECT, Sending, Stage},
+    stage::{ALL, PROJECT, Stage},
 };
 use crate::Shape;
 
@@ -17,9 +15,7 @@ const GIB_8: &str = "8589934592";
 pub(super) fn replay(stage: &Stage) -> Result<Vec<Figure>> {
     let running = stage.start(&["--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
     let shape = Shape { runs: 20, metrics: 1_000, steps: 1_000 };
-    let sending =
-        Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
-    let report = running.send("replay", shape, &sending)?;
+    let report = running.send("replay", shape, &ALL)?;
     let (bytes, _) = running.bytes_below("wal")?;
     let (empty, idle) = stage.start(&[])?.crash()?;
     drop(empty);

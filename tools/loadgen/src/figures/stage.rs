@@ -22,6 +22,7 @@ const REPETITIONS: usize = 7;
 pub(super) struct Stage {
     dir: PathBuf,
     pub(super) load: Duration,
+    pub(super) sustained: Duration,
     pub(super) python: Option<PathBuf>,
 }
 
@@ -31,6 +32,10 @@ pub(super) struct Running {
     dir: tempfile::TempDir,
     flags: Vec<String>,
 }
+
+/// All of a data set in large batches, as fast as it goes.
+pub(super) const ALL: Sending =
+    Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
 
 /// How to send a data set.
 pub(super) struct Sending {
@@ -43,9 +48,10 @@ pub(super) struct Sending {
 }
 
 impl Stage {
-    pub(super) fn new(options: &Options) -> Result<Self> {
+    pub(super) fn new(options: &Options) -> Self {
         let python = options.python.clone().or_else(|| stepwell_tests::venv_python().ok());
-        Ok(Self { dir: options.dir.clone(), load: options.load, python })
+        let sustained = options.sustained.unwrap_or(options.load);
+        Self { dir: options.dir.clone(), load: options.load, sustained, python }
     }
 
     /// Starts a server on an empty directory.

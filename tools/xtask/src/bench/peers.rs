@@ -1,0 +1,110 @@
+//! Other programs that take points, beside ours: installed below the target directory in pinned versions, and measured. One that
+//! cannot be installed is said to be missing; it never fails the bench.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use super::loadgen;
+use crate::{
+    process::{self, output, root},
+    python,
+};
+
+/// How long peers are measured, each.
+const SECONDS: &str = "5";
+/// Batches of 10,000 points that are made for them; the fastest peers end with these.
+const BATCHES: &str = "1000";
+/// Debian's package, and its version in bookworm.
+const VICTORIA_METRICS: (&str, &str) = ("victoria-metrics", "1.79.5+ds1-2+b5");
+
+/// Where each is, or why it is not.
+pub(super) struct Peers {
+    victoria_metrics: Result<PathBuf>,
+    mlflow: Result<PathBuf>,
+    /// The batches that all of them get.
+    bodies: PathBuf,
+}
+
+impl Peers {
+    /// Installs what is not there yet, and makes the batches.
+    pub(super) fn install(target: &Path) -> Result<Self> {
+        let home = target.join("peers");
+        let bodies = home.join("bodies");
+        if bodies.exists() {
+            fs::remove_dir_all(&bodies).with_context(|| format!("remove {}", bodies.display()))?;
+        }
+        fs::create_dir_all(&bodies).with_context(|| format!("make {}", bodies.display()))?;
+        process::run(loadgen(target).arg("bodies").arg(&bodies).args(["--batches", BATCHES]))?;
+        let requirements = root().join("benches/peers/mlflow-requirements.txt");
+        Ok(Self {
+            victoria_metrics: victoria_metrics(&home),
+            mlflow: python::environment(&home.join("mlflow"), &requirements, "mlflow"),
+            bodies,
+        })
+    }
+
+    /// Measures all of them and Stepwell; a table.
+    pub(super) fn measure(&self, target: &Path, interpreter: &Path) -> Result<String> {
+        let mut command = Command::new(interpreter);
+        command
+            .arg(root().join("benches/peers/ingest.py"))
+            .arg(&self.bodies)
+            .arg(target.join("peers/data"))
+            .arg(SECONDS);
+        command.arg("--stepwell").arg(target.join("release/stepwell"));
+        for (name, flag, found) in
+            [("VictoriaMetrics", "--victoria-metrics", &self.victoria_metrics), ("MLflow", "--mlflow", &self.mlflow)]
+        {
+            match found {
+                Ok(path) => command.arg(flag).arg(path),
+                Err(error) => {
+                    command.arg("--skipped").arg(format!("{name}=it could not be installed: {}", one_line(error)))
+                }
+            };
+        }
+        command.args(["--victoria-metrics-version", VICTORIA_METRICS.1]);
+        output(&mut command)
+    }
+}
+
+/// For a cell of a table.
+fn one_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}").replace('|', "/");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Unpacks Debian's package without installing it: no root is needed and no service starts.
+fn victoria_metrics(home: &Path) -> Result<PathBuf> {
+    let (package, version) = VICTORIA_METRICS;
+    let directory = home.join(format!("{package}-{version}"));
+    let program = directory.join("usr/bin/victoria-metrics");
+    if program.exists() {
+        return Ok(program);
+    }
+    let download = home.join("download");
+    if download.exists() {
+        fs::remove_dir_all(&download).with_context(|| format!("remove {}", download.display()))?;
+    }
+    fs::create_dir_all(&download).with_context(|| format!("make {}", download.display()))?;
+    process::run(Command::new("apt-get").current_dir(&download).args(["download", &format!("{package}={version}")]))?;
+    let mut files = fs::read_dir(&download).context("read the download")?;
+    let archive = files.next().context("apt-get downloaded nothing")?.context("read the download")?.path();
+    process::run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&directory))?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_fits_into_a_cell() {
+        let error = anyhow::anyhow!("no\n  network | no luck").context("download");
+        assert_eq!(one_line(&error), "download: no network / no luck");
+    }
+}
