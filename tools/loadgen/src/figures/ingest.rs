@@ -11,6 +11,7 @@ use super::{
 use crate::Shape;
 
 const GIB_4: &str = "4294967296";
+const GIB_24: &str = "25769803776";
 
 /// Large batches for as long as the options say, flushes and compaction keeping up.
 pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
@@ -43,7 +44,7 @@ pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
 /// Huge batches into a memtable that takes them all.
 pub(super) fn burst(stage: &Stage) -> Result<Vec<Figure>> {
     let probe = stage.probe()?;
-    let running = stage.start(&["--memtable-bytes", GIB_4, "--queue-bytes", "1073741824"])?;
+    let running = stage.start(&["--memory-bytes", GIB_24, "--memtable-bytes", GIB_4, "--queue-bytes", "1073741824"])?;
     let sending =
         Sending { batch: 100_000, connections: 2, rate: None, pipeline: None, duration: Duration::from_secs(5) };
     let report = running.send("burst", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;

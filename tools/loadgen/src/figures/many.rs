@@ -14,6 +14,7 @@ use crate::{Dataset, Shape};
 
 const MIB_64: &str = "67108864";
 const GIB_4: &str = "4294967296";
+const GIB_24: &str = "25769803776";
 const ALL: Sending =
     Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
 const ARROW: [(&str, &str); 2] =
@@ -58,7 +59,8 @@ pub(super) fn million_series(stage: &Stage) -> Result<Vec<Figure>> {
 
 /// The same series, ten points of each, none of them in a segment.
 pub(super) fn live(stage: &Stage) -> Result<Vec<Figure>> {
-    let running = stage.start(&["--memtable-bytes", GIB_4, "--flush-age-seconds", "86400"])?;
+    let running =
+        stage.start(&["--memory-bytes", GIB_24, "--memtable-bytes", GIB_4, "--flush-age-seconds", "86400"])?;
     let shape = Shape { runs: 1_000, metrics: 1_000, steps: 10 };
     running.send("live", shape, &ALL)?;
     let series = running.server.metric("stepwell_memtable_series")?;

@@ -12,10 +12,11 @@ use crate::Shape;
 
 const DAY: &str = "86400";
 const GIB_8: &str = "8589934592";
+const GIB_48: &str = "51539607552";
 
 /// Kills a server with all its points in the log only.
 pub(super) fn replay(stage: &Stage) -> Result<Vec<Figure>> {
-    let running = stage.start(&["--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
+    let running = stage.start(&["--memory-bytes", GIB_48, "--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
     let shape = Shape { runs: 20, metrics: 1_000, steps: 1_000 };
     let sending =
         Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: Duration::from_secs(3_600) };
