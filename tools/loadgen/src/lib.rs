@@ -10,6 +10,7 @@ mod flight;
 mod fsync_probe;
 mod latency;
 mod load;
+mod overload;
 mod verify;
 
 pub use batches::BatchEncoder;
@@ -17,4 +18,5 @@ pub use dataset::{Dataset, Point, Shape};
 pub use fsync_probe::{FsyncProbe, probe_fsync};
 pub use latency::Latencies;
 pub use load::{Load, LoadReport, Sent, create_runs};
+pub use overload::{Overload, OverloadReport, Resident};
 pub use verify::{VerifyReport, verify};
