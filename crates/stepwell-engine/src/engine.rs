@@ -341,7 +341,7 @@ impl Engine {
 
 /// Hands a batch to the writer; `full` is the answer when it cannot take one more.
 fn send(commands: &Sender<Command>, ingest: Ingest, full: EngineError) -> Result<(), (EngineError, Batch)> {
-    let (error, command) = match commands.try_send(Command::Ingest(ingest)) {
+    let (error, command) = match commands.try_send(Command::Ingest(Box::new(ingest))) {
         Ok(()) => return Ok(()),
         Err(TrySendError::Full(command)) => (full, command),
         Err(TrySendError::Disconnected(command)) => (EngineError::ShuttingDown, command),

@@ -25,7 +25,7 @@ pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
 
 /// Everything the writer can be told.
 pub(crate) enum Command {
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
     /// Freezes the active generation; the answer says it is on its way to the flush thread.
     Rotate(Sender<Result<(), EngineError>>),
     Stop,
@@ -81,7 +81,7 @@ impl Writer {
         loop {
             match self.commands.recv_timeout(IDLE_TICK) {
                 Ok(Command::Ingest(first)) => {
-                    if self.ingest_group(first) {
+                    if self.ingest_group(*first) {
                         break;
                     }
                 }
@@ -151,7 +151,7 @@ impl Writer {
             match self.commands.try_recv() {
                 Ok(Command::Ingest(next)) => {
                     bytes += next.frame.bytes();
-                    group.push(next);
+                    group.push(*next);
                 }
                 Ok(Command::Rotate(answer)) => rotations.push(answer),
                 Ok(Command::Stop) => {
