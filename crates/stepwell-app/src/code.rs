@@ -8,6 +8,8 @@ pub enum ErrorCode {
     InvalidName,
     InvalidValue,
     TooManyPoints,
+    TooManySeries,
+    TooManyMetrics,
     RunNotFound,
     ProjectNotFound,
     RunExists,
@@ -36,10 +38,22 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 26] = [
+const TABLE: [Row; 28] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
+    (
+        ErrorCode::TooManySeries,
+        "too_many_series",
+        422,
+        "Log to another run, or delete metrics; `row` has the first series past `limit`, the operator's `series_per_run_max`.",
+    ),
+    (
+        ErrorCode::TooManyMetrics,
+        "too_many_metrics",
+        422,
+        "Use metrics that exist, or delete some; `row` has the first past `limit`, the operator's `metrics_per_project_max`.",
+    ),
     (ErrorCode::RunNotFound, "run_not_found", 404, "Create the run first; the batch was refused whole."),
     (ErrorCode::ProjectNotFound, "project_not_found", 404, "Correct the project's name; `nearest` may have it."),
     (ErrorCode::RunExists, "run_exists", 409, "Use the run that exists, or another run_id."),

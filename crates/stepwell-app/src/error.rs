@@ -108,14 +108,19 @@ impl From<EngineError> for AppError {
             EngineError::Poisoned { .. } | EngineError::FlushFails { .. } => ErrorCode::WalFailed,
             EngineError::ShuttingDown | EngineError::FlushStopped => ErrorCode::ShuttingDown,
             EngineError::ReadOnly => ErrorCode::ReadOnly,
+            EngineError::TooManySeries { .. } => ErrorCode::TooManySeries,
+            EngineError::TooManyMetrics { .. } => ErrorCode::TooManyMetrics,
             other => match other.kind() {
                 ErrorKind::DataDamaged => ErrorCode::DataDamaged,
                 ErrorKind::InvalidCall => ErrorCode::TooManyPoints,
                 _ => ErrorCode::Internal,
             },
         };
-        let retry_after = error.retry_after();
-        Self { retry_after, ..Self::new(code, error.to_string()).caused_by(error) }
+        let mut refusal = Self { retry_after: error.retry_after(), ..Self::new(code, error.to_string()) };
+        if let EngineError::TooManySeries { row, limit, .. } | EngineError::TooManyMetrics { row, limit, .. } = error {
+            refusal = refusal.row(row).field("metric").limit(limit);
+        }
+        refusal.caused_by(error)
     }
 }
 

@@ -20,6 +20,10 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// Bytes of batches accepted but not yet in the log; past it batches are refused with `QueueFull`.
     pub queue_bytes: usize,
+    /// Series that one run may have; a batch that would make it more is refused.
+    pub series_per_run_max: usize,
+    /// Metrics that one project may have; a batch that would make it more is refused.
+    pub metrics_per_project_max: usize,
     /// Memtable shards; series go to shards by run.
     pub shards: usize,
     /// Frozen generations that may wait for the flush thread before the writer waits too.
@@ -38,6 +42,8 @@ impl EngineConfig {
             memtable_bytes: 256 << 20,
             flush_age: Duration::from_secs(60),
             queue_bytes: 64 << 20,
+            series_per_run_max: 200_000,
+            metrics_per_project_max: 1_000_000,
             shards: 4,
             frozen_max: 2,
             compaction: CompactionOptions::default(),

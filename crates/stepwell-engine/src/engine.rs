@@ -12,6 +12,7 @@ use stepwell_types::{Batch, Lsn, ProducerSequence, Tombstone};
 use stepwell_wal::{Wal, encode_frame};
 
 use crate::{
+    cardinality::Cardinality,
     catalog::Catalog,
     compaction::Compactor,
     config::EngineConfig,
@@ -105,8 +106,17 @@ impl Engine {
         let flusher = Flusher { shared: shared.clone(), generations, catalog: catalog.clone(), flushed, abandon };
         let compactor = Compactor { shared: shared.clone(), catalog: catalog.clone(), flushed: flushes };
         let released = Lsn(0);
-        let writer =
-            Writer { shared: shared.clone(), commands: writer_commands, flush, wal, next_lsn, producers, released };
+        let known = Cardinality::default();
+        let writer = Writer {
+            shared: shared.clone(),
+            commands: writer_commands,
+            flush,
+            wal,
+            next_lsn,
+            producers,
+            released,
+            known,
+        };
         let started =
             |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };
         let flusher = spawn("stepwell-flush", move || flusher.run()).map_err(started)?;
@@ -200,7 +210,8 @@ impl Engine {
         } else {
             match encode_frame(&batch, producer.as_ref()) {
                 Ok(frame) => {
-                    let ingest = Ingest { batch, producer, lane, frame, queued_bytes: bytes, done };
+                    let names = self.shared.names.series_of(&batch);
+                    let ingest = Ingest { batch, producer, lane, frame, names, queued_bytes: bytes, done };
                     send(commands, ingest, full(before))
                 }
                 Err(error) => Err((error.into(), batch)),
@@ -330,7 +341,7 @@ impl Engine {
 
 /// Hands a batch to the writer; `full` is the answer when it cannot take one more.
 fn send(commands: &Sender<Command>, ingest: Ingest, full: EngineError) -> Result<(), (EngineError, Batch)> {
-    let (error, command) = match commands.try_send(Command::Ingest(ingest)) {
+    let (error, command) = match commands.try_send(Command::Ingest(Box::new(ingest))) {
         Ok(()) => return Ok(()),
         Err(TrySendError::Full(command)) => (full, command),
         Err(TrySendError::Disconnected(command)) => (EngineError::ShuttingDown, command),

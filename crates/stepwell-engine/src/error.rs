@@ -1,6 +1,6 @@
 //! What can go wrong in the engine, and what the caller does about it.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use stepwell_manifest::ManifestError;
 use stepwell_segment::SegmentError;
@@ -18,6 +18,16 @@ pub enum EngineError {
     DiskFull { reason: String, retry_after: Duration },
     #[error("flushing to segments fails, and memory for unflushed points is used up: {reason}")]
     FlushFails { reason: String, retry_after: Duration },
+    #[error(
+        "run {run_id:?} would have more than {limit} series, with metric {metric:?} in row {row} as the first too many; \
+         log it to another run, or delete metrics, or let the operator raise series_per_run_max"
+    )]
+    TooManySeries { run_id: Arc<str>, metric: Arc<str>, row: usize, limit: usize },
+    #[error(
+        "the project of run {run_id:?} (id {project_id}) would have more than {limit} metrics, with {metric:?} in row {row} as \
+         the first too many; use metrics that exist, or delete some, or let the operator raise metrics_per_project_max"
+    )]
+    TooManyMetrics { project_id: Arc<str>, run_id: Arc<str>, metric: Arc<str>, row: usize, limit: usize },
     #[error("the data directory is open for reading only")]
     ReadOnly,
     #[error("the server is shutting down; send the batch again when it is back")]
@@ -59,7 +69,7 @@ impl EngineError {
             | Self::CompactionStopped
             | Self::LaneBroken
             | Self::ShuttingDown => ErrorKind::Unavailable,
-            Self::ReadOnly => ErrorKind::InvalidCall,
+            Self::ReadOnly | Self::TooManySeries { .. } | Self::TooManyMetrics { .. } => ErrorKind::InvalidCall,
             Self::RowsMissing => ErrorKind::DataDamaged,
             Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
             Self::Wal(error) => error.kind(),

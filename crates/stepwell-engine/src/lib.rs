@@ -1,7 +1,7 @@
 //! Owns shards: wal → memtable → segment → manifest; snapshots, flush, compaction, recovery.
 //!
 //! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue, the one writer thread
-//! (`writer`) appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
+//! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
 //! and `chart` what they get instead of points.
@@ -9,6 +9,7 @@
 //! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
 
+mod cardinality;
 mod catalog;
 mod chart;
 mod compaction;

@@ -12,7 +12,9 @@ use stepwell_env::Env;
 use stepwell_segment::Segment;
 use stepwell_types::Lsn;
 
-use crate::{compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation};
+use crate::{
+    cardinality::NameHasher, compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation,
+};
 
 /// Whether the engine takes batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,7 @@ pub(crate) struct Storage {
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) config: EngineConfig,
+    pub(crate) names: NameHasher,
     pub(crate) storage: RwLock<Storage>,
     /// All points below are durable and in `storage`.
     pub(crate) visible_below: AtomicU64,
@@ -82,6 +85,8 @@ pub(crate) struct Counters {
     pub(crate) replay_points: AtomicU64,
     pub(crate) replay_us: AtomicU64,
     pub(crate) damaged: AtomicU64,
+    /// Bytes of what the writer knows of names.
+    pub(crate) name_bytes: AtomicU64,
 }
 
 /// A reading of the engine's gauges and totals.
@@ -122,6 +127,8 @@ pub struct EngineStats {
     pub replay_records: u64,
     pub replay_points: u64,
     pub replay_us: u64,
+    /// Bytes that knowing the names of series takes.
+    pub name_bytes: u64,
     /// Damaged places found in files.
     pub damaged: u64,
     /// Last visible LSN; 0 before the first point.
@@ -133,6 +140,7 @@ impl Shared {
         Self {
             env,
             config,
+            names: NameHasher::default(),
             storage: RwLock::new(storage),
             visible_below: AtomicU64::new(next_lsn.0),
             wal_floor: AtomicU64::new(wal_floor.0),
@@ -245,6 +253,7 @@ impl Shared {
             replay_records: get(&c.replay_records),
             replay_points: get(&c.replay_points),
             replay_us: get(&c.replay_us),
+            name_bytes: get(&c.name_bytes),
             damaged: get(&c.damaged),
             visible_lsn: visible_below.0 - 1,
         }

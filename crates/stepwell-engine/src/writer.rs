@@ -11,6 +11,7 @@ use stepwell_types::{Batch, Lsn, ProducerSequence};
 use stepwell_wal::{EncodedFrame, Wal, WalError};
 
 use crate::{
+    cardinality::Cardinality,
     engine::IngestAck,
     error::EngineError,
     generation::Generation,
@@ -24,7 +25,7 @@ pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
 
 /// Everything the writer can be told.
 pub(crate) enum Command {
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
     /// Freezes the active generation; the answer says it is on its way to the flush thread.
     Rotate(Sender<Result<(), EngineError>>),
     Stop,
@@ -35,6 +36,8 @@ pub(crate) struct Ingest {
     pub(crate) producer: Option<ProducerSequence>,
     pub(crate) lane: Option<Lane>,
     pub(crate) frame: EncodedFrame,
+    /// A number per series of the batch.
+    pub(crate) names: Vec<u64>,
     /// What it counts against the queue's budget.
     pub(crate) queued_bytes: usize,
     pub(crate) done: Done,
@@ -54,6 +57,7 @@ pub(crate) struct Writer {
     pub(crate) next_lsn: Lsn,
     pub(crate) producers: Producers,
     pub(crate) released: Lsn,
+    pub(crate) known: Cardinality,
 }
 
 /// A batch of the current group whose frame is in the log but not yet known to be durable.
@@ -72,10 +76,12 @@ impl Writer {
     /// Runs until told to stop, or until every sender is gone. All that was queued before is done first. Gives the log back:
     /// its files can be removed once the last flush is done.
     pub(crate) fn run(mut self) -> Wal {
+        // Here, so that the server answers meanwhile; batches wait in the queue.
+        self.known = Cardinality::load(&self.shared);
         loop {
             match self.commands.recv_timeout(IDLE_TICK) {
                 Ok(Command::Ingest(first)) => {
-                    if self.ingest_group(first) {
+                    if self.ingest_group(*first) {
                         break;
                     }
                 }
@@ -145,7 +151,7 @@ impl Writer {
             match self.commands.try_recv() {
                 Ok(Command::Ingest(next)) => {
                     bytes += next.frame.bytes();
-                    group.push(next);
+                    group.push(*next);
                 }
                 Ok(Command::Rotate(answer)) => rotations.push(answer),
                 Ok(Command::Stop) => {
@@ -209,6 +215,10 @@ impl Writer {
                 duplicates.push((ack, ingest.lane, ingest.done));
                 continue;
             }
+            if let Err(error) = self.known.admit(&self.shared, &ingest.batch, &ingest.names) {
+                self.refuse(ingest.lane, ingest.done, error);
+                continue;
+            }
             let first_lsn = next_lsn;
             if failure.is_none() {
                 match self.wal.append(first_lsn, &ingest.frame) {
@@ -236,6 +246,7 @@ impl Writer {
             // A failed append takes the whole group back: nothing of it is durable.
             Err(error) => self.refuse_group(logged, duplicates, error),
         }
+        self.known.applied(&self.shared);
     }
 
     fn duplicate_of(&self, ingest: &Ingest, seen: &HashMap<Arc<str>, (u64, IngestAck)>) -> Option<IngestAck> {

@@ -46,12 +46,13 @@ pub(crate) struct Metrics {
     requests: Family<StatusLabels, Counter>,
     latency: Family<RouteLabels, Histogram>,
     in_flight_bytes: Gauge<u64, AtomicU64>,
+    memory_bytes: Gauge<u64, AtomicU64>,
     flight_streams: Gauge<u64, AtomicU64>,
 }
 
 impl Metrics {
-    /// All at zero.
-    pub(crate) fn new() -> Self {
+    /// All at zero. `memory_bytes` is the budget of the process.
+    pub(crate) fn new(memory_bytes: usize) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("stepwell"),
             ingested_points: Counter::default(),
@@ -63,6 +64,7 @@ impl Metrics {
             // 100 µs to 26 s.
             latency: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 19))),
             in_flight_bytes: Gauge::default(),
+            memory_bytes: Gauge::default(),
             flight_streams: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -79,6 +81,9 @@ impl Metrics {
             metrics.latency.clone(),
         );
         registry.register("request_bodies_bytes", "Bodies being received and decoded", metrics.in_flight_bytes.clone());
+        registry.register("memory_used_bytes", "What is counted of the budget of memory", metrics.memory_bytes.clone());
+        let budget = ConstGauge::new(memory_bytes as u64);
+        registry.register("memory_budget_bytes", "The budget of memory, memory_bytes", budget);
         registry.register("flight_streams", "Flight streams being read", metrics.flight_streams.clone());
         metrics
     }
@@ -135,6 +140,8 @@ impl Metrics {
         engine: Option<&EngineStats>,
     ) -> Result<String, std::fmt::Error> {
         self.in_flight_bytes.set(in_flight_bytes as u64);
+        let of_engine = engine.map_or(0, |stats| stats.queue_bytes + stats.memtable_bytes + stats.name_bytes);
+        self.memory_bytes.set(in_flight_bytes as u64 + of_engine);
         let mut text = String::new();
         if let Some(stats) = engine {
             encode(&mut text, &engine_registry(stats))?;
@@ -149,12 +156,13 @@ impl Metrics {
 /// The engine counts by itself; a scrape shows what it counted.
 fn engine_registry(stats: &EngineStats) -> Registry {
     let mut registry = Registry::with_prefix("stepwell");
-    let gauges: [(&str, &str, u64); 13] = [
+    let gauges: [(&str, &str, u64); 14] = [
         ("ready", "1 once the storage is open", 1),
         ("queue_bytes", "Batches waiting for the log", stats.queue_bytes),
         ("memtable_points", "Points not yet in segments", stats.memtable_points),
         ("memtable_series", "Series with points not yet in segments", stats.memtable_series),
         ("memtable_bytes", "Heap bytes of points not yet in segments", stats.memtable_bytes),
+        ("name_bytes", "Heap bytes of what is known of the names of series", stats.name_bytes),
         ("frozen_generations", "Memtable generations waiting for a flush", stats.frozen_generations),
         ("compaction_due", "1 while segments wait to be merged", u64::from(stats.compaction_is_due)),
         ("segments", "Live segments", stats.segments),
@@ -207,7 +215,7 @@ mod tests {
 
     #[test]
     fn i4_refusals_are_counted_by_code() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(1_000);
         metrics.ingested(5, 100, false);
         metrics.ingested(5, 100, true);
         metrics.answered("POST", "/api/v1/ingest", 400, Some("null_value"), Duration::from_millis(1));
@@ -219,6 +227,8 @@ mod tests {
             "stepwell_request_bodies_bytes 7",
             "stepwell_http_request_duration_seconds_count{method=\"POST\",route=\"/api/v1/ingest\"} 1",
             "stepwell_memtable_bytes 0",
+            "stepwell_memory_budget_bytes 1000",
+            "stepwell_memory_used_bytes 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }

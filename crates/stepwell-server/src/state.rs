@@ -47,6 +47,8 @@ pub struct ServerConfig {
     pub decoded_limit_bytes: usize,
     /// What the bodies of all requests may hold at once, received and decoded, bytes; beyond it 429.
     pub in_flight_limit_bytes: usize,
+    /// The budget of the whole process, bytes; shown, not enforced here.
+    pub memory_bytes: usize,
     /// How long a body may make no progress.
     pub body_idle_max: Duration,
     /// How long requests may go on after shutdown was asked for.
@@ -60,7 +62,8 @@ impl Default for ServerConfig {
         Self {
             body_limit_bytes: 64 << 20,
             decoded_limit_bytes: 256 << 20,
-            in_flight_limit_bytes: 1 << 30,
+            in_flight_limit_bytes: 384 << 20,
+            memory_bytes: 2 << 30,
             body_idle_max: Duration::from_secs(30),
             shutdown_deadline: Duration::from_secs(8),
             clock: Arc::new(SystemClock::new()),
@@ -82,7 +85,8 @@ impl ServerState {
     /// State of a server without requests.
     pub(crate) fn new(app: AppSlot, config: ServerConfig) -> Self {
         let in_flight = InFlight::new(config.in_flight_limit_bytes);
-        Self { app, config, in_flight, metrics: Metrics::new(), stopping: watch::Sender::new(false) }
+        let metrics = Metrics::new(config.memory_bytes);
+        Self { app, config, in_flight, metrics, stopping: watch::Sender::new(false) }
     }
 
     /// The application, or why there is none.

@@ -124,8 +124,10 @@ fn announce(address: SocketAddr, settings: &Settings) -> Result<()> {
 
 fn server_config(settings: &Settings) -> ServerConfig {
     ServerConfig {
-        body_limit_bytes: settings.body_limit_bytes,
-        decoded_limit_bytes: settings.decoded_limit_bytes,
+        body_limit_bytes: settings.memory.body_limit,
+        decoded_limit_bytes: settings.memory.decoded_limit,
+        in_flight_limit_bytes: settings.memory.requests,
+        memory_bytes: settings.memory.total,
         shutdown_deadline: DRAIN_MAX,
         ..ServerConfig::default()
     }
@@ -133,10 +135,12 @@ fn server_config(settings: &Settings) -> ServerConfig {
 
 fn app_config(settings: &Settings) -> AppConfig {
     let mut config = AppConfig::new(&settings.data_dir);
-    config.engine.memtable_bytes = settings.memtable_bytes;
+    config.engine.memtable_bytes = settings.memory.memtable;
     config.engine.flush_age = settings.flush_age;
-    config.engine.queue_bytes = settings.queue_bytes;
-    config.query.memory_bytes = settings.query_memory_bytes;
+    config.engine.queue_bytes = settings.memory.queue;
+    config.engine.series_per_run_max = settings.series_per_run_max;
+    config.engine.metrics_per_project_max = settings.metrics_per_project_max;
+    config.query.memory_bytes = settings.memory.query;
     config.query.spill_bytes = settings.query_spill_bytes;
     config.query.deadline = settings.query_timeout;
     config

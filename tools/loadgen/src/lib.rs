@@ -12,6 +12,7 @@ mod http;
 mod latency;
 mod load;
 mod memory_probe;
+mod overload;
 mod verify;
 
 pub use batches::BatchEncoder;
@@ -20,4 +21,5 @@ pub use fsync_probe::{FsyncProbe, probe_fsync};
 pub use latency::Latencies;
 pub use load::{Load, LoadReport, Sent, create_runs};
 pub use memory_probe::probe_memory;
+pub use overload::{Overload, OverloadReport, Resident};
 pub use verify::{VerifyReport, verify};

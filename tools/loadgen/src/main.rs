@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use stepwell_env::{Clock, SystemClock};
-use stepwell_loadgen::{BatchEncoder, Dataset, Load, Shape, create_runs, figures, probe_fsync, verify};
+use stepwell_loadgen::{BatchEncoder, Dataset, Load, Overload, Shape, create_runs, figures, probe_fsync, verify};
 
 /// Batches are allocated by one thread and freed by another, thousands of times a second: what this allocator is made for.
 #[global_allocator]
@@ -28,6 +28,8 @@ enum Command {
     Growth(GrowthArgs),
     /// Write batches as Arrow streams, a file each, for other programs to send
     Bodies(BodiesArgs),
+    /// Offer a server twice of what it can take, watch its memory, and check that nothing acknowledged is lost
+    Overload(OverloadArgs),
 }
 
 #[derive(Args)]
@@ -130,6 +132,31 @@ struct BodiesArgs {
     metrics: u64,
 }
 
+#[derive(Args)]
+struct OverloadArgs {
+    /// How long the load goes on. An hour of it may fill a hundred gigabytes of disk
+    #[arg(long, default_value_t = 60.0)]
+    minutes: f64,
+    /// Seconds for which the sustainable rate is measured first
+    #[arg(long, default_value_t = 10)]
+    calibration_seconds: u64,
+    /// Where the data directory is made; removed afterwards
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// Points per batch
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    batch: u64,
+    /// Batches on their way at once; the server's queue has to be smaller to refuse any
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=4_096))]
+    connections: u64,
+    /// Bytes that may be resident, and a quarter more; by default the server's own budget
+    #[arg(long)]
+    memory_bytes: Option<u64>,
+    /// Flags of the server, after `--`
+    #[arg(last = true)]
+    flags: Vec<String>,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Load(args) => load(args),
@@ -142,6 +169,7 @@ fn main() -> ExitCode {
             figures::growth(&figures::GrowthOptions { points, runs, series, dir })
         }
         Command::Bodies(args) => bodies(&args),
+        Command::Overload(args) => overload(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -192,5 +220,22 @@ fn bodies(args: &BodiesArgs) -> Result<()> {
         let path = args.dir.join(format!("{batch:06}.arrows"));
         std::fs::write(&path, encoder.encode(0, batch)?).with_context(|| format!("write {}", path.display()))?;
     }
+    Ok(())
+}
+
+fn overload(args: OverloadArgs) -> Result<()> {
+    let overload = Overload {
+        dir: args.dir,
+        duration: Duration::try_from_secs_f64(args.minutes * 60.0).context("--minutes")?,
+        calibration: Duration::from_secs(args.calibration_seconds),
+        batch: args.batch,
+        connections: args.connections,
+        memory_bytes: args.memory_bytes,
+        flags: args.flags,
+    };
+    let report = overload.run()?;
+    println!("{report}");
+    let broken = report.violations();
+    ensure!(broken.is_empty(), "overload: {}", broken.join("; "));
     Ok(())
 }

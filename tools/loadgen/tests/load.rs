@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stepwell_loadgen::{Dataset, Load, Shape, create_runs, verify};
+use stepwell_loadgen::{Dataset, Load, Overload, Shape, create_runs, verify};
 use stepwell_tests::Server;
 
 fn load(server: &Server, seed: u64) -> Load {
@@ -77,4 +77,22 @@ fn a_rate_is_kept_over_flight() {
     create_runs(&load.server, &load.project, &load.dataset, 1).unwrap();
     let report = load.run().unwrap();
     assert!((30..=60).contains(&report.batches), "{report}");
+}
+
+#[test]
+fn i1_i9_an_overloaded_server_refuses_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let overload = Overload {
+        dir: dir.path().to_owned(),
+        duration: Duration::from_secs(2),
+        calibration: Duration::from_secs(1),
+        batch: 1_000,
+        connections: 64,
+        memory_bytes: Some(2 << 30),
+        // Room for some thirty batches.
+        flags: ["--queue-bytes", "1048576"].map(str::to_owned).to_vec(),
+    };
+    let report = overload.run().unwrap();
+    assert!(report.violations().is_empty(), "{report}");
+    assert!(report.refused > 0 && report.accepted > 0 && report.samples >= 2, "{report}");
 }

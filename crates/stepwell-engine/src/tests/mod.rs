@@ -1,5 +1,6 @@
 //! The engine against a naive model, on the real disk and on one that crashes and fails.
 
+mod cardinality;
 mod compaction;
 mod deletion;
 mod faults;

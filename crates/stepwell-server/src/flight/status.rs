@@ -59,7 +59,7 @@ fn build(problem: &Problem, label: Option<Label>) -> Status {
 fn grpc_code(http_status: u16) -> Code {
     match http_status {
         404 => Code::NotFound,
-        403 => Code::FailedPrecondition,
+        403 | 422 => Code::FailedPrecondition,
         408 => Code::DeadlineExceeded,
         409 => Code::AlreadyExists,
         429 => Code::ResourceExhausted,

@@ -71,6 +71,7 @@ pub(crate) struct IngestRow {
         (status = 404, description = "A run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 413, description = "body_too_large, decoded_too_large, too_many_points", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 415, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "too_many_series of a run, too_many_metrics of a project", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 429, description = "queue_full; see Retry-After", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 503, body = ProblemDetails, content_type = "application/problem+json"),
     ),

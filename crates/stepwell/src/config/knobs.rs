@@ -1,5 +1,7 @@
 //! The table of knobs.
 
+use super::memory::AUTO;
+
 /// What text a knob takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -11,6 +13,8 @@ pub(super) enum Kind {
     Switch,
     /// A whole number within the inclusive range.
     Integer { min: u64, max: u64 },
+    /// The same, or `auto`: a share of `memory_bytes`, or of what the machine has.
+    Bytes { min: u64, max: u64 },
     /// One of a few words.
     Word(&'static [&'static str]),
     /// Free text.
@@ -58,11 +62,20 @@ pub(super) const KNOBS: &[Knob] = &[
                  something else (a firewall, a proxy that authenticates) stands in front.",
     },
     Knob {
-        name: "memtable_bytes",
-        kind: Kind::Integer { min: MIB, max: 64 * GIB },
+        name: "memory_bytes",
+        kind: Kind::Bytes { min: 64 * MIB, max: 1_024 * GIB },
         unit: "bytes",
-        default: "268435456",
-        reason: "Points in memory at which a segment is written. More makes fewer, larger segments and a longer replay after a crash.",
+        default: AUTO,
+        reason: "The budget of which the knobs that say so get their shares; 3 × `memtable_bytes` + `queue_bytes` + `request_bytes` + \
+                 `query_memory_bytes` may not be more, the rest is for what has no budget of its own. `auto`: half of the machine's \
+                 or container's memory, at most 2147483648.",
+    },
+    Knob {
+        name: "memtable_bytes",
+        kind: Kind::Bytes { min: MIB, max: 64 * GIB },
+        unit: "bytes",
+        default: AUTO,
+        reason: "Points in memory at which a segment is written. More makes fewer, larger segments and a longer replay after a crash. `auto`: an eighth of `memory_bytes`.",
     },
     Knob {
         name: "flush_age_seconds",
@@ -73,31 +86,55 @@ pub(super) const KNOBS: &[Knob] = &[
     },
     Knob {
         name: "queue_bytes",
-        kind: Kind::Integer { min: MIB, max: 16 * GIB },
+        kind: Kind::Bytes { min: MIB, max: 16 * GIB },
         unit: "bytes",
-        default: "67108864",
-        reason: "Batches accepted but not yet in the log; past it writers get 429 and Retry-After (I9). More rides out longer stalls of the disk.",
+        default: AUTO,
+        reason: "Batches accepted but not yet in the log; past it writers get 429 and Retry-After (I9). More rides out longer stalls of the disk. `auto`: a 32nd of `memory_bytes`.",
+    },
+    Knob {
+        name: "series_per_run_max",
+        kind: Kind::Integer { min: 1, max: 100_000_000 },
+        unit: "series",
+        default: "200000",
+        reason: "Most series of one run; a batch that would make it more is refused with 422. A metric name with a number or text of \
+                 the data in it, which is a new metric each time, ends here and not with all memory in use.",
+    },
+    Knob {
+        name: "metrics_per_project_max",
+        kind: Kind::Integer { min: 1, max: 100_000_000 },
+        unit: "metrics",
+        default: "1000000",
+        reason: "Most metrics of all runs of one project; a batch that would make it more is refused with 422. Each takes about 16 bytes \
+                 of memory.",
+    },
+    Knob {
+        name: "request_bytes",
+        kind: Kind::Bytes { min: 4_096, max: 256 * GIB },
+        unit: "bytes",
+        default: AUTO,
+        reason: "Bodies and messages being received and decoded, of all connections together; past it 429 and Retry-After, and \
+                 streams wait (I9). `auto`: three sixteenths of `memory_bytes`.",
     },
     Knob {
         name: "body_limit_bytes",
-        kind: Kind::Integer { min: 1_024, max: 4 * GIB },
+        kind: Kind::Bytes { min: 1_024, max: 4 * GIB },
         unit: "bytes",
-        default: "67108864",
-        reason: "Largest request body as received; past it 413. Bounds what one connection can hold in memory.",
+        default: AUTO,
+        reason: "Largest request body as received; past it 413. Bounds what one connection can hold in memory. `auto`: a sixth of `request_bytes`, at most 67108864.",
     },
     Knob {
         name: "decoded_limit_bytes",
-        kind: Kind::Integer { min: 1_024, max: 16 * GIB },
+        kind: Kind::Bytes { min: 1_024, max: 16 * GIB },
         unit: "bytes",
-        default: "268435456",
-        reason: "Largest request body after decompression; past it 413. Bounds what a small compressed body can grow to.",
+        default: AUTO,
+        reason: "Largest request body after decompression; past it 413. Bounds what a small compressed body can grow to. `auto`: two thirds of `request_bytes`, at most 268435456.",
     },
     Knob {
         name: "query_memory_bytes",
-        kind: Kind::Integer { min: 16 * MIB, max: 256 * GIB },
+        kind: Kind::Bytes { min: 16 * MIB, max: 256 * GIB },
         unit: "bytes",
-        default: "1073741824",
-        reason: "Memory of one SQL query for sorting, grouping and joining; past it the query spills to disk, then fails alone.",
+        default: AUTO,
+        reason: "Memory of one SQL query for sorting, grouping and joining; past it the query spills to disk, then fails alone. `auto`: a quarter of `memory_bytes`.",
     },
     Knob {
         name: "query_spill_bytes",
@@ -152,6 +189,7 @@ impl Knob {
             Kind::Address => "IP address and port".to_owned(),
             Kind::Switch => "true or false".to_owned(),
             Kind::Integer { min, max } => format!("{min} to {max}"),
+            Kind::Bytes { min, max } => format!("{min} to {max}, or {AUTO}"),
             Kind::Word(words) => words.join(" or "),
             Kind::Text => "text".to_owned(),
         }
@@ -163,7 +201,10 @@ impl Knob {
             Kind::Path => !text.is_empty(),
             Kind::Address => text.parse::<std::net::SocketAddr>().is_ok(),
             Kind::Switch => text.parse::<bool>().is_ok(),
-            Kind::Integer { min, max } => text.parse::<u64>().is_ok_and(|value| (min..=max).contains(&value)),
+            Kind::Bytes { .. } if text == AUTO => true,
+            Kind::Integer { min, max } | Kind::Bytes { min, max } => {
+                text.parse::<u64>().is_ok_and(|value| (min..=max).contains(&value))
+            }
             Kind::Word(words) => words.contains(&text),
             Kind::Text => true,
         };

@@ -4,6 +4,7 @@
 mod flags;
 mod knobs;
 mod layers;
+mod memory;
 mod settings;
 
 pub(crate) use flags::ServeFlags;

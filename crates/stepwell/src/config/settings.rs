@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     flags::ServeFlags,
     layers::{self, Values},
+    memory::Memory,
 };
 
 /// Everything `serve` was told, checked. Field meanings: the table of knobs.
@@ -14,12 +15,10 @@ use super::{
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
-    pub(crate) memtable_bytes: usize,
+    pub(crate) memory: Memory,
     pub(crate) flush_age: Duration,
-    pub(crate) queue_bytes: usize,
-    pub(crate) body_limit_bytes: usize,
-    pub(crate) decoded_limit_bytes: usize,
-    pub(crate) query_memory_bytes: usize,
+    pub(crate) series_per_run_max: usize,
+    pub(crate) metrics_per_project_max: usize,
     pub(crate) query_spill_bytes: u64,
     pub(crate) query_timeout: Duration,
     pub(crate) log_filter: String,
@@ -40,12 +39,10 @@ impl Settings {
         let settings = Self {
             data_dir: get(&values, "data_dir")?,
             listen: get(&values, "listen")?,
-            memtable_bytes: get(&values, "memtable_bytes")?,
+            memory: Memory::resolve(&values)?,
             flush_age: Duration::from_secs(get(&values, "flush_age_seconds")?),
-            queue_bytes: get(&values, "queue_bytes")?,
-            body_limit_bytes: get(&values, "body_limit_bytes")?,
-            decoded_limit_bytes: get(&values, "decoded_limit_bytes")?,
-            query_memory_bytes: get(&values, "query_memory_bytes")?,
+            series_per_run_max: get(&values, "series_per_run_max")?,
+            metrics_per_project_max: get(&values, "metrics_per_project_max")?,
             query_spill_bytes: get(&values, "query_spill_bytes")?,
             query_timeout: Duration::from_secs(get(&values, "query_timeout_seconds")?),
             log_filter: get(&values, "log_filter")?,
@@ -62,7 +59,10 @@ impl Settings {
     }
 }
 
-fn get<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(values: &Values, name: &str) -> Result<T> {
+pub(super) fn get<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    values: &Values,
+    name: &str,
+) -> Result<T> {
     let text = values.get(name).with_context(|| format!("`{name}` is not a knob"))?;
     text.parse().with_context(|| format!("`{name}` is {text:?}"))
 }

@@ -30,7 +30,7 @@ fn flag_beats_environment_beats_file_beats_default() {
         resolve(&given, &[("STEPWELL_DATA_DIR", "/env"), ("STEPWELL_LISTEN", "127.0.0.1:2"), ("HOME", "/x")]).unwrap();
     assert_eq!(settings.data_dir, PathBuf::from("/flag"));
     assert_eq!(settings.listen.port(), 2);
-    assert_eq!(settings.queue_bytes, 2_000_000);
+    assert_eq!(settings.memory.queue, 2_000_000);
     assert_eq!(settings.flush_age.as_secs(), 60);
     let by_variable = resolve(&flags(&[]), &[("STEPWELL_CONFIG", path.to_str().unwrap())]).unwrap();
     assert_eq!(by_variable.data_dir, PathBuf::from("/file"));
@@ -85,13 +85,31 @@ fn every_knob_changes_something() {
         let other = match knob.kind {
             Kind::Path => "/other".to_owned(),
             Kind::Address => "[::1]:1".to_owned(),
-            Kind::Integer { min, .. } => min.to_string(),
+            Kind::Integer { min, .. } | Kind::Bytes { min, .. } => min.to_string(),
             Kind::Word(words) => words[words.len() - 1].to_owned(),
             Kind::Text => "debug".to_owned(),
             Kind::Switch => "true".to_owned(),
         };
         assert_ne!(resolve_with(knob.name, &other).unwrap(), before, "{}", knob.name);
     }
+}
+
+#[test]
+fn i9_parts_get_shares_of_one_budget_and_may_not_be_more_than_it() {
+    let with = |values: &[(&'static str, &str)]| {
+        let mut given = flags(values);
+        given.values.insert("data_dir", "/d".to_owned());
+        resolve(&given, &[])
+    };
+    let memory = with(&[("memory_bytes", "2147483648")]).unwrap().memory;
+    assert_eq!((memory.memtable, memory.queue, memory.query), (256 << 20, 64 << 20, 512 << 20));
+    assert_eq!((memory.requests, memory.body_limit, memory.decoded_limit), (384 << 20, 64 << 20, 256 << 20));
+    let memory = with(&[("memory_bytes", "1073741824"), ("queue_bytes", "1048576")]).unwrap().memory;
+    assert_eq!((memory.memtable, memory.queue), (128 << 20, 1 << 20));
+    let error = with(&[("memory_bytes", "1073741824"), ("memtable_bytes", "268435456")]).unwrap_err();
+    assert!(error.contains("`memory_bytes` is 1073741824") && error.contains("`memtable_bytes` 268435456"), "{error}");
+    let error = with(&[("memory_bytes", "1073741824"), ("body_limit_bytes", "268435456")]).unwrap_err();
+    assert!(error.contains("`request_bytes` 201326592"), "{error}");
 }
 
 #[test]

@@ -6,11 +6,9 @@ use anyhow::Result;
 
 use super::{
     Figure, millions, ms,
-    stage::{Sending, Stage},
+    stage::{ROOMY, Sending, Stage},
 };
 use crate::{Shape, probe_memory};
-
-const GIB_4: &str = "4294967296";
 
 /// Counting billions of points afterwards takes longer than queries may by default.
 const HOUR: &str = "3600";
@@ -46,7 +44,7 @@ pub(super) fn sustained(stage: &Stage) -> Result<Vec<Figure>> {
 /// Huge batches into a memtable that takes them all.
 pub(super) fn burst(stage: &Stage) -> Result<Vec<Figure>> {
     let (probe, memory) = (stage.probe()?, probe_memory());
-    let running = stage.start(&["--memtable-bytes", GIB_4, "--queue-bytes", "1073741824"])?;
+    let running = stage.start(&[&ROOMY[..], &["--queue-bytes", "1073741824"]].concat())?;
     let sending =
         Sending { batch: 100_000, connections: 2, rate: None, pipeline: None, duration: Duration::from_secs(5) };
     let report = running.send("burst", Shape { runs: 64, metrics: 1_000, steps: 100_000 }, &sending)?;

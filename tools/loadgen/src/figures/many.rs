@@ -7,20 +7,19 @@ use stepwell_env::{Clock, SystemClock};
 use super::{
     Figure, ask, duckdb, millions, ms,
     resident::Resident,
-    stage::{ALL, PROJECT, Running, Sending, Stage},
+    stage::{ALL, PROJECT, ROOMY, Running, Sending, Stage},
     stored::Stored,
 };
 use crate::{Dataset, Shape};
 
 const MIB_64: &str = "67108864";
-const GIB_4: &str = "4294967296";
 
 /// Curves long enough for rollups, flushed often enough to be merged; and the same written at once, which is what merging
 /// comes to in the end.
 pub(super) fn size(stage: &Stage) -> Result<Vec<Figure>> {
     let running = stage.start(&["--memtable-bytes", MIB_64])?;
     let merged = stored(running)?;
-    let running = stage.start(&["--memtable-bytes", GIB_4, "--flush-age-seconds", "86400"])?;
+    let running = stage.start(&[&ROOMY[..], &["--flush-age-seconds", "86400"]].concat())?;
     let whole = stored(running)?;
     ensure!(whole.files == 1, "{} segments where one was due", whole.files);
     Ok(vec![Figure {
@@ -58,7 +57,7 @@ pub(super) fn million_series(stage: &Stage) -> Result<Vec<Figure>> {
 
 /// The same series, ten points of each, none of them in a segment.
 pub(super) fn live(stage: &Stage) -> Result<Vec<Figure>> {
-    let running = stage.start(&["--memtable-bytes", GIB_4, "--flush-age-seconds", "86400"])?;
+    let running = stage.start(&[&ROOMY[..], &["--flush-age-seconds", "86400"]].concat())?;
     let shape = Shape { runs: 1_000, metrics: 1_000, steps: 10 };
     running.send("live", shape, &ALL)?;
     let series = running.server.metric("stepwell_memtable_series")?;

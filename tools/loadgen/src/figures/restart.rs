@@ -4,16 +4,15 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     Figure, millions,
-    stage::{ALL, PROJECT, Stage},
+    stage::{ALL, PROJECT, ROOMY, Stage},
 };
 use crate::Shape;
 
 const DAY: &str = "86400";
-const GIB_8: &str = "8589934592";
 
 /// Kills a server with all its points in the log only.
 pub(super) fn replay(stage: &Stage) -> Result<Vec<Figure>> {
-    let running = stage.start(&["--memtable-bytes", GIB_8, "--flush-age-seconds", DAY])?;
+    let running = stage.start(&[&ROOMY[..], &["--flush-age-seconds", DAY]].concat())?;
     let shape = Shape { runs: 20, metrics: 1_000, steps: 1_000 };
     let report = running.send("replay", shape, &ALL)?;
     let (bytes, _) = running.bytes_below("wal")?;
