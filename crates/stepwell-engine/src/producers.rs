@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use ahash::RandomState;
 use stepwell_manifest::ProducerState;
 use stepwell_types::{Lsn, ProducerSequence};
 
@@ -11,7 +12,7 @@ pub(crate) const PRODUCERS_MAX: usize = 100_000;
 /// The last sequence of every producer known.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Producers {
-    states: HashMap<Arc<str>, ProducerState>,
+    states: HashMap<Arc<str>, ProducerState, RandomState>,
 }
 
 impl Producers {

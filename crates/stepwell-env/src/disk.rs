@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use bytes::Bytes;
+use crate::MappedFile;
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub trait Disk: Send + Sync {
     /// Makes a new, empty file; fails if it exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>>;
     /// The whole file as it is now. The real disk maps it, so only immutable or finished files may be read so.
-    fn map(&self, path: &Path) -> io::Result<Bytes>;
+    fn map(&self, path: &Path) -> io::Result<MappedFile>;
     /// The whole file, copied.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Entries of a directory, sorted by name.

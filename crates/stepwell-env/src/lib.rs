@@ -3,6 +3,7 @@
 mod clock;
 mod disk;
 mod lock;
+mod mapped;
 mod random;
 mod real_disk;
 mod sim_disk;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{DirEntry, Disk, WriteFile, write_atomically};
 pub use lock::{DirLock, LockError};
+pub use mapped::MappedFile;
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 pub use sim_disk::{SimDisk, SimFault};

@@ -6,9 +6,7 @@ use std::{
     path::Path,
 };
 
-use bytes::Bytes;
-
-use crate::{DirEntry, Disk, WriteFile};
+use crate::{DirEntry, Disk, MappedFile, WriteFile};
 
 /// Files of the machine. Errors carry the path.
 pub struct RealDisk;
@@ -48,17 +46,17 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile { file }))
     }
 
-    fn map(&self, path: &Path) -> io::Result<Bytes> {
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
         let file = at(path, "open", File::open(path))?;
         if at(path, "stat", file.metadata())?.len() == 0 {
-            return Ok(Bytes::new());
+            return Ok(Vec::new().into());
         }
         // SAFETY: the map is read-only and private. It would be undefined behaviour for the file to change or shrink under
         // it: callers map only files that are complete and, by the design, never written again (segments, closed log
         // files); removal leaves the mapping valid. Another process that edits the data directory breaks this, which the
         // data directory's lock and documentation forbid.
         let map = at(path, "map", unsafe { memmap2::Mmap::map(&file) })?;
-        Ok(Bytes::from_owner(map))
+        Ok(MappedFile::new(map))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -113,8 +111,9 @@ mod tests {
         let path = dir.path().join("f");
         write_atomically(&RealDisk, &path, b"one").unwrap();
         let old = RealDisk.map(&path).unwrap();
+        old.release();
         write_atomically(&RealDisk, &path, b"second").unwrap();
-        assert_eq!((&old[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
+        assert_eq!((&old.bytes()[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
         assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);
         assert!(RealDisk.create(&path).is_err(), "an existing file is not overwritten");
     }

@@ -11,9 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-
-use crate::{DirEntry, Disk, Random, SeededRandom, WriteFile};
+use crate::{DirEntry, Disk, MappedFile, Random, SeededRandom, WriteFile};
 
 /// Bytes that a disk writes as one.
 const SECTOR_BYTES: usize = 512;
@@ -279,8 +277,8 @@ impl Disk for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), id }))
     }
 
-    fn map(&self, path: &Path) -> io::Result<Bytes> {
-        self.read(path).map(Bytes::from)
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        self.read(path).map(MappedFile::from)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -79,6 +79,14 @@ impl Kind {
         }
     }
 
+    /// A row group is held in memory while it is written: those of many columns have fewer rows.
+    pub(crate) fn row_group_rows_max(self) -> usize {
+        match self {
+            Self::Points => usize::MAX,
+            Self::Summaries | Self::Rollups => 1 << 16,
+        }
+    }
+
     /// Columns by whose ranges rows are found.
     fn has_statistics(self, column: &str) -> bool {
         match self {

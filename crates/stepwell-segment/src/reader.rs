@@ -51,8 +51,16 @@ impl Segment {
 
     /// Checks the checksums of the whole files, anew.
     pub fn verify(&self) -> Result<(), SegmentError> {
-        let tables = [Some(&self.shared.points), self.shared.summaries.as_ref(), self.shared.rollups.as_ref()];
-        tables.into_iter().flatten().try_for_each(Table::verify)
+        self.tables().try_for_each(Table::verify)
+    }
+
+    /// Lets go of the pages read so far, for who reads through the whole segment.
+    pub fn release(&self) {
+        self.tables().for_each(Table::release);
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        [Some(&self.shared.points), self.shared.summaries.as_ref(), self.shared.rollups.as_ref()].into_iter().flatten()
     }
 
     /// Rows that are left after pruning by statistics: an upper bound of what a scan yields.

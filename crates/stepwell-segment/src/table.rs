@@ -11,7 +11,7 @@ use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     file::metadata::PageIndexPolicy,
 };
-use stepwell_env::Disk;
+use stepwell_env::{Disk, MappedFile};
 use stepwell_types::FileMeta;
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) struct Table {
     path: PathBuf,
     meta: FileMeta,
     schema: SchemaRef,
-    bytes: Bytes,
+    file: MappedFile,
     /// Checked and parsed on first use; a failure is kept too.
     footer: OnceLock<Result<ArrowReaderMetadata, (u64, String)>>,
 }
@@ -42,12 +42,13 @@ impl Table {
         meta: FileMeta,
     ) -> Result<Self, SegmentError> {
         let path = data_dir.join(kind.dir()).join(file_name);
-        let bytes = disk.map(&path).map_err(|source| SegmentError::Io { what: "open", path: path.clone(), source })?;
+        let file = disk.map(&path).map_err(|source| SegmentError::Io { what: "open", path: path.clone(), source })?;
+        let bytes = file.bytes();
         if bytes.len() as u64 != meta.bytes {
             let detail = format!("it has {} bytes, the manifest says {}", bytes.len(), meta.bytes);
             return Err(SegmentError::Damaged { path, offset: meta.bytes.min(bytes.len() as u64), detail });
         }
-        Ok(Self { path, meta, schema: kind.schema(), bytes, footer: OnceLock::new() })
+        Ok(Self { path, meta, schema: kind.schema(), file, footer: OnceLock::new() })
     }
 
     /// Checks the checksum of the whole file, anew.
@@ -56,7 +57,8 @@ impl Table {
     }
 
     fn check_crc(&self) -> Result<(), (u64, String)> {
-        let (actual, expected) = (crc32c::crc32c(&self.bytes), self.meta.crc32c);
+        let (actual, expected) = (crc32c::crc32c(self.file.bytes()), self.meta.crc32c);
+        self.release();
         if actual != expected {
             return Err((0, format!("the CRC-32C of the file is {actual:08x}, the manifest says {expected:08x}")));
         }
@@ -72,7 +74,12 @@ impl Table {
     }
 
     pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.file.bytes()
+    }
+
+    /// Lets go of the pages read so far.
+    pub(crate) fn release(&self) {
+        self.file.release();
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -87,7 +94,7 @@ impl Table {
                 .with_page_index_policy(PageIndexPolicy::Optional)
                 .with_skip_arrow_metadata(true)
                 .with_schema(self.schema.clone());
-            ArrowReaderMetadata::load(&self.bytes, options)
+            ArrowReaderMetadata::load(self.file.bytes(), options)
                 .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))
         };
         let footer = match self.footer.get_or_init(load) {

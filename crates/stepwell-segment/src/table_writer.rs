@@ -66,7 +66,11 @@ impl TableWriter {
 
     /// Rows that the open row group still takes.
     pub(crate) fn room(&self) -> usize {
-        self.options.row_group_rows.saturating_sub(self.rows).max(1)
+        self.row_group_rows().saturating_sub(self.rows).max(1)
+    }
+
+    fn row_group_rows(&self) -> usize {
+        self.options.row_group_rows.min(self.kind.row_group_rows_max())
     }
 
     /// Adds `rows` rows of one series; `fill` appends so many values to each column.
@@ -85,7 +89,7 @@ impl TableWriter {
         }
         fill(&mut self.columns);
         self.rows += rows;
-        if self.rows >= self.options.row_group_rows || self.name_bytes >= NAME_BYTES_MAX {
+        if self.rows >= self.row_group_rows() || self.name_bytes >= NAME_BYTES_MAX {
             self.write_group()?;
         }
         Ok(())

@@ -104,6 +104,10 @@ impl Receiver<'_> {
                 return Err(Refusal::AfterDraining(too_large(limit)));
             }
             budget.receive(chunk.len()).map_err(|error| Refusal::AfterDraining(error.into()))?;
+            if bytes.len() + chunk.len() > bytes.capacity() {
+                // Who has sent so much may be believed the rest: growing by doubling would copy it several times.
+                bytes.reserve(announced.unwrap_or(0).saturating_sub(bytes.len()).max(chunk.len()));
+            }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use ahash::RandomState;
 use stepwell_types::{Batch, Lsn, ProducerSequence, SeriesKey, limits};
 
 use crate::{
@@ -76,7 +77,7 @@ fn put_name(out: &mut Vec<u8>, name: &str) -> Result<(), WalError> {
 }
 
 fn put_series(out: &mut Vec<u8>, series: &[SeriesKey]) -> Result<(), WalError> {
-    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let mut numbers: HashMap<&str, u32, RandomState> = HashMap::default();
     let mut names: Vec<&str> = Vec::new();
     let mut rows: Vec<u8> = Vec::with_capacity(series.len() * 12);
     // The name at each place of the series before: those of one batch share the text of their project and run.

@@ -10,6 +10,8 @@ use crate::{error::EngineError, exclusions::Exclusions};
 
 /// Rows handed to the writer at a time.
 const BATCH_ROWS: usize = 65_536;
+/// Batches after which the pages read so far are let go: each is read once, and ten segments are much memory.
+const RELEASE_EVERY: usize = 16;
 
 /// Merges `segments` into `writer`. `pause` is called between batches with the rows written since the last call; it may
 /// wait, or fail to stop the merge. Returns how many rows `exclusions` left out.
@@ -25,6 +27,14 @@ pub(crate) fn merge(
     for number in 0..inputs.len() {
         advance(&mut inputs, number, &mut waiting, &mut heads)?;
     }
+    let mut batches = 0;
+    let mut pause = |rows| {
+        batches += 1;
+        if batches % RELEASE_EVERY == 0 {
+            segments.iter().for_each(Segment::release);
+        }
+        pause(rows)
+    };
     let mut merged = Merged { exclusions, rows: SeriesColumns::default(), unpaused: 0, left_out: 0 };
     while let Some(Reverse((key, number))) = heads.pop() {
         let mut parts: Vec<(usize, SeriesInFile)> = Vec::new();
@@ -42,7 +52,7 @@ pub(crate) fn merge(
         });
         if let Some(extent) = extent {
             writer.begin(&key, extent)?;
-            merged.series(&mut inputs, &key, &parts, writer, pause)?;
+            merged.series(&mut inputs, &key, &parts, writer, &mut pause)?;
         }
         for (number, _) in parts {
             advance(&mut inputs, number, &mut waiting, &mut heads)?;

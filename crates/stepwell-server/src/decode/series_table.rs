@@ -15,12 +15,15 @@ use super::{
 const NONE: u32 = u32::MAX;
 /// Largest dense (run, metric) table, entries of four bytes.
 const DENSE_ENTRIES_MAX: usize = 1 << 20;
+/// Entries for each row of the batch: a larger table would cost more to fill than it saves.
+const DENSE_ENTRIES_PER_ROW: usize = 16;
 
 /// The distinct names of one column, checked as they come in.
 pub(crate) struct Names {
     check: fn(&str) -> Result<(), NameError>,
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32, RandomState>,
+    bytes: usize,
     /// The name asked for last: columns of plain strings repeat it often.
     last: u32,
 }
@@ -28,7 +31,7 @@ pub(crate) struct Names {
 impl Names {
     /// No names yet; each new one must pass `check`.
     pub(crate) fn new(check: fn(&str) -> Result<(), NameError>) -> Self {
-        Self { check, names: Vec::new(), ids: HashMap::default(), last: NONE }
+        Self { check, names: Vec::new(), ids: HashMap::default(), bytes: 0, last: NONE }
     }
 
     /// The number of a name, new or known.
@@ -55,11 +58,18 @@ impl Names {
         }
     }
 
+    /// Bytes they take, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn insert(&mut self, name: &str) -> Result<u32, DecodeError> {
         (self.check)(name).map_err(|error| DecodeError::name(&error))?;
         // Names are fewer than points, whose number is bounded far below 2^32.
         let id = self.names.len() as u32;
         let name: Arc<str> = name.into();
+        // The text and its counts, two handles to it, its number, and the table's slack.
+        self.bytes += name.len() + 72;
         self.names.push(name.clone());
         self.ids.insert(name, id);
         Ok(id)
@@ -84,9 +94,14 @@ pub(crate) struct BatchBuilder {
 impl BatchBuilder {
     /// An empty batch.
     pub(crate) fn new() -> Self {
+        Self::with_names(Names::new(stepwell_types::check_run_id), Names::new(stepwell_types::check_metric))
+    }
+
+    /// An empty batch whose names are numbered as they were in the batch before it.
+    pub(crate) fn with_names(runs: Names, metrics: Names) -> Self {
         Self {
-            runs: Names::new(stepwell_types::check_run_id),
-            metrics: Names::new(stepwell_types::check_metric),
+            runs,
+            metrics,
             pairs: Vec::new(),
             dense: Vec::new(),
             dense_stride: 0,
@@ -100,7 +115,7 @@ impl BatchBuilder {
 
     /// Appends the series of rows given as run and metric numbers: by a dense table while that is small, else by hash.
     pub(crate) fn extend_series(&mut self, runs: &[u32], metrics: &[u32]) {
-        self.size_table();
+        self.size_table(self.series_index.len() + runs.len());
         self.series_index.reserve(runs.len());
         for pair in runs.iter().copied().zip(metrics.iter().copied()) {
             let index = self.series(pair);
@@ -120,6 +135,11 @@ impl BatchBuilder {
 
     /// Hands the columns over.
     pub(crate) fn finish(self) -> Result<Batch, DecodeError> {
+        self.finish_with_names().map(|(batch, _, _)| batch)
+    }
+
+    /// The same, and the names of runs and metrics for the next batch.
+    pub(crate) fn finish_with_names(self) -> Result<(Batch, Names, Names), DecodeError> {
         let project: Arc<str> = "".into();
         let key = |&(run, metric): &(u32, u32)| {
             SeriesKey::new(
@@ -133,21 +153,23 @@ impl BatchBuilder {
         if points > limits::BATCH_POINTS_MAX {
             return Err(too_many_points(points));
         }
-        Batch::new(series, self.series_index, self.step, self.timestamp_us, self.value).map_err(|error| {
-            DecodeError::new(DecodeCode::Internal, format!("the decoder made ragged columns: {error}"))
-        })
+        let batch =
+            Batch::new(series, self.series_index, self.step, self.timestamp_us, self.value).map_err(|error| {
+                DecodeError::new(DecodeCode::Internal, format!("the decoder made ragged columns: {error}"))
+            })?;
+        Ok((batch, self.runs, self.metrics))
     }
 
-    /// Makes the table fit the names known now. Both sides grow by doubling, so that a stream of many small batches does
-    /// not rebuild it for each.
-    fn size_table(&mut self) {
+    /// Makes the table fit the names known now, for a batch of so many rows. Both sides grow by doubling, so that a stream of
+    /// many small batches does not rebuild it for each.
+    fn size_table(&mut self, rows: usize) {
         let (runs, metrics) = (self.runs.names.len().next_power_of_two(), self.metrics.names.len().next_power_of_two());
         if self.dense_stride >= metrics && self.dense.len() >= runs * self.dense_stride {
             return;
         }
         self.dense.clear();
         self.dense_stride = 0;
-        if runs.saturating_mul(metrics) <= DENSE_ENTRIES_MAX {
+        if runs.saturating_mul(metrics) <= DENSE_ENTRIES_MAX.min(rows.saturating_mul(DENSE_ENTRIES_PER_ROW)) {
             self.dense_stride = metrics;
             self.dense.resize(runs * metrics, NONE);
             for (index, &(run, metric)) in self.pairs.iter().enumerate() {

@@ -8,10 +8,16 @@ use arrow_ipc::{Message, MessageHeader};
 use stepwell_types::Batch;
 
 use super::{Decoder, METADATA_BYTES_MAX, RawMessage, guarded, malformed, message};
-use crate::decode::{Budget, DecodeCode, DecodeError, series_table::BatchBuilder};
+use crate::decode::{
+    Budget, DecodeCode, DecodeError,
+    series_table::{BatchBuilder, Names},
+};
 
 /// What the dictionaries of one stream may hold together, bytes: they are kept for as long as it is open.
 const DICTIONARIES_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of names that a stream keeps from batch to batch; past it all are forgotten, and the next batch makes its own.
+const NAMES_BYTES_MAX: usize = 256 << 10;
 
 /// The decoder of one such stream.
 #[derive(Default)]
@@ -20,6 +26,9 @@ pub(crate) struct Messages {
     decoder: Option<Decoder>,
     /// By dictionary, what its values hold.
     held: HashMap<i64, Held>,
+    /// Runs and metrics of the batch before: most batches of a stream have the same. Absent before the first, and after a
+    /// failure.
+    names: Option<(Names, Names)>,
 }
 
 struct Held {
@@ -69,11 +78,20 @@ impl Messages {
                 Ok(None)
             }
             MessageHeader::RecordBatch => {
-                // The numbers of names are those of one batch.
-                decoder.dictionaries.values_mut().for_each(|dictionary| dictionary.forget_names());
-                let mut builder = BatchBuilder::new();
+                let known =
+                    self.names.take().filter(|(runs, metrics)| runs.bytes() + metrics.bytes() <= NAMES_BYTES_MAX);
+                let mut builder = match known {
+                    Some((runs, metrics)) => BatchBuilder::with_names(runs, metrics),
+                    None => {
+                        // What they know are numbers of names that are forgotten.
+                        decoder.dictionaries.values_mut().for_each(|dictionary| dictionary.forget_names());
+                        BatchBuilder::new()
+                    }
+                };
                 decoder.record_batch(raw, &message, now_us, &mut builder, budget)?;
-                builder.finish().map(Some)
+                let (batch, runs, metrics) = builder.finish_with_names()?;
+                self.names = Some((runs, metrics));
+                Ok(Some(batch))
             }
             // Says what is wrong with it.
             _ => decoder.apply(raw, now_us, &mut BatchBuilder::new(), budget).map(|()| None),

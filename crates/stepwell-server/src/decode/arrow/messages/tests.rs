@@ -118,3 +118,17 @@ fn a_stream_must_start_with_its_schema_and_have_one() {
     decode(&mut decoder, 0).unwrap();
     assert!(decode(&mut decoder, 0).unwrap_err().contains("second schema"));
 }
+
+#[test]
+fn names_kept_from_batch_to_batch_are_those_of_each_batch() {
+    let pool = InFlight::new(1 << 20);
+    let messages = stream(&[&["a", "b"], &["a", "b"], &["a", "b", "c"], &["b"], &["a"]], DictionaryHandling::Resend);
+    assert_eq!(metrics(&messages, &pool), ["b", "b", "c", "b", "a"]);
+    // So many that they are forgotten in between.
+    let long: Vec<String> = (0..100).map(|number| format!("{number:0>1000}")).collect();
+    let batches: Vec<Vec<&str>> =
+        (1..=100).map(|end| long[end - 1..end].iter().map(String::as_str).collect()).collect();
+    let batches: Vec<&[&str]> = batches.iter().chain(&batches).chain(&batches).map(Vec::as_slice).collect();
+    let expected: Vec<&str> = batches.iter().map(|names| names[0]).collect();
+    assert_eq!(metrics(&stream(&batches, DictionaryHandling::Resend), &pool), expected);
+}
