@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stepwell_benches::{batch, series};
 use stepwell_engine::{CompactionOptions, Engine, EngineConfig};
 use stepwell_env::{Env, RealDisk};
-use stepwell_segment::{SEGMENT_DIRS, Segment, SegmentOptions, SegmentWriter};
+use stepwell_segment::{Names, SEGMENT_DIRS, Segment, SegmentOptions, SegmentWriter};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 
 const SERIES: u64 = 100;
@@ -31,10 +31,12 @@ fn segment(c: &mut Criterion) {
     let meta = write(dir.path(), "2.parquet");
     let segment = Segment::open(&RealDisk, dir.path(), &meta).expect("a segment");
     group.bench_function("scan, all columns", |b| {
-        b.iter(|| segment.scan(&PointFilter::default(), &[0, 1, 2, 3, 4, 5, 6], 8_192).expect("a scan").count());
+        b.iter(|| {
+            segment.scan(&PointFilter::default(), &[0, 1, 2, 3, 4, 5, 6], Names::Views, 8_192).expect("a scan").count()
+        });
     });
     group.bench_function("scan, step and value", |b| {
-        b.iter(|| segment.scan(&PointFilter::default(), &[3, 5], 8_192).expect("a scan").count());
+        b.iter(|| segment.scan(&PointFilter::default(), &[3, 5], Names::Views, 8_192).expect("a scan").count());
     });
     group.throughput(Throughput::Elements(SERIES));
     group.bench_function("summaries", |b| b.iter(|| segment.summaries(&PointFilter::default()).expect("summaries")));
