@@ -47,6 +47,7 @@ use crate::{
     nearest::nearest,
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
+    series_functions,
 };
 
 /// Keys of one side of a join up to which the scan of the other reads only those. The planner's own bounds are for files that
@@ -255,6 +256,8 @@ impl Planning {
         project: Option<&str>,
     ) -> datafusion::error::Result<SessionState> {
         let param_types = Arc::new(Mutex::default());
+        let project_id = projects.iter().find(|known| Some(&*known.name) == project).map(|known| &*known.project_id);
+        let series_functions = project_id.map(|project_id| series_functions::all(&self.snapshot, project_id));
         let context = QueryContext {
             snapshot: self.snapshot.clone(),
             metadata: self.metadata.clone(),
@@ -284,7 +287,8 @@ impl Planning {
         }
         builder.aggregate_functions().get_or_insert_default().extend(functions::aggregates());
         builder.window_functions().get_or_insert_default().extend(functions::windows());
-        builder.table_functions().take();
+        let of_series = series_functions.into_iter().flatten();
+        *builder.table_functions() = Some(of_series.map(|function| (function.name().to_owned(), function)).collect());
         builder.table_factories().take();
         builder.file_formats().take();
         Ok(builder.build())
@@ -339,7 +343,8 @@ fn check_tables(
                 format!("table {name:?} needs a project: name one in the request, or write \"project\".{name}");
             return Err(QueryError::Plan { message });
         };
-        if schema == "information_schema" {
+        let is_function = matches!(reference, TableReference::Bare { .. });
+        if schema == "information_schema" || (is_function && series_functions::NAMES.contains(&reference.table())) {
             continue;
         }
         if !projects.iter().any(|project| project == schema) {

@@ -22,6 +22,7 @@ mod points_table;
 mod pushdown;
 mod run_aggregate;
 mod run_list;
+mod series_functions;
 mod shape;
 mod summaries_table;
 

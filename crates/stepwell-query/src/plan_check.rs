@@ -13,7 +13,9 @@ use datafusion::{
     prelude::SQLOptions,
 };
 
-use crate::{error::QueryError, points_table::PointsTable, summaries_table::SummariesTable};
+use crate::{
+    error::QueryError, points_table::PointsTable, series_functions::SeriesTable, summaries_table::SummariesTable,
+};
 
 /// Parts of one expression once the aliases in it are written out.
 const EXPRESSION_PARTS_MAX: u64 = 16_384;
@@ -51,6 +53,7 @@ fn is_ours(scan: &TableScan) -> Result<bool> {
     let provider: &dyn TableProvider = provider.as_ref();
     Ok(provider.is::<PointsTable>()
         || provider.is::<SummariesTable>()
+        || provider.is::<SeriesTable>()
         || provider.is::<MemTable>()
         || schema == Some("information_schema"))
 }

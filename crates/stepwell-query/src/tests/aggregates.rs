@@ -46,9 +46,11 @@ fn delete(fixture: &Fixture, metric: Option<&str>, run_id: Option<&str>, before_
     fixture.engine.delete(deletion).unwrap();
 }
 
+/// Extremes are asked of metrics without NaN: among several runs' points of a step it counts by which comes first, in the planner's own
+/// functions too.
 const AGGREGATIONS: [&str; 8] = [
     "SELECT metric, count(*), sum(step), avg(value), max(lsn) FROM points GROUP BY metric ORDER BY 1",
-    "SELECT metric, min(value), max(value), min(step), round(stddev(value), 6) FROM points WHERE metric IN ('loss', 'lr') \
+    "SELECT metric, min(value), max(value), min(step), round(stddev(value), 6) FROM points WHERE metric IN ('acc', 'lr') \
      GROUP BY metric ORDER BY 1",
     "SELECT run_id, metric, count(value), avg(value) FROM points GROUP BY run_id, metric ORDER BY 1, 2",
     "SELECT metric, run_id, sum(value), max(timestamp) FROM points WHERE step BETWEEN 100 AND 900 \
@@ -57,7 +59,7 @@ const AGGREGATIONS: [&str; 8] = [
      WHERE metric = 'loss' GROUP BY run_id ORDER BY 1",
     "SELECT step, count(*), avg(value), round(stddev_pop(value), 6) FROM points WHERE metric = 'lr' \
      GROUP BY step ORDER BY 1",
-    "SELECT step, max(value) FROM points WHERE metric IN ('loss', 'lr') GROUP BY step ORDER BY 1",
+    "SELECT step, max(value) FROM points WHERE metric IN ('acc', 'lr') GROUP BY step ORDER BY 1",
     "SELECT metric FROM points GROUP BY metric HAVING sum(step) > 1000 ORDER BY 1",
 ];
 

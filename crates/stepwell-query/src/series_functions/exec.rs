@@ -1,0 +1,187 @@
+//! Reading series one by one, each whole, and handing out what is made of it.
+
+use std::{fmt, sync::Arc};
+
+use datafusion::{
+    arrow::{
+        array::{
+            ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+            TimestampMicrosecondArray,
+        },
+        datatypes::SchemaRef,
+    },
+    common::{DataFusionError, Result, exec_err, internal_err, runtime::SpawnedTask, tree_node::TreeNodeRecursion},
+    execution::{
+        SendableRecordBatchStream, TaskContext,
+        memory_pool::{MemoryConsumer, MemoryReservation},
+    },
+    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        execution_plan::{Boundedness, EmissionType},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use stepwell_engine::Snapshot;
+use stepwell_kernels::{align, grid_steps, lttb_rows, m4_rows, min_max_rows};
+use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
+
+use super::{Call, Work};
+
+/// Bytes that a point takes while its series is read: its columns, and once more where they are sorted.
+const POINT_BYTES: usize = 64;
+/// Most grid steps of one series.
+const GRID_STEPS_MAX: u64 = 1_000_000;
+
+/// A series and how many points it has.
+type Counted = (SeriesKey, u64);
+
+pub(super) struct SeriesExec {
+    snapshot: Snapshot,
+    call: Call,
+    series: Arc<Vec<Counted>>,
+    projection: Vec<usize>,
+    properties: Arc<PlanProperties>,
+}
+
+impl fmt::Debug for SeriesExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SeriesExec({:?}, {} series)", self.call, self.series.len())
+    }
+}
+
+impl SeriesExec {
+    pub(super) fn new(
+        snapshot: Snapshot,
+        call: Call,
+        series: Vec<Counted>,
+        schema: &SchemaRef,
+        projection: Vec<usize>,
+    ) -> Result<Self> {
+        let schema = Arc::new(schema.project(&projection)?);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self { snapshot, call, series: Arc::new(series), projection, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for SeriesExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SeriesExec: {}, metric={}, series={}", self.call.name, self.call.metric, self.series.len())
+    }
+}
+
+impl ExecutionPlan for SeriesExec {
+    fn name(&self) -> &str {
+        "SeriesExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { internal_err!("SeriesExec has no children") }
+    }
+
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let reading = Reading {
+            snapshot: self.snapshot.clone(),
+            work: self.call.work,
+            series: self.series.clone(),
+            next: 0,
+            schema: self.schema(),
+            projection: self.projection.clone(),
+            memory: MemoryConsumer::new(self.call.name).register(context.memory_pool()),
+        };
+        let batches = futures::stream::try_unfold(reading, |reading| async move {
+            let next = SpawnedTask::spawn_blocking(move || reading.next()).join_unwind().await;
+            next.map_err(|error| DataFusionError::External(Box::new(error)))?
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// The series not yet handed out. Blocks on memory and disk.
+struct Reading {
+    snapshot: Snapshot,
+    work: Work,
+    series: Arc<Vec<Counted>>,
+    next: usize,
+    schema: SchemaRef,
+    projection: Vec<usize>,
+    memory: MemoryReservation,
+}
+
+impl Reading {
+    /// What is made of the next series, and the rest.
+    fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        let Some((key, count)) = self.series.get(self.next) else { return Ok(None) };
+        self.memory.try_resize(usize::try_from(*count).unwrap_or(usize::MAX).saturating_mul(POINT_BYTES))?;
+        let points = self.snapshot.series(key, &PointFilter::default());
+        let mut points = points.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        points.keep_last_per_step();
+        let batch = self.batch(key, &points)?;
+        self.next += 1;
+        Ok(Some((batch, self)))
+    }
+
+    fn batch(&self, key: &SeriesKey, points: &SeriesColumns) -> Result<RecordBatch> {
+        let rows = match self.work {
+            Work::MinMax { buckets } => min_max_rows(points, buckets),
+            Work::M4 { buckets } => m4_rows(points, buckets),
+            Work::Lttb { points: count } => lttb_rows(points, count),
+            Work::Align { grid, alignment } => {
+                check_grid(key, points, grid)?;
+                let (step, value): (Vec<i64>, Vec<f64>) = align(points, grid, alignment).into_iter().unzip();
+                let rows = step.len();
+                let columns: [ArrayRef; 2] = [Arc::new(Int64Array::from(step)), Arc::new(Float64Array::from(value))];
+                return self.project(key, rows, &columns);
+            }
+        };
+        let time = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| points.timestamp_us[*row]));
+        let columns: [ArrayRef; 3] = [
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| points.step[*row]))),
+            Arc::new(time.with_timezone("UTC")),
+            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| points.value[*row]))),
+        ];
+        self.project(key, rows.len(), &columns)
+    }
+
+    /// The wanted ones of the run and the other columns.
+    fn project(&self, key: &SeriesKey, rows: usize, others: &[ArrayRef]) -> Result<RecordBatch> {
+        let run = || Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(&*key.run_id, rows))) as ArrayRef;
+        let column = |at: &usize| at.checked_sub(1).map_or_else(run, |other| others[other].clone());
+        let columns: Vec<ArrayRef> = self.projection.iter().map(column).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+/// Refuses a grid so fine that a few points would become billions.
+fn check_grid(key: &SeriesKey, points: &SeriesColumns, grid: i64) -> Result<()> {
+    let (Some(&first), Some(&last)) = (points.step.first(), points.step.last()) else { return Ok(()) };
+    let count = grid_steps(first, last, grid);
+    if count > GRID_STEPS_MAX {
+        let run = &key.run_id;
+        return exec_err!(
+            "align: run {run} has {count} grid steps, the limit is {GRID_STEPS_MAX}: take a coarser grid"
+        );
+    }
+    Ok(())
+}
