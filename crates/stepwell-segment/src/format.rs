@@ -79,11 +79,12 @@ impl Kind {
         }
     }
 
-    /// A row group is held in memory while it is written: those of many columns have fewer rows.
+    /// A row group is held in memory while it is written. There may be a million summaries of twenty columns, so theirs has fewer
+    /// rows; rollups are few beside their points.
     pub(crate) fn row_group_rows_max(self) -> usize {
         match self {
-            Self::Points => usize::MAX,
-            Self::Summaries | Self::Rollups => 1 << 16,
+            Self::Points | Self::Rollups => usize::MAX,
+            Self::Summaries => 1 << 16,
         }
     }
 
