@@ -20,7 +20,7 @@ for _ in range(100):
     time.sleep(0.1)
 
 # pyarrow: plain columns, sorted as said, checksums good.
-tables = []
+tables, times_encodings = [], set()
 for file in files:
     metadata = pq.ParquetFile(file, page_checksum_verification=True)
     table = metadata.read()
@@ -32,7 +32,10 @@ for file in files:
     keys = list(zip(*(table[name].to_pylist() for name in ["project_id", "metric", "run_id", "step", "lsn"])))
     assert keys == sorted(keys), file
     assert metadata.metadata.row_group(0).column(3).statistics.has_min_max
+    times_encodings.update(metadata.metadata.row_group(0).column(4).encodings)
     tables.append(table)
+# All metrics share their times, which are then stored in long plain pages.
+assert "PLAIN" in times_encodings, times_encodings
 table = pa.concat_tables(tables)
 assert table.num_rows == TOTAL, (table.num_rows, files)
 assert sorted(table["lsn"].to_pylist()) == list(range(1, TOTAL + 1))
@@ -43,6 +46,14 @@ served = sql("SELECT value FROM points ORDER BY metric, step")["value"].to_pylis
 read = table.sort_by(order)["value"].to_pylist()
 assert [value.hex() for value in read] == [value.hex() for value in served]
 assert math.isnan(read[500]) and read[501] == math.inf
+
+# The times, which all readers find as the server answers them.
+served = sql("SELECT timestamp FROM points ORDER BY metric, step")["timestamp"].cast(pa.int64()).to_pylist()
+assert table.sort_by(order)["timestamp"].cast(pa.int64()).to_pylist() == served
+found = duckdb.sql(f"SELECT epoch_us(timestamp) FROM '{DATA_DIR}/segments/*.parquet' ORDER BY metric, step").fetchall()
+assert [time for (time,) in found] == served
+frame = pl.scan_parquet(DATA_DIR + "/segments/*.parquet").sort("metric", "step").collect()
+assert frame["timestamp"].to_physical().to_list() == served
 
 # DuckDB: the question of the README, and pruning by a predicate that leaves no NaN behind.
 found = duckdb.sql(f"SELECT count(*), count(DISTINCT metric), max(step) FROM '{DATA_DIR}/segments/*.parquet'").fetchall()

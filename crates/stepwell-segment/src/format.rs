@@ -5,13 +5,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::{
     arrow::ArrowSchemaConverter,
-    basic::{Compression, Encoding, ZstdLevel},
     errors::ParquetError,
     file::{
         metadata::{KeyValue, SortingColumn},
-        properties::{EnabledStatistics, WriterProperties},
+        properties::WriterProperties,
     },
-    schema::types::{ColumnPath, SchemaDescriptor},
+    schema::types::SchemaDescriptor,
 };
 use stepwell_types::points_schema;
 
@@ -89,7 +88,7 @@ impl Kind {
     }
 
     /// Columns by whose ranges rows are found.
-    fn has_statistics(self, column: &str) -> bool {
+    pub(crate) fn has_statistics(self, column: &str) -> bool {
         match self {
             Self::Points => column != "value",
             Self::Summaries => false,
@@ -179,8 +178,8 @@ pub(crate) fn parquet_schema(kind: Kind) -> Result<SchemaDescriptor, ParquetErro
     ArrowSchemaConverter::new().convert(&kind.schema())
 }
 
-pub(crate) fn writer_properties(kind: Kind, options: &SegmentOptions) -> Result<Arc<WriterProperties>, ParquetError> {
-    let path = |name: &str| ColumnPath::from(name);
+/// What the footer says beside the columns, which are encoded without the library's writer.
+pub(crate) fn writer_properties(kind: Kind) -> Arc<WriterProperties> {
     let key_value = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
     let sorted = |column_idx| SortingColumn { column_idx, descending: false, nulls_first: false };
     let sorting: &[usize] = match kind {
@@ -189,27 +188,9 @@ pub(crate) fn writer_properties(kind: Kind, options: &SegmentOptions) -> Result<
         // Level and first step.
         Kind::Rollups => &[PROJECT, METRIC, RUN, STEP, STEP + 1],
     };
-    let mut properties = WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_created_by(concat!("stepwell ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(options.zstd_level)?))
-        .set_data_page_row_count_limit(options.page_rows)
-        .set_write_batch_size(options.page_rows.clamp(1, 1_024))
-        .set_column_index_truncate_length(None)
-        .set_statistics_truncate_length(None)
-        .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(Some(sorting.iter().map(|column| sorted(*column as i32)).collect()))
         .set_key_value_metadata(Some(vec![key_value(VERSION_KEY, FORMAT_VERSION), key_value(KIND_KEY, kind.name())]));
-    for field in kind.schema().fields().iter().skip(STEP) {
-        let encoding = match field.data_type() {
-            DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
-            _ => Encoding::DELTA_BINARY_PACKED,
-        };
-        properties = properties
-            .set_column_dictionary_enabled(path(field.name()), false)
-            .set_column_encoding(path(field.name()), encoding);
-        if !kind.has_statistics(field.name()) {
-            properties = properties.set_column_statistics_enabled(path(field.name()), EnabledStatistics::None);
-        }
-    }
-    Ok(Arc::new(properties.build()))
+    Arc::new(properties.build())
 }

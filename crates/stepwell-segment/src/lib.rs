@@ -1,11 +1,16 @@
 //! The immutable Parquet segment: write, open, prune, scan; summaries and rollups.
 #![doc = include_str!("../../../schemas/segment.md")]
 
+mod chunk;
+mod compress;
+mod delta;
 mod error;
 mod export;
 mod file;
 mod filter;
 mod format;
+mod integer_column;
+mod leb128;
 mod prune;
 mod reader;
 mod rollups;
@@ -16,6 +21,8 @@ mod summaries;
 mod table;
 mod table_writer;
 mod text_column;
+mod time_column;
+mod value_column;
 mod writer;
 
 pub use error::SegmentError;

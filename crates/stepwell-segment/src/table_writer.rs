@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc};
 
 use arrow::datatypes::DataType as ArrowType;
 use parquet::{
-    data_type::{DataType, DoubleType, Int64Type},
     errors::ParquetError,
     file::writer::{SerializedFileWriter, SerializedRowGroupWriter},
 };
@@ -14,8 +13,10 @@ use stepwell_types::{FileMeta, SeriesKey};
 use crate::{
     error::SegmentError,
     file::NewFile,
-    format::{Kind, METRIC, PROJECT, RUN, SegmentOptions, parquet_schema, writer_properties},
+    format::{Kind, METRIC, PROJECT, RUN, STEP, SegmentOptions, parquet_schema, writer_properties},
+    integer_column::{self, Layout},
     text_column::{self, NameRun},
+    time_column, value_column,
 };
 
 /// Bytes of names at which a row group ends early: its dictionaries are held in memory, and a reader holds them too.
@@ -52,9 +53,7 @@ impl TableWriter {
         let file = NewFile::create(disk, &data_dir.join(kind.dir()), file_name)?;
         let path = file.path().to_owned();
         let writer = parquet_schema(kind)
-            .and_then(|schema| {
-                SerializedFileWriter::new(file, schema.root_schema_ptr(), writer_properties(kind, options)?)
-            })
+            .and_then(|schema| SerializedFileWriter::new(file, schema.root_schema_ptr(), writer_properties(kind)))
             .map_err(|source| SegmentError::Parquet { path, source })?;
         let column = |data_type: &ArrowType| match data_type {
             ArrowType::Float64 => Column::Values(Vec::new()),
@@ -103,12 +102,7 @@ impl TableWriter {
         let Self { kind, options, writer, series, columns, .. } = self;
         let written = writer.next_row_group().and_then(|mut group| {
             write_names(&mut group, *kind, options, series)?;
-            for column in columns.iter() {
-                match column {
-                    Column::Integers(values) => write_column::<Int64Type>(&mut group, values)?,
-                    Column::Values(values) => write_column::<DoubleType>(&mut group, values)?,
-                }
-            }
+            write_columns(&mut group, *kind, options, columns)?;
             group.close().map(drop)
         });
         self.series.clear();
@@ -148,12 +142,31 @@ fn write_names(
     Ok(())
 }
 
-fn write_column<T: DataType>(
+fn write_columns(
     group: &mut SerializedRowGroupWriter<'_, NewFile>,
-    values: &[T::T],
+    kind: Kind,
+    options: &SegmentOptions,
+    columns: &[Column],
 ) -> Result<(), ParquetError> {
-    let column = group.next_column()?;
-    let mut column = column.ok_or_else(|| ParquetError::General("a column more than the schema has".to_owned()))?;
-    column.typed::<T>().write_batch(values, None, None)?;
-    column.close()
+    let (schema, fields) = (parquet_schema(kind)?, kind.schema());
+    for (number, column) in (STEP..).zip(columns) {
+        let (descr, field) = (schema.column(number), fields.field(number));
+        let encoded = match column {
+            Column::Values(values) => value_column::encode(descr, values, options.page_rows, options.zstd_level),
+            Column::Integers(values) => {
+                let has_statistics = kind.has_statistics(field.name());
+                let layout =
+                    Layout { descr, page_rows: options.page_rows, zstd_level: options.zstd_level, has_statistics };
+                match field.data_type() {
+                    ArrowType::Timestamp(..) => time_column::encode(&layout, values),
+                    _ => integer_column::encode(&layout, values),
+                }
+            }
+        }?;
+        group.append_column(&encoded.bytes, encoded.close)?;
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

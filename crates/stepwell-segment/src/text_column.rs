@@ -5,33 +5,24 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use parquet::{
-    basic::{Compression, Encoding, PageType, Type, ZstdLevel},
-    column::{
-        page::{CompressedPage, Page, PageWriter},
-        writer::ColumnCloseResult,
-    },
+    basic::Encoding,
     data_type::ByteArray,
     errors::ParquetError,
-    file::{
-        metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats},
-        statistics::{Statistics, ValueStatistics},
-        writer::{SerializedPageWriter, TrackedWrite},
-    },
+    file::statistics::{Statistics, ValueStatistics},
     schema::types::ColumnDescPtr,
+};
+
+use crate::{
+    chunk::{ChunkWriter, EncodedColumn},
+    compress::Compressor,
+    leb128,
 };
 
 /// Consecutive rows that have one name.
 pub(crate) struct NameRun<'a> {
     pub(crate) name: &'a Arc<str>,
     pub(crate) rows: usize,
-}
-
-/// One encoded column chunk: its bytes, and what the footer says of them.
-pub(crate) struct EncodedColumn {
-    pub(crate) bytes: Bytes,
-    pub(crate) close: ColumnCloseResult,
 }
 
 /// Encodes the runs of a row group into pages of at most `page_rows` rows.
@@ -42,73 +33,22 @@ pub(crate) fn encode(
     zstd_level: i32,
 ) -> Result<EncodedColumn, ParquetError> {
     let dictionary = Dictionary::of(runs);
-    let mut compressor = zstd::bulk::Compressor::new(zstd_level).map_err(external)?;
-    let mut sink = TrackedWrite::new(Vec::new());
-    let mut pages = SerializedPageWriter::new(&mut sink);
-    let mut sizes = (0u64, 0u64);
-    let mut write = |page: Page, raw: &[u8], compressor: &mut zstd::bulk::Compressor<'_>| {
-        let packed = Bytes::from(compressor.compress(raw).map_err(external)?);
-        let spec = pages.write_page(CompressedPage::new(with_bytes(page, packed), raw.len()))?;
-        sizes.0 += spec.compressed_size as u64;
-        sizes.1 += spec.uncompressed_size as u64;
-        Ok::<_, ParquetError>(spec)
-    };
-    write(dictionary.page(), &dictionary.plain, &mut compressor)?;
-    let mut column_index = ColumnIndexBuilder::new(Type::BYTE_ARRAY);
-    let mut offset_index = OffsetIndexBuilder::new();
+    let mut compressor = Compressor::new(zstd_level)?;
+    let mut chunk = ChunkWriter::new(descr, Encoding::RLE_DICTIONARY, zstd_level)?;
+    chunk.dictionary(dictionary.len, compressor.compress(&dictionary.plain)?)?;
     let mut bounds: Option<(&str, &str)> = None;
-    let (mut rows, mut page_count, mut data_offset) = (0usize, 0, None);
     let mut encoder = RunEncoder::new(dictionary.bit_width());
     let mut left = Runs { runs, numbers: &dictionary.numbers, taken: 0 };
     while let Some(page) = left.next_page(page_rows, &mut encoder) {
-        let raw = encoder.finish();
-        let spec = write(data_page(page.rows), &raw, &mut compressor)?;
-        column_index.append(false, page.min.into(), page.max.into(), 0);
-        offset_index.append_row_count(page.rows as i64);
-        offset_index.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
-        data_offset.get_or_insert(spec.offset);
-        page_count += 1;
-        rows += page.rows;
+        let frame = compressor.compress(&encoder.finish())?;
+        chunk.page(page.rows, frame, Some((page.min.into(), page.max.into())))?;
         bounds = Some(bounds.map_or((page.min, page.max), |(low, high)| (low.min(page.min), high.max(page.max))));
     }
-    pages.close()?;
-    let bytes = Bytes::from(sink.into_inner()?);
-    let bound = |name: &str| ByteArray::from(name);
-    let statistics = ValueStatistics::new(
-        bounds.map(|(low, _)| bound(low)),
-        bounds.map(|(_, high)| bound(high)),
-        None,
-        Some(0),
-        false,
-    );
-    let of_pages = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
-    let metadata = ColumnChunkMetaData::builder(descr)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
-        .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY])
-        .set_page_encoding_stats(vec![
-            of_pages(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1),
-            of_pages(PageType::DATA_PAGE, Encoding::RLE_DICTIONARY, page_count),
-        ])
-        .set_total_compressed_size(sizes.0 as i64)
-        .set_total_uncompressed_size(sizes.1 as i64)
-        .set_num_values(rows as i64)
-        .set_dictionary_page_offset(Some(0))
-        .set_data_page_offset(data_offset.unwrap_or(0) as i64)
-        .set_statistics(Statistics::ByteArray(statistics))
-        .build()?;
-    let close = ColumnCloseResult {
-        bytes_written: bytes.len() as u64,
-        rows_written: rows as u64,
-        metadata,
-        bloom_filter: None,
-        column_index: Some(column_index.build()?),
-        offset_index: Some(offset_index.build()),
-    };
-    Ok(EncodedColumn { bytes, close })
-}
-
-fn external(error: std::io::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
+    let of_all = bounds.map(|(low, high)| {
+        let (low, high) = (ByteArray::from(low), ByteArray::from(high));
+        Statistics::ByteArray(ValueStatistics::new(Some(low), Some(high), None, Some(0), false))
+    });
+    chunk.close(of_all)
 }
 
 /// Each distinct name once, and the number of each run's name.
@@ -143,28 +83,6 @@ impl Dictionary {
     fn bit_width(&self) -> u32 {
         (u32::BITS - self.len.saturating_sub(1).leading_zeros()).max(1)
     }
-
-    fn page(&self) -> Page {
-        Page::DictionaryPage { buf: Bytes::new(), num_values: self.len, encoding: Encoding::PLAIN, is_sorted: false }
-    }
-}
-
-fn data_page(rows: usize) -> Page {
-    Page::DataPage {
-        buf: Bytes::new(),
-        num_values: rows as u32,
-        encoding: Encoding::RLE_DICTIONARY,
-        def_level_encoding: Encoding::RLE,
-        rep_level_encoding: Encoding::RLE,
-        statistics: None,
-    }
-}
-
-fn with_bytes(mut page: Page, bytes: Bytes) -> Page {
-    match &mut page {
-        Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } | Page::DictionaryPage { buf, .. } => *buf = bytes,
-    }
-    page
 }
 
 /// Runs not yet written; of the first, `taken` rows are.
@@ -229,7 +147,7 @@ impl RunEncoder {
             return;
         }
         self.put_literals();
-        self.put_length((rows as u64) << 1);
+        leb128::put((rows as u64) << 1, &mut self.out);
         let value_bytes = self.bit_width.div_ceil(8) as usize;
         self.out.extend_from_slice(&value.to_le_bytes()[..value_bytes]);
     }
@@ -239,7 +157,7 @@ impl RunEncoder {
             return;
         }
         let groups = self.literals.len().div_ceil(GROUP);
-        self.put_length(((groups as u64) << 1) | 1);
+        leb128::put(((groups as u64) << 1) | 1, &mut self.out);
         self.literals.resize(groups * GROUP, 0);
         let (mut bits, mut count) = (0u64, 0);
         for value in self.literals.drain(..) {
@@ -251,15 +169,6 @@ impl RunEncoder {
                 count -= 8;
             }
         }
-    }
-
-    /// An unsigned LEB128 number.
-    fn put_length(&mut self, mut length: u64) {
-        while length >= 0x80 {
-            self.out.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        self.out.push(length as u8);
     }
 
     /// The page's bytes; the next page starts anew.

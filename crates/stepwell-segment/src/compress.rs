@@ -1,0 +1,78 @@
+//! Pages as zstd frames (RFC 8878), which any reader of Parquet decodes.
+
+use parquet::errors::ParquetError;
+use zstd::zstd_safe::{
+    CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name, zstd_sys::ZSTD_EndDirective,
+};
+
+/// A page as it is stored.
+pub(crate) struct Frame {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes that come out of it.
+    pub(crate) raw_len: usize,
+}
+
+/// A context of zstd, for frames of one level.
+pub(crate) struct Compressor {
+    context: CCtx<'static>,
+}
+
+impl Compressor {
+    pub(crate) fn new(zstd_level: i32) -> Result<Self, ParquetError> {
+        let mut context = CCtx::try_create().ok_or_else(|| ParquetError::General("no memory for zstd".to_owned()))?;
+        context.set_parameter(CParameter::CompressionLevel(zstd_level)).map_err(failed)?;
+        Ok(Self { context })
+    }
+
+    /// For pages of up to `page_bytes` that hold the same bytes again, far apart: the whole page is searched for them. Readers
+    /// need a window of that size, which all give who decode a page at once, and the others up to 128 MiB.
+    pub(crate) fn far(zstd_level: i32, page_bytes: usize) -> Result<Self, ParquetError> {
+        let mut compressor = Self::new(zstd_level)?;
+        let window_log = page_bytes.next_power_of_two().ilog2().clamp(WINDOW_LOG.0, WINDOW_LOG.1);
+        for parameter in [CParameter::WindowLog(window_log), CParameter::EnableLongDistanceMatching(true)] {
+            compressor.context.set_parameter(parameter).map_err(failed)?;
+        }
+        Ok(compressor)
+    }
+
+    pub(crate) fn compress(&mut self, raw: &[u8]) -> Result<Frame, ParquetError> {
+        let mut bytes = Vec::with_capacity(compress_bound(raw.len()));
+        self.context.compress2(&mut bytes, raw).map_err(failed)?;
+        Ok(Frame { bytes, raw_len: raw.len() })
+    }
+
+    /// One frame of `parts`, one after the other, each in blocks of its own: zstd has one code of symbols for a block, so that
+    /// parts of different kinds in one block would spoil each other's.
+    pub(crate) fn compress_parts(&mut self, parts: &[Vec<u8>]) -> Result<Frame, ParquetError> {
+        let raw_len = parts.iter().map(Vec::len).sum();
+        self.context.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        self.context.set_pledged_src_size(Some(raw_len as u64)).map_err(failed)?;
+        let mut bytes = Vec::with_capacity(compress_bound(raw_len) + parts.len() * BLOCK_BYTES_MAX);
+        for part in parts {
+            self.put(part, &mut bytes, ZSTD_EndDirective::ZSTD_e_flush)?;
+        }
+        self.put(&[], &mut bytes, ZSTD_EndDirective::ZSTD_e_end)?;
+        Ok(Frame { bytes, raw_len })
+    }
+
+    fn put(&mut self, part: &[u8], out: &mut Vec<u8>, end: ZSTD_EndDirective) -> Result<(), ParquetError> {
+        let mut input = InBuffer::around(part);
+        loop {
+            let at = out.len();
+            let left = self.context.compress_stream2(&mut OutBuffer::around_pos(out, at), &mut input, end);
+            match left.map_err(failed)? {
+                0 => return Ok(()),
+                left => out.reserve(left),
+            }
+        }
+    }
+}
+
+/// Logarithms of the windows that zstd knows and readers accept.
+const WINDOW_LOG: (u32, u32) = (10, 27);
+/// What a block takes beside its content, at most.
+const BLOCK_BYTES_MAX: usize = 18;
+
+fn failed(code: usize) -> ParquetError {
+    ParquetError::General(format!("zstd: {}", get_error_name(code)))
+}
