@@ -30,6 +30,8 @@ use super::{Call, Work};
 
 /// Bytes that a point takes while its series is read: its columns, and once more where they are sorted.
 const POINT_BYTES: usize = 64;
+/// Bytes of a grid step while it is made: as pairs, and as columns.
+const GRID_STEP_BYTES: usize = 32;
 /// Most grid steps of one series.
 const GRID_STEPS_MAX: u64 = 1_000_000;
 
@@ -131,7 +133,8 @@ struct Reading {
 impl Reading {
     /// What is made of the next series, and the rest.
     fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
-        let Some((key, count)) = self.series.get(self.next) else { return Ok(None) };
+        let series = self.series.clone();
+        let Some((key, count)) = series.get(self.next) else { return Ok(None) };
         self.memory.try_resize(usize::try_from(*count).unwrap_or(usize::MAX).saturating_mul(POINT_BYTES))?;
         let points = self.snapshot.series(key, &PointFilter::default());
         let mut points = points.map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -141,13 +144,13 @@ impl Reading {
         Ok(Some((batch, self)))
     }
 
-    fn batch(&self, key: &SeriesKey, points: &SeriesColumns) -> Result<RecordBatch> {
+    fn batch(&mut self, key: &SeriesKey, points: &SeriesColumns) -> Result<RecordBatch> {
         let rows = match self.work {
             Work::MinMax { buckets } => min_max_rows(points, buckets),
             Work::M4 { buckets } => m4_rows(points, buckets),
             Work::Lttb { points: count } => lttb_rows(points, count),
             Work::Align { grid, alignment } => {
-                check_grid(key, points, grid)?;
+                self.memory.try_grow(grid_steps_of(key, points, grid)? * GRID_STEP_BYTES)?;
                 let (step, value): (Vec<i64>, Vec<f64>) = align(points, grid, alignment).into_iter().unzip();
                 let rows = step.len();
                 let columns: [ArrayRef; 2] = [Arc::new(Int64Array::from(step)), Arc::new(Float64Array::from(value))];
@@ -173,9 +176,9 @@ impl Reading {
     }
 }
 
-/// Refuses a grid so fine that a few points would become billions.
-fn check_grid(key: &SeriesKey, points: &SeriesColumns, grid: i64) -> Result<()> {
-    let (Some(&first), Some(&last)) = (points.step.first(), points.step.last()) else { return Ok(()) };
+/// How many grid steps a series has; refuses a grid so fine that a few points would become billions.
+fn grid_steps_of(key: &SeriesKey, points: &SeriesColumns, grid: i64) -> Result<usize> {
+    let (Some(&first), Some(&last)) = (points.step.first(), points.step.last()) else { return Ok(0) };
     let count = grid_steps(first, last, grid);
     if count > GRID_STEPS_MAX {
         let run = &key.run_id;
@@ -183,5 +186,5 @@ fn check_grid(key: &SeriesKey, points: &SeriesColumns, grid: i64) -> Result<()> 
             "align: run {run} has {count} grid steps, the limit is {GRID_STEPS_MAX}: take a coarser grid"
         );
     }
-    Ok(())
+    Ok(count as usize)
 }
