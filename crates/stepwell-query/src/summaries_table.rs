@@ -17,7 +17,7 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use stepwell_engine::Snapshot;
-use stepwell_types::{SeriesKey, Summary, summaries_schema};
+use stepwell_types::{PointFilter, SeriesKey, Summary, summaries_schema};
 
 use crate::pushdown::{narrow, of_project, support};
 
@@ -64,14 +64,19 @@ impl TableProvider for SummariesTable {
             // All that were accepted above narrow; `step` and `timestamp` are no columns of this table.
             let _ = narrow(&mut filter, expr);
         }
-        let snapshot = self.snapshot.clone();
-        let summaries = tokio::task::spawn_blocking(move || snapshot.summaries(&filter))
-            .await
-            .map_err(|error| DataFusionError::External(Box::new(error)))?
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let summaries = read_summaries(&self.snapshot, filter).await?;
         let table = MemTable::try_new(summaries_schema(), vec![vec![to_batch(&summaries)?]])?;
         table.scan(state, projection, &[], limit).await
     }
+}
+
+/// Summaries of the series whose names pass, read on a thread that may block.
+pub(crate) async fn read_summaries(snapshot: &Snapshot, filter: PointFilter) -> Result<Vec<(SeriesKey, Summary)>> {
+    let snapshot = snapshot.clone();
+    tokio::task::spawn_blocking(move || snapshot.summaries(&filter))
+        .await
+        .map_err(|error| DataFusionError::External(Box::new(error)))?
+        .map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 fn to_batch(rows: &[(SeriesKey, Summary)]) -> Result<RecordBatch, ArrowError> {

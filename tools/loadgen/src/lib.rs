@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod memory_probe;
 mod overload;
+mod resident;
 mod verify;
 
 pub use batches::BatchEncoder;
@@ -21,5 +22,6 @@ pub use fsync_probe::{FsyncProbe, probe_fsync};
 pub use latency::Latencies;
 pub use load::{Load, LoadReport, Sent, create_runs};
 pub use memory_probe::probe_memory;
-pub use overload::{Overload, OverloadReport, Resident};
+pub use overload::{Overload, OverloadReport};
+pub use resident::Resident;
 pub use verify::{VerifyReport, verify};

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use stepwell_env::{Clock, SystemClock, spawn};
 use stepwell_tests::{Server, ServerOptions};
 
-use crate::{Dataset, Load, LoadReport, Sent, Shape, create_runs, verify};
+use crate::{Dataset, Load, LoadReport, Resident, Sent, Shape, create_runs, verify};
 
 const PROJECT: &str = "overload";
 /// Connections that find the sustainable rate; each waits for its acknowledgement.
@@ -41,16 +41,6 @@ pub struct Overload {
     pub memory_bytes: Option<u64>,
     /// Flags of the server.
     pub flags: Vec<String>,
-}
-
-/// Resident memory of a process, bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Resident {
-    pub all: u64,
-    /// Its heap.
-    pub anon: u64,
-    /// Mapped files, which the operating system takes back when it needs the room.
-    pub file: u64,
 }
 
 /// What came of it.
@@ -189,10 +179,7 @@ fn sampled<T>(process: u32, work: impl FnOnce() -> Result<T>) -> Result<(T, Resi
         let (mut peak, mut samples) = (Resident::default(), 0);
         loop {
             let is_last = stop.load(Ordering::Acquire);
-            let now = resident(process)?;
-            peak.all = peak.all.max(now.all);
-            peak.anon = peak.anon.max(now.anon);
-            peak.file = peak.file.max(now.file);
+            peak = peak.max(Resident::of(process)?);
             samples += 1;
             if is_last {
                 return Ok((peak, samples));
@@ -207,16 +194,6 @@ fn sampled<T>(process: u32, work: impl FnOnce() -> Result<T>) -> Result<(T, Resi
     done.store(true, Ordering::Release);
     let (peak, samples) = crate::load::join_all([Ok(sampler)].into_iter())?.pop().context("no sample")?;
     Ok((result?, peak, samples))
-}
-
-fn resident(process: u32) -> Result<Resident> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("has the server ended?")?;
-    let bytes = |name: &str| -> Result<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| name.to_owned())?;
-        Ok(kib * 1_024)
-    };
-    Ok(Resident { all: bytes("VmRSS:")?, anon: bytes("RssAnon:")?, file: bytes("RssFile:")? })
 }
 
 #[cfg(test)]
@@ -243,11 +220,5 @@ mod tests {
             assert_eq!(report.violations().len(), 1);
             assert!(report.to_string().contains("fail") && report.to_string().contains(says), "{report}");
         }
-    }
-
-    #[test]
-    fn the_memory_of_a_process_is_read_from_its_status() {
-        let own = resident(std::process::id()).unwrap();
-        assert!(own.all >= own.anon && own.anon > 0, "{own:?}");
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use datafusion::{
     arrow::datatypes::{Schema, SchemaRef},
     catalog::{Session, TableProvider},
-    common::{DataFusionError, Result},
+    common::Result,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
@@ -14,7 +14,10 @@ use stepwell_engine::Snapshot;
 use stepwell_types::{PointFilter, points_schema};
 
 use super::{Call, Work, exec::SeriesExec};
-use crate::pushdown::{narrow, of_project};
+use crate::{
+    pushdown::{narrow, of_project},
+    summaries_table::read_summaries,
+};
 
 /// run_id, step, timestamp, value of [`points_schema`].
 const CHOSEN: [usize; 4] = [2, 3, 4, 5];
@@ -83,11 +86,7 @@ impl TableProvider for SeriesTable {
             // All that were accepted above narrow.
             let _ = narrow(&mut filter, expr);
         }
-        let snapshot = self.snapshot.clone();
-        let summaries = tokio::task::spawn_blocking(move || snapshot.summaries(&filter))
-            .await
-            .map_err(|error| DataFusionError::External(Box::new(error)))?
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let summaries = read_summaries(&self.snapshot, filter).await?;
         let mut series: Vec<_> = summaries.into_iter().map(|(key, summary)| (key, summary.count)).collect();
         series.sort();
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();

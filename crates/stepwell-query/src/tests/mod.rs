@@ -4,6 +4,7 @@ mod aggregates;
 mod limits;
 mod reading;
 mod run_list;
+mod series_functions;
 mod slt;
 
 use std::{collections::BTreeMap, sync::mpsc, time::Duration};

@@ -132,7 +132,8 @@ async fn the_documented_functions_work_as_documented() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/sql_functions.md");
     let document = std::fs::read_to_string(path).unwrap();
     let names = crate::functions::aggregates().into_iter().map(|f| f.name().to_owned());
-    for name in names.chain(crate::functions::windows().into_iter().map(|f| f.name().to_owned())) {
+    let names = names.chain(crate::functions::windows().into_iter().map(|f| f.name().to_owned()));
+    for name in names.chain(crate::series_functions::NAMES.map(str::to_owned)) {
         assert!(document.contains(&format!("`{name}(")), "{name} is not documented");
     }
     let fixture = Fixture::new(|config| config.threads = 2).await;

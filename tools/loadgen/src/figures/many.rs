@@ -6,11 +6,10 @@ use stepwell_env::{Clock, SystemClock};
 
 use super::{
     Figure, ask, duckdb, millions, ms,
-    resident::Resident,
     stage::{ALL, PROJECT, ROOMY, Running, Sending, Stage},
     stored::Stored,
 };
-use crate::{Dataset, Shape};
+use crate::{Dataset, Resident, Shape};
 
 const MIB_64: &str = "67108864";
 
@@ -44,14 +43,21 @@ pub(super) fn million_series(stage: &Stage) -> Result<Vec<Figure>> {
     let shape = Shape { runs: 1_000, metrics: 1_000, steps: 10_000 };
     let sending = Sending { batch: 10_000, connections: 4, rate: None, pipeline: None, duration: stage.load };
     let report = running.send("million", shape, &sending)?;
-    let most = running.server.resident_bytes_max()? as f64 / f64::from(1 << 30);
-    let memory = Resident::of(&running.server)?;
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let most = gib(running.server.resident_bytes_max()?);
+    let Resident { all, anon, file } = Resident::of(running.server.id())?;
     Ok(vec![Figure {
         name: "T6",
         work: format!("a million active series, {:.0} s of 10,000-point batches", report.seconds),
         target: "≤ 2 GiB resident, ≥ half of T1's rate",
         measured: format!("{most:.2} GiB, {} points/s", millions(report.points_per_second())),
-        beside: format!("{memory}; acknowledged p99 {}", ms(report.latency.quantile(0.99))),
+        beside: format!(
+            "VmRSS {:.2} GiB at the end: RssAnon {:.2}, RssFile {:.2}; acknowledged p99 {}",
+            gib(all),
+            gib(anon),
+            gib(file),
+            ms(report.latency.quantile(0.99))
+        ),
     }])
 }
 

@@ -7,7 +7,6 @@ mod growth;
 mod ingest;
 mod many;
 mod read;
-mod resident;
 mod restart;
 mod stage;
 mod stored;
