@@ -16,6 +16,11 @@ pub struct DirEntry {
 pub trait WriteFile: Send {
     /// Appends all of `data`, or fails; after a failure the length of the file is unknown.
     fn append(&mut self, data: &[u8]) -> io::Result<()>;
+    /// Writes `bytes` zeros behind what was appended, without moving the end: the next appends write over them. Their sync
+    /// then finds room and length already durable, and only has to write the bytes. A reader sees the zeros.
+    fn write_zeros_ahead(&mut self, bytes: u64) -> io::Result<()>;
+    /// Cuts the file to its first `bytes`, zeros ahead included, durably; the next append goes there.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
     /// Returns once all appended bytes, and the length, are on stable storage (fdatasync).
     fn sync(&mut self) -> io::Result<()>;
 }

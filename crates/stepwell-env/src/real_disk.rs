@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -13,11 +14,33 @@ pub struct RealDisk;
 
 struct RealFile {
     file: File,
+    /// Bytes appended.
+    end: u64,
 }
+
+/// Zeros that are written in one call.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl WriteFile for RealFile {
     fn append(&mut self, data: &[u8]) -> io::Result<()> {
-        self.file.write_all(data)
+        self.file.write_all_at(data, self.end)?;
+        self.end += data.len() as u64;
+        Ok(())
+    }
+
+    fn write_zeros_ahead(&mut self, bytes: u64) -> io::Result<()> {
+        // Truly written: of what is only allocated, each sync would have to record that it now holds bytes.
+        for start in (0..bytes).step_by(ZEROS.len()) {
+            let piece = (bytes - start).min(ZEROS.len() as u64) as usize;
+            self.file.write_all_at(&ZEROS[..piece], self.end + start)?;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)?;
+        self.end = bytes;
+        self.file.sync_all()
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -42,8 +65,8 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        let file = at(path, "create", OpenOptions::new().append(true).create_new(true).open(path))?;
-        Ok(Box::new(RealFile { file }))
+        let file = at(path, "create", OpenOptions::new().write(true).create_new(true).open(path))?;
+        Ok(Box::new(RealFile { file, end: 0 }))
     }
 
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
@@ -116,5 +139,21 @@ mod tests {
         assert_eq!((&old.bytes()[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
         assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);
         assert!(RealDisk.create(&path).is_err(), "an existing file is not overwritten");
+    }
+
+    #[test]
+    fn appends_write_over_the_zeros_ahead_and_a_cut_takes_them_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut file = RealDisk.create(&path).unwrap();
+        file.append(b"ab").unwrap();
+        file.write_zeros_ahead(100_000).unwrap();
+        file.append(b"cd").unwrap();
+        file.sync().unwrap();
+        let bytes = RealDisk.read(&path).unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (100_002, &b"abcd\0"[..]));
+        file.truncate(3).unwrap();
+        file.append(b"e").unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"abce");
     }
 }

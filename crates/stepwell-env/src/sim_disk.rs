@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -39,8 +40,27 @@ struct File {
     cached: Vec<u8>,
     /// What a loss of power leaves.
     durable: Vec<u8>,
-    /// Appended bytes before this were lost by a failed sync and will not be written by a later one.
-    lost_before: usize,
+    /// Where `cached` has bytes that the next sync writes. A failed sync empties it: its bytes are never written.
+    dirty: Range<usize>,
+}
+
+impl File {
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let end = offset + data.len();
+        self.cached.resize(self.cached.len().max(end), 0);
+        self.cached[offset..end].copy_from_slice(data);
+        let is_clean = self.dirty.is_empty();
+        self.dirty = if is_clean { offset..end } else { self.dirty.start.min(offset)..self.dirty.end.max(end) };
+    }
+
+    fn sync(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        self.durable.resize(self.durable.len().max(dirty.end), 0);
+        self.durable[dirty.clone()].copy_from_slice(&self.cached[dirty]);
+    }
 }
 
 #[derive(Default)]
@@ -161,29 +181,28 @@ impl SimDisk {
     }
 }
 
-/// What is left of a file: the durable bytes, then a run of whole sectors of the rest, of which some may be zeros.
+/// What is left of a file: the durable bytes, and of those written since some whole sectors, up to some end.
 fn survivor(file: &File, random: &SeededRandom) -> Vec<u8> {
-    let durable = file.durable.len().min(file.cached.len());
     let mut left = file.durable.clone();
-    if file.cached.len() <= durable {
+    let dirty = file.dirty.clone();
+    if dirty.is_empty() {
         return left;
     }
-    let rest = &file.cached[durable..];
-    let kept = match random.next_u64() % 3 {
-        0 => 0,
-        1 => rest.len(),
-        _ => {
-            let end = (durable + random.next_u64() as usize % (rest.len() + 1)) / SECTOR_BYTES * SECTOR_BYTES;
-            end.clamp(durable, file.cached.len()) - durable
-        }
+    let end = match random.next_u64() % 3 {
+        0 => dirty.start,
+        1 => dirty.end,
+        _ => (dirty.start + random.next_u64() as usize % (dirty.len() + 1)) / SECTOR_BYTES * SECTOR_BYTES,
     };
-    left.extend_from_slice(&rest[..kept]);
-    // The length can become durable before the bytes do.
-    for start in (durable.next_multiple_of(SECTOR_BYTES)..left.len()).step_by(SECTOR_BYTES) {
-        if random.next_u64().is_multiple_of(8) {
-            let end = (start + SECTOR_BYTES).min(left.len());
-            left[start..end].fill(0);
+    let mut start = dirty.start;
+    while start < end {
+        let sector_end = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        let piece = start..sector_end.min(end);
+        // The length can become durable before the bytes do, and later sectors before earlier ones.
+        left.resize(left.len().max(piece.end), 0);
+        if !random.next_u64().is_multiple_of(8) {
+            left[piece.clone()].copy_from_slice(&file.cached[piece]);
         }
+        start = sector_end;
     }
     left
 }
@@ -204,6 +223,24 @@ impl State {
         Ok(true)
     }
 
+    /// Cuts a file and syncs it.
+    fn truncate(&mut self, id: FileId, bytes: u64) -> io::Result<()> {
+        if !self.count_sync()? {
+            return Err(io::Error::other("simulated sync error"));
+        }
+        let Some(file) = self.files.get_mut(&id) else { return Ok(()) };
+        let before = file.cached.len();
+        let after = before.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        file.cached.truncate(after);
+        file.dirty = file.dirty.start.min(after)..file.dirty.end.min(after);
+        file.sync();
+        file.durable.truncate(after);
+        if let Some(space) = &mut self.space {
+            *space += (before - after) as u64;
+        }
+        Ok(())
+    }
+
     fn id(&self, path: &Path) -> io::Result<FileId> {
         self.cached_names.get(path).copied().ok_or_else(|| not_found(path))
     }
@@ -212,31 +249,54 @@ impl State {
 struct SimFile {
     disk: SimDisk,
     id: FileId,
+    /// Bytes appended.
+    end: usize,
+}
+
+impl SimFile {
+    /// Writes at the end, as far as faults and space let it; an error says what stopped it.
+    fn write(&self, state: &mut State, data: &[u8], mut fits: usize) -> io::Result<()> {
+        let Some(file) = state.files.get_mut(&self.id) else { return Ok(()) };
+        let mut result = Ok(());
+        if let Some(space) = &mut state.space {
+            let there = file.cached.len().saturating_sub(self.end);
+            if there + (*space as usize) < fits {
+                fits = there + *space as usize;
+                result = Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full"));
+            }
+            *space -= fits.saturating_sub(there) as u64;
+        }
+        file.write(self.end, &data[..fits]);
+        result
+    }
 }
 
 impl WriteFile for SimFile {
     fn append(&mut self, data: &[u8]) -> io::Result<()> {
-        let mut state = self.disk.powered()?;
+        let disk = self.disk.clone();
+        let mut state = disk.powered()?;
         let number = state.appends;
         state.appends += 1;
-        let mut result = Ok(());
-        let mut fits = data.len();
         if state.append_error_at == Some(number) {
             state.append_error_at = None;
-            fits = data.len() / 2;
-            result = Err(io::Error::other("simulated write error"));
+            self.write(&mut state, data, data.len() / 2)?;
+            return Err(io::Error::other("simulated write error"));
         }
-        if let Some(space) = &mut state.space {
-            if (*space as usize) < fits {
-                fits = *space as usize;
-                result = Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full"));
-            }
-            *space -= fits as u64;
-        }
-        if let Some(file) = state.files.get_mut(&self.id) {
-            file.cached.extend_from_slice(&data[..fits]);
-        }
-        result
+        self.write(&mut state, data, data.len())?;
+        self.end += data.len();
+        Ok(())
+    }
+
+    fn write_zeros_ahead(&mut self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.powered()?;
+        self.write(&mut state, &vec![0; bytes as usize], bytes as usize)
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.powered()?;
+        state.truncate(self.id, bytes)?;
+        self.end = bytes as usize;
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -244,14 +304,10 @@ impl WriteFile for SimFile {
         let is_written = state.count_sync()?;
         let Some(file) = state.files.get_mut(&self.id) else { return Ok(()) };
         if !is_written {
-            file.lost_before = file.cached.len();
+            file.dirty = 0..0;
             return Err(io::Error::other("simulated sync error"));
         }
-        let mut written = file.cached.clone();
-        // Bytes that an earlier failed sync dropped stay holes on the platter, though programs still see them.
-        let hole = file.durable.len().min(file.lost_before)..file.lost_before.min(written.len());
-        written[hole].fill(0);
-        file.durable = written;
+        file.sync();
         Ok(())
     }
 }
@@ -274,7 +330,7 @@ impl Disk for SimDisk {
         state.next_file += 1;
         state.files.insert(id, File::default());
         state.cached_names.insert(path.to_owned(), id);
-        Ok(Box::new(SimFile { disk: self.clone(), id }))
+        Ok(Box::new(SimFile { disk: self.clone(), id, end: 0 }))
     }
 
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
@@ -316,20 +372,7 @@ impl Disk for SimDisk {
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut state = self.powered()?;
         let id = state.id(path)?;
-        if !state.count_sync()? {
-            return Err(io::Error::other("simulated sync error"));
-        }
-        let mut freed = 0;
-        if let Some(file) = state.files.get_mut(&id) {
-            let before = file.cached.len();
-            file.cached.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
-            freed = (before - file.cached.len()) as u64;
-            file.durable = file.cached.clone();
-        }
-        if let Some(space) = &mut state.space {
-            *space += freed;
-        }
-        Ok(())
+        state.truncate(id, bytes)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

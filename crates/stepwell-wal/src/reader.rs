@@ -28,6 +28,8 @@ pub(crate) struct Gap {
 pub(crate) struct Layout {
     pub(crate) frames: Vec<(usize, FrameHeader)>,
     pub(crate) gaps: Vec<Gap>,
+    /// Where the zeros begin with which the file ends: room for frames, in the last file.
+    pub(crate) zeros_at: Option<usize>,
 }
 
 impl Layout {
@@ -69,6 +71,10 @@ pub(crate) fn layout(file: &[u8], first_lsn: u64) -> Layout {
             offset = end_of(offset, &header);
             continue;
         }
+        if file[offset..].iter().all(|&byte| byte == 0) {
+            layout.zeros_at = Some(offset);
+            break;
+        }
         let resume = match header {
             Some(header) => end_of(offset, &header).min(file.len()),
             None => (offset + 1..file.len())
@@ -103,6 +109,8 @@ pub struct WalFileInfo {
     pub lsn: Option<(u64, u64)>,
     /// Offset and bytes of places that are not whole frames.
     pub gaps: Vec<(u64, u64)>,
+    /// Bytes at the end that are zeros, to be written over.
+    pub zeros: u64,
 }
 
 /// Looks at one file without changing it.
@@ -122,6 +130,7 @@ pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<WalFileInfo, WalError> {
     let last = with_points().map(|header| header.first_lsn.saturating_add(u64::from(header.points) - 1)).max();
     Ok(WalFileInfo {
         path,
+        zeros: layout.zeros_at.map_or(0, |at| file.len() - at) as u64,
         bytes: file.len() as u64,
         first_lsn,
         frames: layout.frames.len() as u64,

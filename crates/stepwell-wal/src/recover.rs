@@ -130,7 +130,10 @@ impl Replay<'_> {
         }
         // A file is followed by another only once all of it is durable, so only the last can be torn.
         let torn_at = layout.torn_at().filter(|_| is_last);
-        let end = torn_at.unwrap_or(file.len());
+        let end = torn_at.or(layout.zeros_at).unwrap_or(file.len());
+        if let Some(at) = layout.zeros_at.filter(|_| !is_last) {
+            self.damage(path, at, &format!("{} bytes are zeros where frames should be", file.len() - at));
+        }
         for gap in layout.gaps.iter().filter(|gap| gap.offset < end) {
             self.damage(path, gap.offset, &format!("{} bytes are not a whole frame", gap.bytes));
         }

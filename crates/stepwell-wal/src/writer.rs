@@ -36,7 +36,15 @@ struct Current {
     file: Box<dyn WriteFile>,
     /// Bytes known to be durable.
     synced_bytes: u64,
+    /// Zeros behind them.
+    zeros_ahead: u64,
 }
+
+/// Zeros written at a time behind the last frame, bytes. With them the sync of a small group need not make a new length
+/// durable, which takes the file system longer than the bytes do.
+const ZEROS_AHEAD: u64 = 1 << 20;
+/// Groups up to this size go over zeros, bytes; for larger ones it would only be more to write.
+const SMALL_GROUP_BYTES_MAX: usize = 64 << 10;
 
 impl Wal {
     /// Replays every record with a point at or above `floor`, in LSN order, cuts a torn tail, and starts a new file.
@@ -86,7 +94,7 @@ impl Wal {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
-        if let Err(source) = self.current.file.append(&pending) {
+        if let Err(source) = self.current.append(&pending) {
             return Err(self.append_failed(source));
         }
         if let Err(source) = self.current.file.sync() {
@@ -105,6 +113,8 @@ impl Wal {
         if next_lsn == self.current.first_lsn {
             return Ok(());
         }
+        // Zeros are in the last file only: in one that another follows they would be damage.
+        self.cut_zeros()?;
         match Current::create(&*self.disk, &self.dir, next_lsn) {
             Ok(next) => {
                 self.current = next;
@@ -118,6 +128,19 @@ impl Wal {
                 Err(error)
             }
         }
+    }
+
+    /// Leaves the last file tidy, after the last append and sync. Without it nothing is lost.
+    pub fn close(&mut self) -> Result<(), WalError> {
+        self.check()?;
+        self.cut_zeros()
+    }
+
+    fn cut_zeros(&mut self) -> Result<(), WalError> {
+        if self.current.zeros_ahead == 0 {
+            return Ok(());
+        }
+        self.current.cut().map_err(|source| self.poison("truncate", source))
     }
 
     /// Removes, durably, what a rotation stopped by a full disk left behind.
@@ -158,7 +181,7 @@ impl Wal {
     fn append_failed(&mut self, source: io::Error) -> WalError {
         let is_full = is_full(&source);
         // Part of the group may be in the file: cut it off, durably, before anything else goes there.
-        if let Err(error) = self.disk.truncate(&self.current.path, self.current.synced_bytes) {
+        if let Err(error) = self.current.cut() {
             return self.poison("truncate", error);
         }
         if !is_full {
@@ -180,6 +203,25 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 impl Current {
+    fn append(&mut self, group: &[u8]) -> io::Result<()> {
+        self.file.append(group)?;
+        let bytes = group.len() as u64;
+        if bytes > self.zeros_ahead && group.len() <= SMALL_GROUP_BYTES_MAX {
+            // Durable with this group, for those behind it. Where there is no room for zeros, they do without.
+            self.zeros_ahead = self.file.write_zeros_ahead(ZEROS_AHEAD).map_or(0, |()| ZEROS_AHEAD);
+        } else {
+            self.zeros_ahead = self.zeros_ahead.saturating_sub(bytes);
+        }
+        Ok(())
+    }
+
+    /// Takes off what is behind the durable bytes.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.truncate(self.synced_bytes)?;
+        self.zeros_ahead = 0;
+        Ok(())
+    }
+
     /// Makes the file and its directory entry durable.
     fn create(disk: &dyn Disk, dir: &Path, first_lsn: Lsn) -> Result<Self, WalError> {
         let path = dir.join(file_name(first_lsn));
@@ -197,6 +239,6 @@ impl Current {
         file.append(&file_header(first_lsn.0)).map_err(failed("write the header of"))?;
         file.sync().map_err(failed("sync"))?;
         disk.sync_dir(dir).map_err(failed("sync the directory of"))?;
-        Ok(Self { path, first_lsn, file, synced_bytes: FILE_HEADER_BYTES as u64 })
+        Ok(Self { path, first_lsn, file, synced_bytes: FILE_HEADER_BYTES as u64, zeros_ahead: 0 })
     }
 }

@@ -163,6 +163,7 @@ fn log_file(disk: &RealDisk, path: &Path) -> Result<Value> {
         "points": info.points,
         "lsn": info.lsn.map(|(first, last)| [first, last]),
         "not_whole_frames": gaps,
+        "zeros_ahead_bytes": info.zeros,
     }))
 }
 

@@ -117,6 +117,8 @@ fn i8_a_full_disk_refuses_and_recovers_without_a_restart() {
     let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
     let engine = Engine::open(env(&disk), config(&dir)).unwrap();
     ingest(&engine, script(0), producer("p", 0)).unwrap();
+    // To a log file without zeros ahead, for which there would be room.
+    engine.flush().unwrap();
     disk.inject(SimFault::Space(10));
     assert!(matches!(ingest(&engine, script(1), producer("p", 1)), Err(EngineError::DiskFull { .. })));
     assert!(matches!(engine.health(), Health::DiskFull { .. }));
@@ -142,6 +144,7 @@ fn i3_i4_what_is_queued_behind_a_refused_batch_of_its_lane_is_refused_too() {
         receive.recv().unwrap()
     };
     assert!(!queue(&lane, 0).unwrap().duplicate);
+    engine.flush().unwrap();
     disk.inject(SimFault::Space(10));
     assert!(matches!(queue(&lane, 1), Err(EngineError::DiskFull { .. })));
     disk.inject(SimFault::NoLimit);

@@ -118,7 +118,7 @@ fn i1_what_recovery_found_in_the_page_cache_is_made_durable() {
     write(&disk, &[2]);
     let (mut wal, _, _) = open(&disk);
     append_synced(&mut wal, &record(3, 2)).unwrap();
-    drop(wal);
+    wal.close().unwrap();
     // The group that was written, not synced, when the process was killed.
     let mut bytes = disk.read(&path(3)).unwrap();
     let offset = bytes.len() as u64;

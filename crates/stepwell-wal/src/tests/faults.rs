@@ -3,6 +3,10 @@
 use stepwell_env::SimFault;
 
 use super::*;
+use crate::inspect;
+
+/// Points of a record too large for zeros to be written behind it.
+const LARGE: usize = 20_000;
 
 #[track_caller]
 fn assert_poisoned(wal: &mut Wal) {
@@ -48,13 +52,15 @@ fn i8_a_full_disk_refuses_and_takes_again_without_a_restart() {
         let disk = disk();
         let (mut wal, _, _) = open(&disk);
         append_synced(&mut wal, &record(1, 2)).unwrap();
-        let length = disk.read(&path(1)).unwrap().len();
+        // To a file without zeros ahead, over which the next frames could go.
+        wal.rotate(Lsn(3)).unwrap();
+        let length = disk.read(&path(3)).unwrap().len();
         disk.inject(SimFault::Space(left));
         for _ in 0..2 {
             append(&mut wal, &record(3, 1)).unwrap();
             append(&mut wal, &record(4, 200)).unwrap();
             assert!(matches!(wal.sync(), Err(WalError::DiskFull { .. })), "{left} bytes left");
-            assert_eq!(disk.read(&path(1)).unwrap().len(), length, "nothing of the group stays");
+            assert_eq!(disk.read(&path(3)).unwrap().len(), length, "nothing of the group stays");
         }
         disk.inject(SimFault::NoLimit);
         append_synced(&mut wal, &record(3, 300)).unwrap();
@@ -69,6 +75,7 @@ fn i8_a_full_disk_that_cannot_be_tidied_poisons() {
     let disk = disk();
     let (mut wal, _, _) = open(&disk);
     append_synced(&mut wal, &record(1, 2)).unwrap();
+    wal.rotate(Lsn(3)).unwrap();
     disk.inject(SimFault::Space(100));
     disk.inject(SimFault::SyncError(0));
     assert!(matches!(append_synced(&mut wal, &record(3, 200)), Err(WalError::Io { .. })));
@@ -86,17 +93,18 @@ fn a_rotation_that_found_the_disk_full_loses_nothing_at_the_next_release() {
     for left in [0, 20] {
         let disk = disk();
         let (mut wal, _, _) = open(&disk);
-        append_synced(&mut wal, &record(1, 2)).unwrap();
+        append_synced(&mut wal, &record(1, LARGE)).unwrap();
+        let next = 1 + LARGE as u64;
         disk.inject(SimFault::Space(left));
-        assert!(matches!(wal.rotate(Lsn(3)), Err(WalError::DiskFull { .. })));
+        assert!(matches!(wal.rotate(Lsn(next)), Err(WalError::DiskFull { .. })));
         disk.inject(SimFault::NoLimit);
-        append_synced(&mut wal, &record(3, 4)).unwrap();
-        assert_same(&open(&disk.crash(0)).1, &[record(1, 2), record(3, 4)]);
-        wal.rotate(Lsn(7)).unwrap();
-        append_synced(&mut wal, &record(7, 1)).unwrap();
-        wal.release(Lsn(5)).unwrap();
-        let (_, replayed, report) = try_open(&disk.crash(0), 5).unwrap();
-        assert_same(&replayed, &[record(3, 4), record(7, 1)]);
+        append_synced(&mut wal, &record(next, 4)).unwrap();
+        assert_same(&open(&disk.crash(0)).1, &[record(1, LARGE), record(next, 4)]);
+        wal.rotate(Lsn(next + 4)).unwrap();
+        append_synced(&mut wal, &record(next + 4, 1)).unwrap();
+        wal.release(Lsn(next + 2)).unwrap();
+        let (_, replayed, report) = try_open(&disk.crash(0), next + 2).unwrap();
+        assert_same(&replayed, &[record(next, 4), record(next + 4, 1)]);
         assert_eq!(report.damaged, []);
     }
 }
@@ -105,20 +113,20 @@ fn a_rotation_that_found_the_disk_full_loses_nothing_at_the_next_release() {
 fn a_rotation_whose_remains_are_not_removed_durably_poisons() {
     let disk = disk();
     let (mut wal, _, _) = open(&disk);
-    append_synced(&mut wal, &record(1, 2)).unwrap();
+    append_synced(&mut wal, &record(1, LARGE)).unwrap();
     disk.inject(SimFault::Space(0));
     // The next sync is that of the directory, after the removal.
     disk.inject(SimFault::SyncError(0));
-    assert!(wal.rotate(Lsn(3)).is_err());
+    assert!(wal.rotate(Lsn(1 + LARGE as u64)).is_err());
     disk.inject(SimFault::NoLimit);
     assert_poisoned(&mut wal);
-    assert_same(&open(&disk).1, &[record(1, 2)]);
+    assert_same(&open(&disk).1, &[record(1, LARGE)]);
 }
 
 #[test]
 fn i8_a_rotation_that_cannot_sync_poisons() {
-    // The sync of the file, and that of the directory.
-    for nth in [0, 1] {
+    // The cut of the zeros ahead, the sync of the new file, and that of the directory.
+    for nth in [0, 1, 2] {
         let disk = disk();
         let (mut wal, _, _) = open(&disk);
         append_synced(&mut wal, &record(1, 2)).unwrap();
@@ -127,6 +135,76 @@ fn i8_a_rotation_that_cannot_sync_poisons() {
         assert_poisoned(&mut wal);
         assert_same(&open(&disk.crash(0)).1, &[record(1, 2)]);
     }
+}
+
+#[test]
+fn small_groups_go_over_zeros_that_are_gone_from_a_finished_file() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    let length = |lsn| disk.read(&path(lsn)).unwrap().len();
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    let with_zeros = length(1);
+    append_synced(&mut wal, &record(3, 2)).unwrap();
+    assert_eq!(length(1), with_zeros, "the second group went over zeros");
+    let info = inspect(&disk, &path(1)).unwrap();
+    assert_eq!((info.points, info.gaps.len()), (4, 0));
+    assert!(info.zeros > 500_000 && info.zeros < with_zeros as u64, "{}", info.zeros);
+    for disk in power_losses(&disk).chain([disk.clone()]) {
+        let (_, replayed, report) = open(&disk);
+        assert_same(&replayed, &[record(1, 2), record(3, 2)]);
+        assert_eq!((report.damaged, report.torn_tail), (vec![], None), "zeros are the end of a file");
+    }
+    wal.rotate(Lsn(5)).unwrap();
+    assert_eq!(length(1) as u64, with_zeros as u64 - info.zeros);
+    // More small groups than go over the zeros of one writing.
+    let mut all = vec![record(1, 2), record(3, 2)];
+    let mut next = 5;
+    while length(5) < 3 << 20 {
+        all.push(record(next, 500));
+        append_synced(&mut wal, &record(next, 500)).unwrap();
+        next += 500;
+    }
+    append_synced(&mut wal, &record(next, LARGE)).unwrap();
+    all.push(record(next, LARGE));
+    assert_same(&open(&disk.crash(0)).1, &all);
+}
+
+#[test]
+fn i8_no_room_for_zeros_is_room_enough_for_frames() {
+    for left in [2_000, 20_000] {
+        let disk = disk();
+        let (mut wal, _, _) = open(&disk);
+        disk.inject(SimFault::Space(left));
+        let mut all = Vec::new();
+        let mut next = 1;
+        while append_synced(&mut wal, &record(next, 20)).is_ok() {
+            all.push(record(next, 20));
+            next += 20;
+        }
+        assert!(next > 40);
+        disk.inject(SimFault::NoLimit);
+        append_synced(&mut wal, &record(next, 20)).unwrap();
+        all.push(record(next, 20));
+        assert_same(&open(&disk.crash(0)).1, &all);
+    }
+}
+
+#[test]
+fn i11_zeros_within_what_was_acknowledged_are_damage() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    let end = disk.read(&path(1)).unwrap().len() - inspect(&disk, &path(1)).unwrap().zeros as usize;
+    append_synced(&mut wal, &record(3, 2)).unwrap();
+    wal.rotate(Lsn(5)).unwrap();
+    append_synced(&mut wal, &record(5, 1)).unwrap();
+    let mut bytes = disk.read(&path(1)).unwrap();
+    bytes[end..].fill(0);
+    stepwell_env::write_atomically(&disk, &path(1), &bytes).unwrap();
+    let (replayed, report) = read_only(&disk, 1);
+    assert_same(&replayed, &[record(1, 2), record(5, 1)]);
+    assert_eq!(report.damaged[0].offset, end as u64);
+    assert!(report.damaged[0].detail.contains("zeros"), "{:?}", report.damaged);
 }
 
 /// A restart without space for even a file header is refused as such, and costs nothing.

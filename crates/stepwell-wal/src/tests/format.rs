@@ -51,6 +51,7 @@ fn i12_the_golden_bytes_are_read_and_written() {
     let disk = disk();
     let (mut wal, _, _) = try_open(&disk, 258).unwrap();
     append_synced(&mut wal, &golden_record()).unwrap();
+    wal.close().unwrap();
     let written = disk.read(&path(258)).unwrap();
     let text: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(written, golden(), "wrote {text}");

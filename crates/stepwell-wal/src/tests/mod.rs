@@ -97,6 +97,7 @@ fn write(disk: &SimDisk, points: &[usize]) -> Vec<WalRecord> {
         next += points as u64;
         records.push(record);
     }
+    wal.close().unwrap();
     records
 }
 
