@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use stepwell_benches::{batch, series};
-use stepwell_memtable::{Memtable, Rows};
+use stepwell_memtable::{Memtable, Rows, SlabPool};
 use stepwell_types::{Lsn, PointFilter, SeriesColumns};
 use stepwell_wal::encode_frame;
 
@@ -19,7 +19,7 @@ fn ingest(c: &mut Criterion) {
         group.bench_function("log frame", |b| b.iter(|| encode_frame(black_box(&batch), None)));
         group.throughput(Throughput::Elements(points * BATCHES));
         let insert = || {
-            let memtable = Arc::new(Memtable::new());
+            let memtable = Arc::new(Memtable::new(SlabPool::default()));
             (0..BATCHES).for_each(|i| memtable.insert(&batch, Lsn(1 + i * points), Rows::All));
             memtable
         };
@@ -48,7 +48,7 @@ fn intern(c: &mut Criterion) {
     group.sample_size(20).throughput(Throughput::Elements(SERIES));
     group.bench_function("intern, all new", |b| {
         b.iter_batched(
-            Memtable::new,
+            || Memtable::new(SlabPool::default()),
             |memtable| {
                 memtable.insert(&batch, Lsn(1), Rows::All);
                 memtable
@@ -58,7 +58,7 @@ fn intern(c: &mut Criterion) {
     });
     group.bench_function("intern, all known", |b| {
         let known = || {
-            let memtable = Memtable::new();
+            let memtable = Memtable::new(SlabPool::default());
             memtable.insert(&batch, Lsn(1), Rows::All);
             memtable
         };

@@ -12,6 +12,8 @@ use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 use crate::{error::EngineError, producers::Producers};
 
 /// The manifest and who writes it. Its lock is held across the disk writes of a commit: commits are rare, and one at a time.
+/// It is held, too, while `publish` shows readers what was committed, with the tombstones still needed: they see the commits in
+/// their order, and never one that took a tombstone away without the one that took its last points away.
 pub(crate) struct Catalog {
     state: Mutex<State>,
 }
@@ -40,14 +42,16 @@ impl Catalog {
         meta: Option<SegmentMeta>,
         wal_floor: Lsn,
         producers: &Producers,
+        publish: impl FnOnce(Vec<Tombstone>),
     ) -> Result<(), EngineError> {
-        self.commit(|next| {
+        let change = |next: &mut Manifest| {
             let mut all = Producers::from_states(&next.producers);
             all.merge(producers);
             next.producers = all.to_states();
             next.wal_floor = wal_floor;
             next.segments.extend(meta);
-        })
+        };
+        self.commit(change, publish)
     }
 
     /// The commit point of a compaction: its result in for the segments that it is made of. `result` is `None` where nothing
@@ -56,29 +60,35 @@ impl Catalog {
         &self,
         replaced: &[String],
         result: Option<SegmentMeta>,
+        publish: impl FnOnce(Vec<Tombstone>),
     ) -> Result<(), EngineError> {
-        self.commit(|next| {
+        let change = |next: &mut Manifest| {
             next.segments.retain(|meta| !replaced.contains(&meta.file_name));
             next.segments.extend(result);
-        })
+        };
+        self.commit(change, publish)
     }
 
     /// The commit point of a deletion. The tombstone gets its id here.
-    pub(crate) fn commit_deletion(&self, tombstone: Tombstone) -> Result<(), EngineError> {
-        self.commit(|next| {
+    pub(crate) fn commit_deletion(
+        &self,
+        tombstone: Tombstone,
+        publish: impl FnOnce(Vec<Tombstone>),
+    ) -> Result<(), EngineError> {
+        let change = |next: &mut Manifest| {
             let id = next.version;
             next.tombstones.retain(|known| !tombstone.includes(known));
             next.tombstones.push(Tombstone { id, ..tombstone });
-        })
-    }
-
-    /// What is deleted and not yet gone from segments and log.
-    pub(crate) fn tombstones(&self) -> Vec<Tombstone> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).manifest.tombstones.clone()
+        };
+        self.commit(change, publish)
     }
 
     /// The manifest changes only when the commit is durable.
-    fn commit(&self, change: impl FnOnce(&mut Manifest)) -> Result<(), EngineError> {
+    fn commit(
+        &self,
+        change: impl FnOnce(&mut Manifest),
+        publish: impl FnOnce(Vec<Tombstone>),
+    ) -> Result<(), EngineError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = state.manifest.clone();
         next.version += 1;
@@ -89,6 +99,7 @@ impl Catalog {
             .retain(|tombstone| floor < tombstone.lsn_below || segments.iter().any(|meta| tombstone.concerns(meta)));
         state.store.commit(&next)?;
         state.manifest = next;
+        publish(state.manifest.tombstones.clone());
         Ok(())
     }
 }

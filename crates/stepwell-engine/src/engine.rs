@@ -283,11 +283,12 @@ impl Engine {
         };
         let Deletion { project_id, metric, run_id, before_us } = deletion;
         let lsn_below = Lsn(self.shared.visible_below.load(Ordering::Acquire));
-        threads.catalog.commit_deletion(Tombstone { id: 0, project_id, metric, run_id, before_us, lsn_below })?;
-        let tombstones = threads.catalog.tombstones();
-        self.shared.change_storage(|storage| {
-            storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
-        });
+        let tombstone = Tombstone { id: 0, project_id, metric, run_id, before_us, lsn_below };
+        threads.catalog.commit_deletion(tombstone, |tombstones| {
+            self.shared.change_storage(|storage| {
+                storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
+            });
+        })?;
         let _ = threads.compact.try_send(());
         Ok(())
     }
@@ -332,6 +333,9 @@ impl Engine {
         let (Ok(mut wal), Ok(()), Ok(())) = (writer, flusher, compactor) else {
             return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });
         };
+        if let Err(error) = wal.close() {
+            tracing::warn!(%error, "the log was not left tidy; the next start reads it all the same");
+        }
         if let Err(error) = wal.release(Lsn(self.shared.wal_floor.load(Ordering::Acquire))) {
             tracing::warn!(%error, "log files below the floor were not removed; the next start removes them");
         }

@@ -14,6 +14,7 @@ pub(crate) struct Exclusions {
     hidden: Vec<ProjectRun>,
     of_run: HashMap<Arc<str>, Vec<Tombstone>>,
     of_all_runs: Vec<Tombstone>,
+    last_id: u64,
 }
 
 /// What is left out; how it is indexed is not looked at.
@@ -27,7 +28,8 @@ impl std::hash::Hash for Exclusions {
 impl Exclusions {
     /// Of what is deleted for good, and of runs that are only hidden.
     pub(crate) fn new(deleted: Vec<Tombstone>, hidden: Vec<ProjectRun>) -> Self {
-        let mut exclusions = Self { deleted: deleted.clone(), hidden: hidden.clone(), ..Self::default() };
+        let last_id = deleted.iter().map(|tombstone| tombstone.id).max().unwrap_or(0);
+        let mut exclusions = Self { deleted: deleted.clone(), hidden: hidden.clone(), last_id, ..Self::default() };
         let hide = |(project_id, run_id): ProjectRun| Tombstone {
             // No segment ever claims to hold no hidden point.
             id: u64::MAX,
@@ -47,16 +49,20 @@ impl Exclusions {
     }
 
     pub(crate) fn with_deleted(&self, deleted: Vec<Tombstone>) -> Self {
-        Self::new(deleted, self.hidden.clone())
+        self.followed_by(Self::new(deleted, self.hidden.clone()))
     }
 
     pub(crate) fn with_hidden(&self, hidden: Vec<ProjectRun>) -> Self {
-        Self::new(self.deleted.clone(), hidden)
+        self.followed_by(Self::new(self.deleted.clone(), hidden))
     }
 
     /// What is deleted for good: all that a flush or a merge may leave out.
     pub(crate) fn deleted_only(&self) -> Self {
-        Self::new(self.deleted.clone(), Vec::new())
+        self.with_hidden(Vec::new())
+    }
+
+    fn followed_by(&self, next: Self) -> Self {
+        Self { last_id: next.last_id.max(self.last_id), ..next }
     }
 
     /// The tombstones deleted for good.
@@ -64,9 +70,9 @@ impl Exclusions {
         &self.deleted
     }
 
-    /// Id of the last tombstone.
+    /// Id of the last tombstone that there was, whether it is still needed or gone: it never goes back.
     pub(crate) fn last_id(&self) -> u64 {
-        self.deleted.iter().map(|tombstone| tombstone.id).max().unwrap_or(0)
+        self.last_id
     }
 
     fn all(&self) -> impl Iterator<Item = &Tombstone> {

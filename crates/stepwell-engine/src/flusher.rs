@@ -74,13 +74,12 @@ impl Flusher {
         let bytes = meta.as_ref().map_or(0, SegmentMeta::bytes);
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
         let end_lsn = self.end_of(generation);
-        self.catalog.commit_flush(meta, end_lsn, &generation.producers())?;
-        self.shared.change_storage(|storage| {
-            let mut segments = Vec::clone(&storage.segments);
-            segments.extend(segment);
-            storage.segments = Arc::new(segments);
-            storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
-        });
+        self.catalog.commit_flush(meta, end_lsn, &generation.producers(), |tombstones| {
+            self.shared.change_storage(|storage| {
+                storage.flushed(segment, tombstones);
+                storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
+            });
+        })?;
         self.shared.wal_floor.store(end_lsn.0, Ordering::Release);
         // Full means that it has been told and not looked yet.
         let _ = self.flushed.try_send(());

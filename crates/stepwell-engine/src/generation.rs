@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use stepwell_memtable::{Memtable, MemtableView, Rows};
+use stepwell_memtable::{Memtable, MemtableView, Rows, SlabPool};
 use stepwell_types::{Batch, Lsn, SeriesKey};
 
 use crate::producers::Producers;
@@ -26,11 +26,11 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(first_lsn: Lsn, created: Duration, shards: usize) -> Self {
+    pub(crate) fn new(first_lsn: Lsn, created: Duration, shards: usize, slabs: &SlabPool) -> Self {
         Self {
             first_lsn,
             created,
-            shards: (0..shards.max(1)).map(|_| Arc::new(Memtable::new())).collect(),
+            shards: (0..shards.max(1)).map(|_| Arc::new(Memtable::new(slabs.clone()))).collect(),
             points: AtomicUsize::new(0),
             producers: Mutex::default(),
         }

@@ -10,6 +10,7 @@ use std::{
 use crossbeam_channel::{Sender, bounded};
 use stepwell_env::{Disk, Env, JoinHandle, spawn};
 use stepwell_manifest::{Manifest, ManifestStore};
+use stepwell_memtable::SlabPool;
 use stepwell_segment::{SEGMENT_DIRS, Segment};
 use stepwell_types::{Lsn, SegmentMeta};
 use stepwell_wal::{ReplayReport, Wal, WalRecord};
@@ -63,11 +64,12 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let mut damaged = 0;
     let segments = open_segments(&*disk, &config.data_dir, &manifest, &mut damaged);
     let floor = manifest.wal_floor;
-    let first = Arc::new(Generation::new(floor, start, config.shards));
+    let slabs = SlabPool::new(config.memtable_bytes);
+    let first = Arc::new(Generation::new(floor, start, config.shards, &slabs));
     let exclusions = Arc::new(Exclusions::new(manifest.tombstones.clone(), Vec::new()));
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first, exclusions };
     let wal_dir = config.wal_dir();
-    let shared = Arc::new(Shared::new(env, config, storage, floor, floor));
+    let shared = Arc::new(Shared::new(env, config, storage, slabs, floor));
     let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
     let catalog = Catalog::new(store, manifest);
     let catalog = Arc::new(catalog);
@@ -193,14 +195,13 @@ impl Replay {
         let config = &self.shared.config;
         let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &config.data_dir, meta);
         let segment = meta.as_ref().map(open).transpose()?;
-        catalog.commit_flush(meta, next_lsn, &active.producers())?;
-        let next = Arc::new(Generation::new(next_lsn, self.shared.env.clock.monotonic(), config.shards));
-        self.shared.change_storage(|storage| {
-            let mut segments = Vec::clone(&storage.segments);
-            segments.extend(segment);
-            storage.segments = Arc::new(segments);
-            storage.active = next;
-        });
+        let next = self.shared.new_generation(next_lsn);
+        catalog.commit_flush(meta, next_lsn, &active.producers(), |tombstones| {
+            self.shared.change_storage(|storage| {
+                storage.flushed(segment, tombstones);
+                storage.active = next;
+            });
+        })?;
         self.shared.wal_floor.store(next_lsn.0, Ordering::Release);
         Ok(())
     }

@@ -9,8 +9,9 @@ use std::{
 };
 
 use stepwell_env::Env;
+use stepwell_memtable::SlabPool;
 use stepwell_segment::Segment;
-use stepwell_types::Lsn;
+use stepwell_types::{Lsn, Tombstone};
 
 use crate::{
     cardinality::NameHasher, compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation,
@@ -39,10 +40,22 @@ pub(crate) struct Storage {
     pub(crate) exclusions: Arc<Exclusions>,
 }
 
+impl Storage {
+    /// Shows what a committed flush wrote, if anything was left to write, and what is still deleted.
+    pub(crate) fn flushed(&mut self, segment: Option<Segment>, tombstones: Vec<Tombstone>) {
+        let mut segments = Vec::clone(&self.segments);
+        segments.extend(segment);
+        self.segments = Arc::new(segments);
+        self.exclusions = Arc::new(self.exclusions.with_deleted(tombstones));
+    }
+}
+
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) config: EngineConfig,
     pub(crate) names: NameHasher,
+    /// Memory of generations, from one to the next.
+    pub(crate) slabs: SlabPool,
     pub(crate) storage: RwLock<Storage>,
     /// All points below are durable and in `storage`.
     pub(crate) visible_below: AtomicU64,
@@ -104,6 +117,8 @@ pub struct EngineStats {
     pub memtable_points: u64,
     pub memtable_series: u64,
     pub memtable_bytes: u64,
+    /// Bytes that wait for the next points.
+    pub memtable_free_bytes: u64,
     pub frozen_generations: u64,
     pub segments: u64,
     pub segment_rows: u64,
@@ -136,13 +151,15 @@ pub struct EngineStats {
 }
 
 impl Shared {
-    pub(crate) fn new(env: Env, config: EngineConfig, storage: Storage, next_lsn: Lsn, wal_floor: Lsn) -> Self {
+    /// Of a directory that holds nothing from `wal_floor` on.
+    pub(crate) fn new(env: Env, config: EngineConfig, storage: Storage, slabs: SlabPool, wal_floor: Lsn) -> Self {
         Self {
             env,
             config,
             names: NameHasher::default(),
             storage: RwLock::new(storage),
-            visible_below: AtomicU64::new(next_lsn.0),
+            slabs,
+            visible_below: AtomicU64::new(wal_floor.0),
             wal_floor: AtomicU64::new(wal_floor.0),
             queued_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -159,6 +176,11 @@ impl Shared {
     pub(crate) fn storage(&self) -> (Storage, Lsn) {
         let storage = self.storage.read().unwrap_or_else(PoisonError::into_inner);
         (storage.clone(), Lsn(self.visible_below.load(Ordering::Acquire)))
+    }
+
+    /// An empty one, to be filled from `first_lsn` on.
+    pub(crate) fn new_generation(&self, first_lsn: Lsn) -> Arc<Generation> {
+        Arc::new(Generation::new(first_lsn, self.env.clock.monotonic(), self.config.shards, &self.slabs))
     }
 
     pub(crate) fn change_storage(&self, change: impl FnOnce(&mut Storage)) {
@@ -233,6 +255,7 @@ impl Shared {
             memtable_points: generations().map(|g| g.points() as u64).sum(),
             memtable_series: generations().map(|g| g.series() as u64).sum(),
             memtable_bytes: generations().map(|g| g.heap_bytes() as u64).sum(),
+            memtable_free_bytes: self.slabs.free_bytes() as u64,
             frozen_generations: storage.frozen.len() as u64,
             segments: storage.segments.len() as u64,
             segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),

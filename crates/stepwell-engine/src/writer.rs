@@ -128,8 +128,7 @@ impl Writer {
             return Ok(());
         }
         self.wal.rotate(self.next_lsn).map_err(|error| self.log_failed(error))?;
-        let shards = self.shared.config.shards;
-        let next = Arc::new(Generation::new(self.next_lsn, self.shared.env.clock.monotonic(), shards));
+        let next = self.shared.new_generation(self.next_lsn);
         self.shared.change_storage(|storage| {
             storage.frozen.push(std::mem::replace(&mut storage.active, next));
         });

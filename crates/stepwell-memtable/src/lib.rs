@@ -9,6 +9,7 @@ mod series;
 mod shard;
 mod view;
 
+pub use rows::SlabPool;
 pub use shard::{Memtable, Rows};
 pub use view::{MemtableView, SeriesHandle};
 

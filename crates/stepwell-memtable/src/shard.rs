@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use stepwell_types::{Batch, Lsn};
 
 use crate::{
-    rows::{Row, RowStore},
+    rows::{Row, RowStore, SlabPool},
     series::SeriesTable,
     view::MemtableView,
 };
@@ -19,7 +19,6 @@ pub enum Rows<'a> {
 }
 
 /// Points of one shard. Invariant: rows are in LSN order, because the one writer inserts batches in LSN order.
-#[derive(Default)]
 pub struct Memtable {
     state: RwLock<State>,
 }
@@ -32,9 +31,9 @@ pub(crate) struct State {
 }
 
 impl Memtable {
-    /// An empty memtable.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty memtable, that takes its memory from `pool` and gives it back there.
+    pub fn new(pool: SlabPool) -> Self {
+        Self { state: RwLock::new(State { rows: RowStore::new(pool), ..State::default() }) }
     }
 
     /// Inserts the chosen rows; row `i` of the batch has LSN `first_lsn + i`. One caller at a time, in LSN order; a memtable

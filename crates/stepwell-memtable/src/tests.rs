@@ -5,7 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use stepwell_types::{Batch, Lsn, PointFilter, SeriesColumns, SeriesKey};
 
-use crate::{Memtable, Rows, rows::SLAB_ROWS};
+use crate::{
+    Memtable, Rows, SlabPool,
+    rows::{SLAB_BYTES, SLAB_ROWS},
+};
 
 fn value() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -35,7 +38,7 @@ fn bits(columns: &SeriesColumns) -> Vec<(i64, i64, u64, u64)> {
 proptest! {
     #[test]
     fn i5_i6_reads_equal_a_plain_vector(points in prop::collection::vec((0u32..9, step(), step(), value()), 0..200), cut in 0usize..200, low in step(), high in step()) {
-        let memtable = Arc::new(Memtable::new());
+        let memtable = Arc::new(Memtable::new(SlabPool::default()));
         let batch = Batch::new(
             keys(),
             points.iter().map(|p| p.0).collect(),
@@ -71,7 +74,7 @@ proptest! {
 
 #[test]
 fn slabs_fill_and_chosen_rows_keep_their_lsn() {
-    let memtable = Arc::new(Memtable::new());
+    let memtable = Arc::new(Memtable::new(SlabPool::default()));
     let n = 3 * SLAB_ROWS + 7;
     let steps: Vec<i64> = (0..n as i64).collect();
     let batch = Batch::new(keys(), vec![4; n], steps.clone(), steps.clone(), vec![1.5; n]).unwrap();
@@ -89,7 +92,7 @@ fn slabs_fill_and_chosen_rows_keep_their_lsn() {
 
 #[test]
 fn i10_a_reader_beside_the_writer_sees_whole_prefixes() {
-    let memtable = Arc::new(Memtable::new());
+    let memtable = Arc::new(Memtable::new(SlabPool::default()));
     let key = vec![SeriesKey::new("1", "m", "r")];
     let batch =
         |i: i64| Batch::new(key.clone(), vec![0; 10], (i * 10..i * 10 + 10).collect(), vec![0; 10], vec![0.0; 10]);
@@ -108,4 +111,28 @@ fn i10_a_reader_beside_the_writer_sees_whole_prefixes() {
             assert!(out.step.iter().enumerate().all(|(i, step)| *step == i as i64) && out.len() <= 10_000);
         }
     });
+}
+
+#[test]
+fn i9_memory_goes_from_memtable_to_memtable_and_not_more_than_allowed() {
+    let pool = SlabPool::new(2 * SLAB_BYTES + 1);
+    let n = 3 * SLAB_ROWS;
+    let batch = |value: f64| {
+        let series = vec![SeriesKey::new("1", "loss", "r")];
+        Batch::new(series, vec![0; n], (0..n as i64).collect(), vec![7; n], vec![value; n]).unwrap()
+    };
+    for value in [1.0, 2.0] {
+        let memtable = Arc::new(Memtable::new(pool.clone()));
+        memtable.insert(&batch(value), Lsn(1), Rows::All);
+        assert_eq!(pool.free_bytes(), 0);
+        let view = memtable.view(Lsn(u64::MAX));
+        let mut columns = SeriesColumns::default();
+        for handle in view.series(&PointFilter::default()) {
+            view.read(&handle, &PointFilter::default(), &mut columns);
+        }
+        assert!(columns.len() == n && columns.value.iter().all(|read| *read == value));
+        drop(view);
+        drop(memtable);
+        assert_eq!(pool.free_bytes(), 2 * SLAB_BYTES);
+    }
 }

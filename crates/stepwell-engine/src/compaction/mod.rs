@@ -79,13 +79,13 @@ impl Compactor {
         let merged = result.as_ref().map(open).transpose()?;
         let bytes = result.as_ref().map_or(0, SegmentMeta::bytes);
         let replaced: Vec<String> = picked.iter().map(|meta| meta.file_name.clone()).collect();
-        self.catalog.commit_compaction(&replaced, result)?;
-        let tombstones = self.catalog.tombstones();
-        self.shared.change_storage(|storage| {
-            let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
-            storage.segments = Arc::new(others.cloned().chain(merged).collect());
-            storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
-        });
+        self.catalog.commit_compaction(&replaced, result, |tombstones| {
+            self.shared.change_storage(|storage| {
+                let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
+                storage.segments = Arc::new(others.cloned().chain(merged).collect());
+                storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
+            });
+        })?;
         // Snapshots that still read them hold their bytes.
         remove_files(&*self.shared.env.disk, &self.shared.config.data_dir, replaced.iter());
         let counters = &self.shared.counters;
