@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod huge_pages;
 mod lock;
 mod mapped;
 mod random;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{DirEntry, Disk, WriteFile, write_atomically};
+pub use huge_pages::forgo_huge_pages;
 pub use lock::{DirLock, LockError};
 pub use mapped::MappedFile;
 pub use random::{Random, SeededRandom, SystemRandom};

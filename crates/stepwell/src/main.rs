@@ -41,6 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Only a matter of speed; before the first large allocation.
+    let _ = stepwell_env::forgo_huge_pages();
     let result = match Cli::parse().command {
         Command::Serve(flags) => serve::run(flags),
         Command::Sql(args) => sql::run(&args),

@@ -134,9 +134,12 @@ struct BodiesArgs {
 
 #[derive(Args)]
 struct OverloadArgs {
-    /// How long the load goes on. An hour of it may fill a hundred gigabytes of disk
+    /// How long the load goes on
     #[arg(long, default_value_t = 60.0)]
     minutes: f64,
+    /// After so many minutes what came is read back and deleted. Each may fill two gigabytes of disk
+    #[arg(long, default_value_t = 5.0)]
+    round_minutes: f64,
     /// Seconds for which the sustainable rate is measured first
     #[arg(long, default_value_t = 10)]
     calibration_seconds: u64,
@@ -158,6 +161,8 @@ struct OverloadArgs {
 }
 
 fn main() -> ExitCode {
+    // As the server does, so that the memory of one is not dearer than that of the other.
+    let _ = stepwell_env::forgo_huge_pages();
     let result = match Cli::parse().command {
         Command::Load(args) => load(args),
         Command::Figures(args) => {
@@ -227,6 +232,7 @@ fn overload(args: OverloadArgs) -> Result<()> {
     let overload = Overload {
         dir: args.dir,
         duration: Duration::try_from_secs_f64(args.minutes * 60.0).context("--minutes")?,
+        round: Duration::try_from_secs_f64(args.round_minutes * 60.0).context("--round-minutes")?,
         calibration: Duration::from_secs(args.calibration_seconds),
         batch: args.batch,
         connections: args.connections,

@@ -29,8 +29,10 @@ const SLACK: f64 = 1.25;
 pub struct Overload {
     /// The data directory is made below it, and removed afterwards.
     pub dir: PathBuf,
-    /// How long the load goes on.
+    /// How long the load goes on, in all rounds together.
     pub duration: Duration,
+    /// How long one round of it goes on. What a round brought is then read back and deleted, so that the disk need not hold all.
+    pub round: Duration,
     /// How long the sustainable rate is measured.
     pub calibration: Duration,
     /// Points per batch.
@@ -58,6 +60,7 @@ pub struct OverloadReport {
     pub peak: Resident,
     pub samples: u64,
     pub budget_bytes: u64,
+    pub rounds: u64,
     /// What was lost; `None` if nothing.
     pub lost: Option<String>,
 }
@@ -82,8 +85,8 @@ impl OverloadReport {
 
 impl fmt::Display for OverloadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sustainable, offered, accepted, refused, peak, samples, budget_bytes, .. } = self;
-        writeln!(f, "sustainable {sustainable:.0} points/s; offered twice of that")?;
+        let Self { sustainable, offered, accepted, refused, peak, samples, budget_bytes, rounds, .. } = self;
+        writeln!(f, "sustainable {sustainable:.0} points/s; offered twice of that, in {rounds} rounds")?;
         writeln!(f, "batches: {offered} offered, {accepted} accepted, {refused} refusals (tried again)")?;
         writeln!(
             f,
@@ -108,7 +111,7 @@ fn mib(bytes: u64) -> u64 {
 }
 
 impl Overload {
-    /// Starts a server, overloads it and reads back.
+    /// Starts a server, overloads it, reads back and deletes, round by round.
     pub fn run(&self) -> Result<OverloadReport> {
         let dir = tempfile::tempdir_in(&self.dir).context("data directory")?;
         // Counting what an hour brought takes a while.
@@ -120,22 +123,43 @@ impl Overload {
             None => server.metric("stepwell_memory_budget_bytes")? as u64,
         };
         let sustainable = self.calibrate(&server)?;
-        let load = self.load(&server, "overload", self.connections, Some(2.0 * sustainable), self.duration);
-        create_runs(&load.server, &load.project, &load.dataset, 16)?;
-        let (report, peak, samples) = sampled(server.id(), || load.run())?;
-        let lost = lost(&load, &report.sent);
         let offered = 2.0 * sustainable * self.duration.as_secs_f64() / self.batch as f64;
-        let LoadReport { batches: accepted, retries: refused, .. } = report;
-        Ok(OverloadReport {
+        let mut report = OverloadReport {
             sustainable,
             offered: offered as u64,
-            accepted,
-            refused,
-            peak,
-            samples,
+            accepted: 0,
+            refused: 0,
+            peak: Resident::default(),
+            samples: 0,
             budget_bytes,
-            lost,
-        })
+            rounds: 0,
+            lost: None,
+        };
+        let (rounds, peak, samples) = sampled(server.id(), || self.rounds(&server, &mut report))?;
+        (report.rounds, report.peak, report.samples) = (rounds, peak, samples);
+        Ok(report)
+    }
+
+    /// Goes on until the time is over or something is lost. Returns how many rounds there were.
+    fn rounds(&self, server: &Server, report: &mut OverloadReport) -> Result<u64> {
+        let mut left = self.duration;
+        for round in 1.. {
+            let duration = left.min(self.round);
+            let rate = Some(2.0 * report.sustainable);
+            let load = self.load(server, &format!("round-{round}"), self.connections, rate, duration);
+            create_runs(&load.server, &load.project, &load.dataset, 16)?;
+            let LoadReport { batches, retries, sent, .. } = load.run()?;
+            report.accepted += batches;
+            report.refused += retries;
+            report.lost = lost(&load, &sent);
+            left -= duration;
+            eprintln!("{batches} batches accepted, {retries} refusals; {:.0} s left", left.as_secs_f64());
+            if left.is_zero() || report.lost.is_some() {
+                return Ok(round);
+            }
+            forget(server, &load.project)?;
+        }
+        Ok(0)
     }
 
     /// Points per second that a few connections get acknowledged, each as fast as it can.
@@ -144,6 +168,7 @@ impl Overload {
         create_runs(&load.server, &load.project, &load.dataset, CALIBRATION_CONNECTIONS)?;
         let report = load.run()?;
         ensure!(report.points > 0, "nothing was acknowledged in {:?}", self.calibration);
+        forget(server, &load.project)?;
         Ok(report.points_per_second())
     }
 
@@ -163,6 +188,16 @@ impl Overload {
             session: name.to_owned(),
         }
     }
+}
+
+/// Deletes a project and all its points for good.
+fn forget(server: &Server, project: &str) -> Result<()> {
+    let path = format!("/api/v1/projects/{project}");
+    for (method, path) in [("DELETE", path.clone()), ("POST", format!("{path}/purge"))] {
+        let reply = server.http().send(method, &path, &[], &[])?;
+        ensure!(reply.status == 204, "{method} {path}: {} {}", reply.status, reply.text());
+    }
+    Ok(())
 }
 
 /// What is missing of what was acknowledged.
@@ -210,6 +245,7 @@ mod tests {
             peak: Resident { all: 125 << 20, anon: 1, file: 1 },
             samples: 1,
             budget_bytes: 100 << 20,
+            rounds: 1,
             lost: None,
         };
         assert!(good.violations().is_empty() && good.to_string().contains("pass"), "{good}");

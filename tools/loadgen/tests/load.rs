@@ -85,6 +85,7 @@ fn i1_i9_an_overloaded_server_refuses_and_loses_nothing() {
     let overload = Overload {
         dir: dir.path().to_owned(),
         duration: Duration::from_secs(2),
+        round: Duration::from_millis(1_200),
         calibration: Duration::from_secs(1),
         batch: 1_000,
         connections: 64,
@@ -94,5 +95,5 @@ fn i1_i9_an_overloaded_server_refuses_and_loses_nothing() {
     };
     let report = overload.run().unwrap();
     assert!(report.violations().is_empty(), "{report}");
-    assert!(report.refused > 0 && report.accepted > 0 && report.samples >= 2, "{report}");
+    assert!(report.refused > 0 && report.accepted > 0 && report.samples >= 2 && report.rounds == 2, "{report}");
 }
