@@ -11,7 +11,9 @@ mod trash;
 mod write;
 
 pub use error::MetadataError;
-pub use model::{ForkPoint, NewRun, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
+pub use model::{
+    ForkPoint, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
+};
 pub use store::Metadata;
 
 #[cfg(test)]

@@ -138,6 +138,13 @@ pub struct ForkPoint {
     pub step: i64,
 }
 
+/// Where a run belongs and what it came from, without the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOrigin {
+    pub project_id: String,
+    pub forked_from: Option<ForkPoint>,
+}
+
 /// One execution that reports. Times are microseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {

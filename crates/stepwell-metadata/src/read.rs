@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     error::MetadataError,
-    model::{ForkPoint, ParamValue, Project, Run, RunStatus},
+    model::{ForkPoint, ParamValue, Project, Run, RunOrigin, RunStatus},
     store::Metadata,
 };
 
@@ -47,6 +47,23 @@ impl Metadata {
             .fetch_optional(&self.readers)
             .await?;
         Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.map(|id| id.to_string()))
+    }
+
+    /// Origins of those of the runs that are there, by run id: one question for many runs.
+    pub async fn run_origins(&self, run_ids: &[String]) -> Result<BTreeMap<String, RunOrigin>, MetadataError> {
+        let rows = sqlx::query(concat!(
+            "SELECT run_id, project_id, fork_run_id, fork_step FROM runs \
+             WHERE run_id IN (SELECT value FROM json_each(?)) AND ",
+            live!()
+        ))
+        .bind(serde_json::json!(run_ids).to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        let origin = |row: &SqliteRow| {
+            let project_id = row.try_get::<i64, _>("project_id")?.to_string();
+            Ok((row.try_get("run_id")?, RunOrigin { project_id, forked_from: fork_point(row)? }))
+        };
+        rows.iter().map(origin).collect()
     }
 
     /// All runs of a project, in order of creation.
@@ -115,7 +132,6 @@ fn run(row: &SqliteRow) -> Result<Run, MetadataError> {
     let damaged = |what, detail: String| MetadataError::Damaged { what, subject: run_id.clone(), detail };
     let status: String = row.try_get("status")?;
     let environment: Option<String> = row.try_get("environment")?;
-    let fork: (Option<String>, Option<i64>) = (row.try_get("fork_run_id")?, row.try_get("fork_step")?);
     Ok(Run {
         project_id: row.try_get::<i64, _>("project_id")?.to_string(),
         name: row.try_get("name")?,
@@ -132,9 +148,14 @@ fn run(row: &SqliteRow) -> Result<Run, MetadataError> {
             .map(|text| serde_json::from_str(&text).map_err(|error| damaged("environment", error.to_string())))
             .transpose()?,
         parent_run_id: row.try_get("parent_run_id")?,
-        forked_from: fork.0.zip(fork.1).map(|(run_id, step)| ForkPoint { run_id, step }),
+        forked_from: fork_point(row)?,
         run_id,
     })
+}
+
+fn fork_point(row: &SqliteRow) -> Result<Option<ForkPoint>, MetadataError> {
+    let (run_id, step): (Option<String>, Option<i64>) = (row.try_get("fork_run_id")?, row.try_get("fork_step")?);
+    Ok(run_id.zip(step).map(|(run_id, step)| ForkPoint { run_id, step }))
 }
 
 fn param(row: &SqliteRow) -> Result<(String, ParamValue), MetadataError> {

@@ -43,6 +43,10 @@ async fn runs_are_read_back_as_written_also_by_a_second_opening() {
     let fork = metadata.create_run(fork, 11).await.unwrap();
     let reader = Metadata::open_read_only(&path).await.unwrap();
     assert_eq!(reader.runs_of_project(&project.project_id).await.unwrap(), [made.clone(), fork]);
+    let origins = reader.run_origins(&["b".into(), "a".into(), "\"nobody'".into()]).await.unwrap();
+    let forked_from = origins.values().map(|origin| origin.forked_from.as_ref().map(|from| from.step));
+    assert_eq!((origins["a"].project_id.as_str(), origins.len()), (project.project_id.as_str(), 2));
+    assert_eq!(forked_from.collect::<Vec<_>>(), [None, Some(3)]);
     assert_eq!(reader.project_id_of_run("a").await.unwrap(), Some(project.project_id.clone()));
     assert!(matches!(
         metadata.create_run(new_run("a", &project.project_id), 12).await,
