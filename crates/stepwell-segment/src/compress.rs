@@ -1,8 +1,10 @@
 //! Pages as zstd frames (RFC 8878), which any reader of Parquet decodes.
 
+use bytes::Bytes;
 use parquet::errors::ParquetError;
 use zstd::zstd_safe::{
-    CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name, zstd_sys::ZSTD_EndDirective,
+    CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
+    get_frame_content_size, zstd_sys::ZSTD_EndDirective,
 };
 
 /// A page as it is stored.
@@ -19,7 +21,7 @@ pub(crate) struct Compressor {
 
 impl Compressor {
     pub(crate) fn new(zstd_level: i32) -> Result<Self, ParquetError> {
-        let mut context = CCtx::try_create().ok_or_else(|| ParquetError::General("no memory for zstd".to_owned()))?;
+        let mut context = CCtx::try_create().ok_or_else(no_memory)?;
         context.set_parameter(CParameter::CompressionLevel(zstd_level)).map_err(failed)?;
         Ok(Self { context })
     }
@@ -68,10 +70,35 @@ impl Compressor {
     }
 }
 
+/// A context of zstd that takes frames apart.
+pub(crate) struct Decompressor {
+    context: DCtx<'static>,
+}
+
+impl Decompressor {
+    pub(crate) fn new() -> Result<Self, ParquetError> {
+        let context = DCtx::try_create().ok_or_else(no_memory)?;
+        Ok(Self { context })
+    }
+
+    /// The content of a frame that says how long that is, as all do which are made at once.
+    pub(crate) fn decompress(&mut self, frame: &[u8]) -> Result<Bytes, ParquetError> {
+        let unsaid = || ParquetError::General("a zstd frame does not say how long its content is".to_owned());
+        let raw_len = get_frame_content_size(frame).ok().flatten().ok_or_else(unsaid)?;
+        let mut raw = Vec::with_capacity(usize::try_from(raw_len)?);
+        self.context.decompress(&mut raw, frame).map_err(failed)?;
+        Ok(Bytes::from(raw))
+    }
+}
+
 /// Logarithms of the windows that zstd knows and readers accept.
 const WINDOW_LOG: (u32, u32) = (10, 27);
 /// What a block takes beside its content, at most.
 const BLOCK_BYTES_MAX: usize = 18;
+
+fn no_memory() -> ParquetError {
+    ParquetError::General("no memory for zstd".to_owned())
+}
 
 fn failed(code: usize) -> ParquetError {
     ParquetError::General(format!("zstd: {}", get_error_name(code)))

@@ -11,6 +11,7 @@ mod filter;
 mod format;
 mod integer_column;
 mod leb128;
+mod pages;
 mod prune;
 mod reader;
 mod rollups;
@@ -31,7 +32,7 @@ pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
 pub use reader::Segment;
 pub use scan::{Names, SegmentScan};
 pub use series_list::{SeriesInFile, SeriesList};
-pub use summaries::SeriesSummary;
+pub use summaries::{SeriesSummary, StoredExtent};
 pub use writer::{SegmentWriter, SeriesExtent};
 
 #[cfg(test)]

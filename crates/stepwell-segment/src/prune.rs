@@ -81,6 +81,29 @@ fn page_ranges(
     Some(ranges)
 }
 
+/// The name that all rows have which can match, if the index of pages says so. Bounds of pages are whole names.
+pub(crate) fn known_name<'a>(metadata: &'a ParquetMetaData, groups: &[GroupRows], column: usize) -> Option<&'a str> {
+    let mut known: Option<&str> = None;
+    for group in groups {
+        let index = metadata.column_index()?.get(group.row_group)?.get(column)?;
+        let ColumnIndexMetaData::BYTE_ARRAY(index) = index else { return None };
+        let pages = metadata.offset_index()?.get(group.row_group)?.get(column)?.page_locations();
+        let starts = pages.iter().map(|page| usize::try_from(page.first_row_index).unwrap_or(0));
+        let ends = starts.clone().skip(1).chain([group.group_rows]);
+        for (page, (start, end)) in starts.zip(ends).enumerate() {
+            if !group.ranges.iter().any(|range| range.start < end && start < range.end) {
+                continue;
+            }
+            let (low, high) = (index.min_value(page)?, index.max_value(page)?);
+            let name = std::str::from_utf8(low).ok().filter(|_| low == high)?;
+            if *known.get_or_insert(name) != name {
+                return None;
+            }
+        }
+    }
+    known
+}
+
 fn text_test(wanted: &BTreeSet<Arc<str>>) -> PageTest<'_> {
     Box::new(move |index, page| {
         let ColumnIndexMetaData::BYTE_ARRAY(index) = index else { return true };

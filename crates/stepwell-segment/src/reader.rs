@@ -13,7 +13,7 @@ use crate::{
     rollups::{self, FIRST_STEP, LAST_STEP, LEVEL},
     scan::{Names, SegmentScan},
     series_list::SeriesList,
-    summaries::{self, SeriesSummary},
+    summaries::{self, SeriesSummary, StoredExtent},
     table::Table,
 };
 
@@ -112,9 +112,20 @@ impl Segment {
     pub fn summaries(&self, filter: &PointFilter) -> Result<Option<Vec<SeriesSummary>>, SegmentError> {
         let Some(table) = &self.shared.summaries else { return Ok(None) };
         let mut out = Vec::new();
-        for batch in table.read(RowFilter::series(filter))? {
-            summaries::decode(&batch, &mut out);
-        }
+        table.read(RowFilter::series(filter), &table.all_columns(), |batch, rows| {
+            summaries::decode(batch, rows, &mut out);
+        })?;
+        Ok(Some(out))
+    }
+
+    /// Of each series whose names pass the steps that it has here and its rollups, in key order; `None` where the segment has
+    /// no summaries.
+    pub fn extents(&self, filter: &PointFilter) -> Result<Option<Vec<StoredExtent>>, SegmentError> {
+        let Some(table) = &self.shared.summaries else { return Ok(None) };
+        let mut out = Vec::new();
+        table.read(RowFilter::series(filter), &summaries::EXTENT_COLUMNS, |batch, rows| {
+            summaries::decode_extents(batch, rows, &mut out);
+        })?;
         Ok(Some(out))
     }
 
@@ -130,9 +141,8 @@ impl Segment {
         let level = i64::from(level);
         let ranges = vec![(LEVEL, (level, level)), (FIRST_STEP, (i64::MIN, steps.1)), (LAST_STEP, (steps.0, i64::MAX))];
         let mut out = Vec::new();
-        for batch in table.read(RowFilter { ranges, ..RowFilter::series(filter) })? {
-            rollups::decode(&batch, &mut out);
-        }
+        let filter = RowFilter { ranges, ..RowFilter::series(filter) };
+        table.read(filter, &table.all_columns(), |batch, rows| rollups::decode(batch, rows, &mut out))?;
         Ok(out)
     }
 }

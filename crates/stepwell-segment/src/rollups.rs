@@ -1,5 +1,7 @@
 //! Rows of the table of rollups: the buckets of long series on grids of several widths.
 
+use std::ops::Range;
+
 use arrow::array::RecordBatch;
 use stepwell_kernels::{BucketState, CompensatedSum};
 use stepwell_types::{Bucket, SeriesKey};
@@ -51,14 +53,14 @@ pub(crate) fn append(
     Ok(())
 }
 
-/// The cells of a batch of the whole table, series by series.
-pub(crate) fn decode(batch: &RecordBatch, out: &mut Vec<(SeriesKey, Vec<BucketState>)>) {
+/// The cells of rows of a batch of the whole table, series by series.
+pub(crate) fn decode(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<(SeriesKey, Vec<BucketState>)>) {
     let rows = StoredRows::new(batch);
     let [first_step, last_step, first_time, last_time, min_step, max_step] =
         [1, 2, 3, 4, 10, 12].map(|at| rows.integers(at));
     let [finite, nan, pos_inf, neg_inf] = [5, 6, 7, 8].map(|at| rows.counts(at));
     let [min, max, sum, compensation, first, last] = [9, 11, 13, 14, 15, 16].map(|at| rows.values(at));
-    rows.for_each_series(|key, range| {
+    rows.for_each_series(wanted, |key, range| {
         let cells = range.map(|i| {
             let bucket = Bucket {
                 first_step: first_step[i],

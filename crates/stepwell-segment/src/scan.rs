@@ -4,10 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch, RecordBatchOptions, StringViewArray,
+        Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch, RecordBatchOptions, StringArray,
+        StringViewArray, make_view,
     },
-    buffer::BooleanBuffer,
-    compute::{and, filter_record_batch},
+    buffer::{BooleanBuffer, Buffer},
+    compute::filter_record_batch,
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
@@ -15,19 +16,19 @@ use bytes::Bytes;
 use parquet::{
     arrow::{
         ProjectionMask,
-        arrow_reader::{
-            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-            RowSelection,
-        },
+        arrow_reader::{ParquetRecordBatchReader, RowGroups, RowSelection},
+        parquet_to_arrow_field_levels,
     },
     errors::ParquetError,
+    file::metadata::ParquetMetaData,
 };
 
 use crate::{
     error::SegmentError,
     filter::RowFilter,
-    format::STEP,
-    prune::{GroupRows, matching_rows},
+    format::{METRIC, PROJECT, RUN, STEP},
+    pages::Pages,
+    prune::{GroupRows, known_name, matching_rows},
     table::Table,
 };
 
@@ -46,16 +47,23 @@ pub struct SegmentScan {
     filter: RowFilter,
     /// Column of the table that stands at each place of what the reader yields.
     read: Vec<usize>,
-    /// Places of the wanted columns in what the reader yields.
-    output: Vec<usize>,
+    /// The wanted columns.
+    output: Vec<Output>,
     schema: SchemaRef,
     path: PathBuf,
+}
+
+/// Where a wanted column comes from.
+enum Output {
+    /// The place in what the reader yields.
+    Read(usize),
+    Known(KnownName),
 }
 
 impl SegmentScan {
     pub(crate) fn new(
         table: &Table,
-        filter: RowFilter,
+        mut filter: RowFilter,
         projection: &[usize],
         names: Names,
         batch_rows: usize,
@@ -63,34 +71,62 @@ impl SegmentScan {
         let path = table.path().to_owned();
         let metadata = table.footer()?.metadata();
         let groups = matching_rows(metadata, &filter);
-        let columns = table.schema().fields().len();
-        let read: Vec<usize> = (0..columns).filter(|c| projection.contains(c) || filter.restricts(*c)).collect();
+        // Names that the index of pages tells are not decoded. Those of pages that can match and have one name are wanted.
+        let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, &groups, column));
+        filter.names.iter_mut().zip(&known).filter(|(_, known)| known.is_some()).for_each(|(wanted, _)| *wanted = None);
+        let known = |column: usize| known.get(column).and_then(Option::as_ref);
+        let is_read = |c: &usize| (projection.contains(c) && known(*c).is_none()) || filter.restricts(*c);
+        let read: Vec<usize> = (0..table.schema().fields().len()).filter(is_read).collect();
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
         let schema = with_numbers(table.schema(), numbered);
-        let options = ArrowReaderOptions::new().with_schema(schema.clone());
-        let reader = ArrowReaderMetadata::try_new(metadata.clone(), options)
-            .and_then(|metadata| open(table.bytes(), metadata, &read, &groups, batch_rows))
+        let reader = open(table.bytes(), metadata, &schema, &read, &groups, batch_rows)
             .map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
-        let output = projection.iter().filter_map(|wanted| read.iter().position(|column| column == wanted)).collect();
+        let output = |wanted: &usize| match known(*wanted) {
+            Some(name) => Some(Output::Known(KnownName::new(name, names))),
+            None => read.iter().position(|column| column == wanted).map(Output::Read),
+        };
+        let output = projection.iter().filter_map(output).collect();
         let schema = schema.project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
         Ok(Self { reader, filter, read, output, schema: Arc::new(schema), path })
     }
 
-    fn finish(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let keep = self.read.iter().zip(batch.columns()).filter_map(|(column, array)| self.test(*column, array));
-        let keep = keep.map(Ok).reduce(|a, b| and(&a?, &b?)).transpose()?;
-        let batch = match keep {
-            Some(keep) if keep.true_count() < batch.num_rows() => filter_record_batch(batch, &keep)?,
-            _ => batch.clone(),
+    /// The next rows as they are read, and which of them pass if not all do: for who takes rows apart anyway.
+    pub(crate) fn next_unfiltered(&mut self) -> Option<Result<(RecordBatch, Option<BooleanBuffer>), SegmentError>> {
+        loop {
+            let batch = self.reader.next()?.and_then(|read| {
+                let keep = self.keep(&read);
+                let none_passes = keep.as_ref().is_some_and(|keep| keep.count_set_bits() == 0);
+                Ok((!none_passes).then_some((self.output(&read)?, keep)))
+            });
+            match batch {
+                Ok(None) => {}
+                Ok(Some(batch)) => return Some(Ok(batch)),
+                Err(source) => return Some(Err(SegmentError::Arrow { path: self.path.clone(), source })),
+            }
+        }
+    }
+
+    /// Which rows pass; `None` if all do.
+    fn keep(&self, read: &RecordBatch) -> Option<BooleanBuffer> {
+        let tests = self.read.iter().zip(read.columns()).filter_map(|(column, array)| self.test(*column, array));
+        tests.reduce(|a, b| &a & &b).filter(|keep| keep.count_set_bits() < read.num_rows())
+    }
+
+    /// The wanted columns.
+    fn output(&self, read: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let rows = read.num_rows();
+        let column = |output: &Output| match output {
+            Output::Read(place) => Ok(read.column(*place).clone()),
+            Output::Known(name) => name.column(rows),
         };
-        let columns: Vec<ArrayRef> = self.output.iter().map(|&place| batch.column(place).clone()).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = self.output.iter().map(column).collect::<Result<Vec<ArrayRef>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
     }
 
     /// Which rows pass the filter on one column; `None` if it is free.
-    fn test(&self, column: usize, array: &ArrayRef) -> Option<BooleanArray> {
+    fn test(&self, column: usize, array: &ArrayRef) -> Option<BooleanBuffer> {
         if let Some(names) = self.filter.names_of(column) {
             return Some(match array.as_dictionary_opt::<Int32Type>() {
                 Some(numbers) => one_of_numbered(numbers, names),
@@ -102,8 +138,34 @@ impl SegmentScan {
             DataType::Timestamp(..) => array.as_primitive::<TimestampMicrosecondType>().values(),
             _ => array.as_primitive::<Int64Type>().values(),
         };
-        let inside = BooleanBuffer::collect_bool(values.len(), |i| low <= values[i] && values[i] <= high);
-        Some(BooleanArray::new(inside, None))
+        Some(BooleanBuffer::collect_bool(values.len(), |i| low <= values[i] && values[i] <= high))
+    }
+}
+
+/// A column of one name.
+enum KnownName {
+    View(u128, Buffer),
+    /// The dictionary that holds it.
+    Number(ArrayRef),
+}
+
+impl KnownName {
+    fn new(name: &str, names: Names) -> Self {
+        match names {
+            Names::Views => Self::View(make_view(name.as_bytes(), 0, 0), Buffer::from(name.as_bytes())),
+            Names::Numbers => Self::Number(Arc::new(StringArray::from(vec![name]))),
+        }
+    }
+
+    fn column(&self, rows: usize) -> Result<ArrayRef, ArrowError> {
+        Ok(match self {
+            Self::View(view, name) => {
+                Arc::new(StringViewArray::try_new(vec![*view; rows].into(), vec![name.clone()], None)?)
+            }
+            Self::Number(dictionary) => {
+                Arc::new(DictionaryArray::<Int32Type>::try_new(vec![0; rows].into(), dictionary.clone())?)
+            }
+        })
     }
 }
 
@@ -119,30 +181,31 @@ fn with_numbers(schema: &Schema, numbered: impl Fn(usize) -> bool) -> SchemaRef 
 
 fn open(
     bytes: &Bytes,
-    metadata: ArrowReaderMetadata,
+    metadata: &Arc<ParquetMetaData>,
+    schema: &Schema,
     columns: &[usize],
     groups: &[GroupRows],
     batch_rows: usize,
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+    let descr = metadata.file_metadata().schema_descr();
+    let mask = ProjectionMask::roots(descr, columns.iter().copied());
+    let levels = parquet_to_arrow_field_levels(descr, mask, Some(schema.fields()))?;
     let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
-    ParquetRecordBatchReaderBuilder::new_with_metadata(bytes.clone(), metadata)
-        .with_projection(mask)
-        .with_row_groups(groups.iter().map(|group| group.row_group).collect())
-        .with_row_selection(RowSelection::from(selection))
-        .with_batch_size(batch_rows.max(1))
-        .build()
+    let pages = Pages::new(bytes, metadata, groups.iter().map(|group| group.row_group).collect())?;
+    // Buffers are as long as a batch.
+    let batch_rows = batch_rows.clamp(1, pages.num_rows().max(1));
+    ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, Some(RowSelection::from(selection)))
 }
 
 /// Whether the name of each row is wanted. Equal names stand together, so that the set is asked once per run of them.
-fn one_of_numbered(names: &DictionaryArray<Int32Type>, wanted: &BTreeSet<Arc<str>>) -> BooleanArray {
+fn one_of_numbered(names: &DictionaryArray<Int32Type>, wanted: &BTreeSet<Arc<str>>) -> BooleanBuffer {
     let numbers = names.keys().values();
     let texts = names.values().as_string::<i32>();
     let is_wanted = |number: i32| usize::try_from(number).is_ok_and(|number| wanted.contains(texts.value(number)));
-    let Some(first) = numbers.first().copied() else { return BooleanArray::new(BooleanBuffer::new_unset(0), None) };
+    let Some(first) = numbers.first().copied() else { return BooleanBuffer::new_unset(0) };
     let mut last = (first, is_wanted(first));
     // Most batches are of one name; that is seen faster without a branch per row.
-    let keep = match numbers.iter().fold(true, |all, number| all & (*number == first)) {
+    match numbers.iter().fold(true, |all, number| all & (*number == first)) {
         true if last.1 => BooleanBuffer::new_set(numbers.len()),
         true => BooleanBuffer::new_unset(numbers.len()),
         false => BooleanBuffer::collect_bool(numbers.len(), |i| {
@@ -151,14 +214,13 @@ fn one_of_numbered(names: &DictionaryArray<Int32Type>, wanted: &BTreeSet<Arc<str
             }
             last.1
         }),
-    };
-    BooleanArray::new(keep, None)
+    }
 }
 
 /// Equal names stand together, so that the set is asked once per run of them.
-fn one_of(names: &StringViewArray, wanted: &BTreeSet<Arc<str>>) -> BooleanArray {
+fn one_of(names: &StringViewArray, wanted: &BTreeSet<Arc<str>>) -> BooleanBuffer {
     let mut last: Option<(&str, bool)> = None;
-    let keep = BooleanBuffer::collect_bool(names.len(), |i| {
+    BooleanBuffer::collect_bool(names.len(), |i| {
         let name = names.value(i);
         match last {
             Some((known, answer)) if known == name => answer,
@@ -168,21 +230,19 @@ fn one_of(names: &StringViewArray, wanted: &BTreeSet<Arc<str>>) -> BooleanArray 
                 answer
             }
         }
-    });
-    BooleanArray::new(keep, None)
+    })
 }
 
 impl Iterator for SegmentScan {
     type Item = Result<RecordBatch, SegmentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let batch = self.reader.next()?.and_then(|batch| self.finish(&batch));
-            match batch {
-                Ok(batch) if batch.num_rows() == 0 => {}
-                Ok(batch) => return Some(Ok(batch)),
-                Err(source) => return Some(Err(SegmentError::Arrow { path: self.path.clone(), source })),
-            }
-        }
+        let (batch, keep) = match self.next_unfiltered()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let Some(keep) = keep else { return Some(Ok(batch)) };
+        let filtered = filter_record_batch(&batch, &BooleanArray::new(keep, None));
+        Some(filtered.map_err(|source| SegmentError::Arrow { path: self.path.clone(), source }))
     }
 }

@@ -37,13 +37,13 @@ impl SeriesList {
     pub(crate) fn of_summaries(table: &Table) -> Result<Self, SegmentError> {
         // The names, the four counts, first and last step.
         let columns = [PROJECT, METRIC, RUN, STEP, STEP + 1, STEP + 2, STEP + 3, STEP + 4, STEP + 8];
-        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Views, BATCH_ROWS)?;
+        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Numbers, BATCH_ROWS)?;
         Ok(Self { scan, of_points: false, ready: VecDeque::new() })
     }
 
     pub(crate) fn of_points(table: &Table) -> Result<Self, SegmentError> {
         let columns = [PROJECT, METRIC, RUN, STEP];
-        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Views, BATCH_ROWS)?;
+        let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Numbers, BATCH_ROWS)?;
         Ok(Self { scan, of_points: true, ready: VecDeque::new() })
     }
 
@@ -51,7 +51,7 @@ impl SeriesList {
         let rows = StoredRows::new(batch);
         if self.of_points {
             let step = rows.integers(0);
-            rows.for_each_series(|key, range| {
+            rows.for_each_series(0..batch.num_rows(), |key, range| {
                 let (points, first_step, last_step) = (range.len() as u64, step[range.start], step[range.end - 1]);
                 match self.ready.back_mut() {
                     // A series may go on in the next batch.
@@ -68,7 +68,7 @@ impl SeriesList {
         } else {
             let counts = [0, 1, 2, 3].map(|at| rows.counts(at));
             let (first, last) = (rows.integers(4), rows.integers(5));
-            rows.for_each_series(|key, range| {
+            rows.for_each_series(0..batch.num_rows(), |key, range| {
                 let row = range.start;
                 let points = counts.iter().map(|count| count[row]).sum();
                 let extent = SeriesExtent { points, first_step: first[row], last_step: last[row] };

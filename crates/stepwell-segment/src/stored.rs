@@ -1,8 +1,10 @@
 //! Reading and writing rows of a table by the names of its columns.
 
+use std::{ops::Range, sync::Arc};
+
 use arrow::{
     array::{AsArray, RecordBatch},
-    datatypes::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type},
+    datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt64Type},
 };
 use stepwell_types::SeriesKey;
 
@@ -48,7 +50,7 @@ pub(crate) fn push(columns: &mut [Column], row: impl IntoIterator<Item = Stored>
     }
 }
 
-/// Columns of a batch that holds all columns of its table.
+/// Columns of a batch that begins with the names, as numbers.
 pub(crate) struct StoredRows<'a> {
     batch: &'a RecordBatch,
 }
@@ -77,18 +79,19 @@ impl<'a> StoredRows<'a> {
         self.batch.column(STEP + at).as_primitive::<Float64Type>().values()
     }
 
-    /// Calls `visit` for each series with its rows, which stand together.
-    pub(crate) fn for_each_series(&self, mut visit: impl FnMut(SeriesKey, std::ops::Range<usize>)) {
-        let names = [PROJECT, METRIC, RUN].map(|column| self.batch.column(column).as_string_view());
+    /// Calls `visit` for each series with its rows of `wanted`; rows of a series stand together.
+    pub(crate) fn for_each_series(&self, wanted: Range<usize>, mut visit: impl FnMut(SeriesKey, Range<usize>)) {
+        let names = [PROJECT, METRIC, RUN].map(|column| self.batch.column(column).as_dictionary::<Int32Type>());
+        let numbers = names.map(|names| &**names.keys().values());
+        let texts = names.map(|names| names.values().as_string::<i32>());
         let mut key: Option<SeriesKey> = None;
-        let mut start = 0;
-        for end in 1..=self.batch.num_rows() {
-            // Runs differ most often, so they are compared first.
-            if end < self.batch.num_rows() && names.iter().rev().all(|names| names.value(end) == names.value(start)) {
+        let mut start = wanted.start;
+        for end in wanted.start + 1..=wanted.end {
+            if end < wanted.end && numbers.iter().all(|numbers| numbers[end] == numbers[start]) {
                 continue;
             }
-            let [project, metric, run] = names.map(|names| names.value(start));
-            let shared = |name: &str, last: Option<&std::sync::Arc<str>>| match last {
+            let [project, metric, run] = [0, 1, 2].map(|name| texts[name].value(numbers[name][start] as usize));
+            let shared = |name: &str, last: Option<&Arc<str>>| match last {
                 Some(last) if **last == *name => last.clone(),
                 _ => name.into(),
             };

@@ -1,11 +1,14 @@
 //! Rows of the table of summaries: one per series of the segment.
 
+use std::ops::Range;
+
 use arrow::array::RecordBatch;
 use stepwell_kernels::{CompensatedSum, Edge, SummaryState};
 use stepwell_types::SeriesKey;
 
 use crate::{
     error::SegmentError,
+    format::{METRIC, PROJECT, RUN, STEP},
     stored::{Stored, StoredRows, push},
     table_writer::TableWriter,
 };
@@ -18,6 +21,19 @@ pub struct SeriesSummary {
     /// The finest and the coarsest level of its rollups.
     pub rollup_levels: Option<(u32, u32)>,
 }
+
+/// The part of a summary that says where points and rollups of a series are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredExtent {
+    pub key: SeriesKey,
+    pub first_step: i64,
+    pub last_step: i64,
+    /// The finest and the coarsest level of its rollups.
+    pub rollup_levels: Option<(u32, u32)>,
+}
+
+/// Columns of the table that extents are made of.
+pub(crate) const EXTENT_COLUMNS: [usize; 7] = [PROJECT, METRIC, RUN, STEP + 4, STEP + 8, STEP + 18, STEP + 19];
 
 /// Stands where there is no level.
 const NO_LEVEL: i64 = -1;
@@ -58,14 +74,14 @@ pub(crate) fn append(
     table.append(key, 1, |columns| push(columns, row))
 }
 
-/// The rows of a batch of the whole table.
-pub(crate) fn decode(batch: &RecordBatch, out: &mut Vec<SeriesSummary>) {
+/// Rows of a batch of the whole table.
+pub(crate) fn decode(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<SeriesSummary>) {
     let rows = StoredRows::new(batch);
     let [finite, nan, pos_inf, neg_inf, first_lsn, last_lsn] = [0, 1, 2, 3, 7, 11].map(|at| rows.counts(at));
     let [first_step, first_time, last_step, last_time, min_step, max_step, finest, coarsest] =
         [4, 5, 8, 9, 13, 15, 18, 19].map(|at| rows.integers(at));
     let [first, last, min, max, sum, compensation] = [6, 10, 12, 14, 16, 17].map(|at| rows.values(at));
-    rows.for_each_series(|key, range| {
+    rows.for_each_series(wanted, |key, range| {
         let i = range.start;
         let extreme = |value: &[f64], step: &[i64]| (finite[i] > 0).then(|| (value[i], step[i]));
         let state = SummaryState {
@@ -79,7 +95,21 @@ pub(crate) fn decode(batch: &RecordBatch, out: &mut Vec<SeriesSummary>) {
             max: extreme(max, max_step),
             sum: CompensatedSum::from_parts(sum[i], compensation[i]),
         };
-        let rollup_levels = u32::try_from(finest[i]).ok().zip(u32::try_from(coarsest[i]).ok());
-        out.push(SeriesSummary { key, state, rollup_levels });
+        out.push(SeriesSummary { key, state, rollup_levels: levels(finest[i], coarsest[i]) });
     });
+}
+
+/// Rows of a batch of [`EXTENT_COLUMNS`].
+pub(crate) fn decode_extents(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<StoredExtent>) {
+    let rows = StoredRows::new(batch);
+    let [first_step, last_step, finest, coarsest] = [0, 1, 2, 3].map(|at| rows.integers(at));
+    rows.for_each_series(wanted, |key, range| {
+        let i = range.start;
+        let rollup_levels = levels(finest[i], coarsest[i]);
+        out.push(StoredExtent { key, first_step: first_step[i], last_step: last_step[i], rollup_levels });
+    });
+}
+
+fn levels(finest: i64, coarsest: i64) -> Option<(u32, u32)> {
+    u32::try_from(finest).ok().zip(u32::try_from(coarsest).ok())
 }

@@ -1,6 +1,7 @@
 //! One file of a segment, open for reading.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -116,10 +117,26 @@ impl Table {
         Ok(matching_rows(self.footer()?.metadata(), filter).iter().map(|group| group.rows() as u64).sum())
     }
 
-    /// Reads all columns of the rows that pass.
-    pub(crate) fn read(&self, filter: RowFilter) -> Result<Vec<RecordBatch>, SegmentError> {
+    /// Positions of all columns.
+    pub(crate) fn all_columns(&self) -> Vec<usize> {
+        (0..self.schema.fields().len()).collect()
+    }
+
+    /// Reads columns of the rows that pass: `visit` gets the batches, names as numbers, and ranges of rows in each.
+    pub(crate) fn read(
+        &self,
+        filter: RowFilter,
+        columns: &[usize],
+        mut visit: impl FnMut(&RecordBatch, Range<usize>),
+    ) -> Result<(), SegmentError> {
         const BATCH_ROWS: usize = 8_192;
-        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
-        SegmentScan::new(self, filter, &columns, Names::Views, BATCH_ROWS)?.collect()
+        let mut scan = SegmentScan::new(self, filter, columns, Names::Numbers, BATCH_ROWS)?;
+        while let Some(batch) = scan.next_unfiltered() {
+            match batch? {
+                (batch, None) => visit(&batch, 0..batch.num_rows()),
+                (batch, Some(keep)) => keep.set_slices().for_each(|(from, to)| visit(&batch, from..to)),
+            }
+        }
+        Ok(())
     }
 }
