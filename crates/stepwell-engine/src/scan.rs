@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+        Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
         StringViewArray, TimestampMicrosecondArray, UInt64Array, make_view,
     },
     buffer::{Buffer, ScalarBuffer},
     compute::filter_record_batch,
-    datatypes::{Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
+    datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
 };
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::{Names, Segment};
@@ -113,7 +113,7 @@ impl ScanPartition {
     ) -> Result<(), EngineError> {
         match &self.source {
             Source::Segment(segment) => {
-                for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], Names::Views, batch_rows)? {
+                for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], Names::Numbers, batch_rows)? {
                     split_by_series(&batch?, &mut |key, points| match &self.exclusions {
                         None => visit(key, points),
                         Some(exclusions) => {
@@ -168,16 +168,45 @@ fn without(
     Ok(Box::new(filtered.filter(|batch| !matches!(batch, Ok(batch) if batch.num_rows() == 0))))
 }
 
+/// A column of names.
+enum NameColumn<'a> {
+    Views(&'a StringViewArray),
+    Numbers(&'a [i32], &'a StringArray),
+}
+
+impl<'a> NameColumn<'a> {
+    fn of(array: &'a ArrayRef) -> Self {
+        match array.as_dictionary_opt::<Int32Type>() {
+            Some(numbers) => Self::Numbers(numbers.keys().values(), numbers.values().as_string()),
+            None => Self::Views(array.as_string_view()),
+        }
+    }
+
+    fn value(&self, row: usize) -> &'a str {
+        match self {
+            Self::Views(names) => names.value(row),
+            Self::Numbers(numbers, names) => names.value(numbers[row] as usize),
+        }
+    }
+
+    /// Whether two rows have one name for sure.
+    fn is_same(&self, a: usize, b: usize) -> bool {
+        match self {
+            Self::Views(names) => names.value(a) == names.value(b),
+            Self::Numbers(numbers, _) => numbers[a] == numbers[b],
+        }
+    }
+}
+
 fn split_by_series(batch: &RecordBatch, visit: &mut impl FnMut(&SeriesKey, &SeriesColumns)) {
-    let text = |i: usize| batch.column(i).as_string_view();
-    let names = [text(0), text(1), text(2)];
+    let names = [0, 1, 2].map(|column| NameColumn::of(batch.column(column)));
     let step = batch.column(3).as_primitive::<Int64Type>().values();
     let timestamp_us = batch.column(4).as_primitive::<TimestampMicrosecondType>().values();
     let value = batch.column(5).as_primitive::<Float64Type>().values();
     let lsn = batch.column(6).as_primitive::<UInt64Type>().values();
     let mut start = 0;
     for end in 1..=batch.num_rows() {
-        if end < batch.num_rows() && names.iter().all(|column| column.value(end) == column.value(start)) {
+        if end < batch.num_rows() && names.iter().all(|column| column.is_same(end, start)) {
             continue;
         }
         let key = SeriesKey::new(names[0].value(start), names[1].value(start), names[2].value(start));

@@ -3,14 +3,20 @@
 mod plan;
 mod sources;
 
+use std::{num::NonZero, ops::Range};
+
+use stepwell_env::in_parallel;
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
 use stepwell_types::{Bucket, PointFilter, SeriesColumns, SeriesKey};
 
 use self::{
-    plan::plan,
+    plan::{SeriesPlan, Steps, plan},
     sources::{Reads, Sources},
 };
 use crate::{error::EngineError, snapshot::Snapshot};
+
+/// Buckets that take about as long to read as some starts of a thread.
+const BUCKETS_PER_THREAD: usize = 16_384;
 
 /// What a chart over steps wants. Of points at one step the last written counts (I6).
 #[derive(Debug, Clone)]
@@ -55,6 +61,11 @@ impl Snapshot {
     /// Reads a chart; its cost grows with the buckets, not with the points that they are over. The answer is in the order
     /// of the request.
     pub fn chart(&self, request: &ChartRequest) -> Result<Vec<ChartData>, EngineError> {
+        self.chart_by(threads_for(request), request)
+    }
+
+    /// Reads a chart on so many threads, each a part of the series.
+    pub(crate) fn chart_by(&self, threads: usize, request: &ChartRequest) -> Result<Vec<ChartData>, EngineError> {
         let sources = Sources::find(self, &request.series)?;
         let bound = |given: Option<i64>, found: Option<i64>| given.or(found);
         let (Some(from), Some(to)) =
@@ -65,37 +76,59 @@ impl Snapshot {
         let grid = Grid::covering(from, to, request.buckets);
         let plans: Vec<_> =
             (0..request.series.len()).map(|series| plan(&sources.extents(series), (from, to), grid)).collect();
-        let reads = Reads::perform(&sources, &plans, (from, to))?;
+        let bound = |part: usize| request.series.len() * part / threads;
+        let charts = in_parallel("stepwell-chart", threads, |part| {
+            self.chart_part(request, &sources, &plans, bound(part)..bound(part + 1), ((from, to), grid))
+        });
+        charts.into_iter().collect::<Result<Vec<_>, _>>().map(|charts| charts.into_iter().flatten().collect())
+    }
+
+    /// The series with the numbers `part`.
+    fn chart_part(
+        &self,
+        request: &ChartRequest,
+        sources: &Sources<'_>,
+        plans: &[SeriesPlan],
+        part: Range<usize>,
+        (range, grid): (Steps, Grid),
+    ) -> Result<Vec<ChartData>, EngineError> {
+        let mut reads = Reads::perform(sources, plans, part.clone(), range)?;
         let chart = |series: usize| {
             let plan = &plans[series];
             if plan.rollups.is_empty() {
-                let points = reads.points(series, plan);
+                let points = reads.take_points(series, plan);
                 return Ok(ChartData::of_points(points, request.buckets, grid));
             }
-            let buckets = merge(reads.pieces(series, plan, grid), grid);
+            let buckets = merge(reads.take_pieces(series, plan, grid), grid);
             if buckets.iter().map(|bucket| bucket.count).sum::<u64>() > request.buckets as u64 {
                 return Ok(ChartData::Buckets(buckets));
             }
             // Rollups said how few there are; a chart shows them as they are.
             let mut points =
-                self.series(&request.series[series], &PointFilter { step: (from, to), ..PointFilter::default() })?;
+                self.series(&request.series[series], &PointFilter { step: range, ..PointFilter::default() })?;
             points.keep_last_per_step();
             Ok(ChartData::Raw(points))
         };
-        (0..request.series.len()).map(chart).collect()
+        part.map(chart).collect()
     }
+}
+
+/// One for each core, if there is so much to read that starting them is worth it.
+fn threads_for(request: &ChartRequest) -> usize {
+    let worth = request.series.len().saturating_mul(request.buckets) / BUCKETS_PER_THREAD;
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    worth.min(request.series.len()).clamp(1, cores)
 }
 
 /// Pieces on disjoint steps become the buckets of `grid`.
 fn merge(mut pieces: Vec<BucketState>, grid: Grid) -> Vec<Bucket> {
     pieces.sort_unstable_by_key(|piece| piece.parts().0.first_step);
-    let mut merged: Vec<BucketState> = Vec::with_capacity(pieces.len());
-    for piece in pieces {
-        let cell = |state: &BucketState| grid.cell(state.parts().0.first_step);
-        match merged.last_mut() {
-            Some(open) if cell(open) == cell(&piece) => open.merge(&piece),
-            _ => merged.push(piece),
+    pieces.dedup_by(|next, open| {
+        let in_one_cell = grid.cell(open.parts().0.first_step) == grid.cell(next.parts().0.first_step);
+        if in_one_cell {
+            open.merge(next);
         }
-    }
-    merged.iter().map(BucketState::finish).collect()
+        in_one_cell
+    });
+    pieces.iter().map(BucketState::finish).collect()
 }

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
-use stepwell_segment::{Segment, SeriesSummary};
+use stepwell_segment::{Segment, StoredExtent};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
 
 use super::plan::{SeriesPlan, SourceExtent, Steps};
@@ -89,18 +90,18 @@ fn extents(
     filter: &PointFilter,
     exclusions: &Arc<Exclusions>,
 ) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
-    if let Some(summaries) = segment.summaries(filter)? {
-        let extent = |summary: SeriesSummary| {
-            let (first_step, last_step) = (summary.state.first?.step, summary.state.last?.step);
+    if let Some(stored) = segment.extents(filter)? {
+        let extent = |stored: StoredExtent| {
+            let StoredExtent { key, first_step, last_step, rollup_levels } = stored;
             // Rollups know nothing of what was deleted since.
-            let rollup_levels = match exclusions.share_of(&summary.key, segment.meta()) {
-                Share::Nothing => summary.rollup_levels,
+            let rollup_levels = match exclusions.share_of(&key, segment.meta()) {
+                Share::Nothing => rollup_levels,
                 Share::Some => None,
                 Share::All => return None,
             };
-            Some((summary.key, SourceExtent { first_step, last_step, rollup_levels }))
+            Some((key, SourceExtent { first_step, last_step, rollup_levels }))
         };
-        return Ok(summaries.into_iter().filter_map(extent).collect());
+        return Ok(stored.into_iter().filter_map(extent).collect());
     }
     // Written by the first version.
     let mut found: BTreeMap<SeriesKey, SourceExtent> = BTreeMap::new();
@@ -134,21 +135,33 @@ fn names<'a>(keys: impl Iterator<Item = &'a SeriesKey>) -> PointFilter {
     PointFilter { project_ids, metrics, run_ids, ..PointFilter::default() }
 }
 
-/// What was read for the plans of all series.
+/// What was read for the plans of some series.
 pub(super) struct Reads<'a> {
     sources: &'a Sources<'a>,
-    /// By series, then by segment.
-    cells: Vec<HashMap<usize, Vec<BucketState>>>,
-    /// By series, then by segment: sorted points that hold at least what the plan wants of the segment.
-    points: Vec<HashMap<usize, SeriesColumns>>,
+    /// The number of the first series.
+    first: usize,
+    of_series: Vec<Read>,
+}
+
+/// What was read of one series, by segment.
+#[derive(Clone, Default)]
+struct Read {
+    cells: HashMap<usize, Vec<BucketState>>,
+    /// Sorted points that hold at least what the plan wants of the segment.
+    points: HashMap<usize, SeriesColumns>,
 }
 
 impl<'a> Reads<'a> {
-    /// One scan of a segment serves all series that want the same steps of it.
-    pub(super) fn perform(sources: &'a Sources<'a>, plans: &[SeriesPlan], range: Steps) -> Result<Self, EngineError> {
+    /// For the series with the numbers `part`. One scan of a segment serves all of them that want the same steps of it.
+    pub(super) fn perform(
+        sources: &'a Sources<'a>,
+        plans: &[SeriesPlan],
+        part: Range<usize>,
+        range: Steps,
+    ) -> Result<Self, EngineError> {
         let mut rollups: BTreeMap<(usize, u32), Vec<usize>> = BTreeMap::new();
         let mut points: BTreeMap<(usize, Steps), Vec<usize>> = BTreeMap::new();
-        for (series, plan) in plans.iter().enumerate() {
+        for (series, plan) in part.clone().zip(&plans[part.clone()]) {
             let of_series = &sources.of_series[series];
             for (source, level, _) in &plan.rollups {
                 // Cells beyond the wanted ones are left out afterwards, so that series of many lengths share a read.
@@ -161,14 +174,13 @@ impl<'a> Reads<'a> {
                 }
             }
         }
-        let mut reads =
-            Self { sources, cells: vec![HashMap::new(); plans.len()], points: vec![HashMap::new(); plans.len()] };
+        let mut reads = Self { sources, first: part.start, of_series: vec![Read::default(); part.len()] };
         for ((segment, level), mut wanted) in rollups {
             wanted.dedup();
             let filter = names(wanted.iter().map(|series| &sources.keys[*series]));
             for (key, cells) in sources.segments[segment].rollups(&filter, level, range)? {
                 if let Some(series) = sources.numbers.get(&key).filter(|series| wanted.binary_search(series).is_ok()) {
-                    reads.cells[*series].insert(segment, cells);
+                    reads.of(*series).cells.insert(segment, cells);
                 }
             }
         }
@@ -177,53 +189,78 @@ impl<'a> Reads<'a> {
             let filter = PointFilter { step: steps, ..names(wanted.iter().map(|series| &sources.keys[*series])) };
             scan(sources.segments[segment], filter, sources.exclusions, |key, part| {
                 if let Some(series) = sources.numbers.get(key).filter(|series| wanted.binary_search(series).is_ok()) {
-                    reads.points[*series].entry(segment).or_default().append(part);
+                    reads.of(*series).points.entry(segment).or_default().append(part);
                 }
             })?;
         }
-        for points in reads.points.iter_mut().flat_map(HashMap::values_mut) {
+        for points in reads.of_series.iter_mut().flat_map(|read| read.points.values_mut()) {
             points.sort();
         }
         Ok(reads)
     }
 
-    /// Buckets of one series, on disjoint steps, none wider than a cell of `grid`.
-    pub(super) fn pieces(&self, series: usize, plan: &SeriesPlan, grid: Grid) -> Vec<BucketState> {
+    fn of(&mut self, series: usize) -> &mut Read {
+        &mut self.of_series[series - self.first]
+    }
+
+    /// Buckets of one series, on disjoint steps, none wider than a cell of `grid`. Rollups are moved out.
+    pub(super) fn take_pieces(&mut self, series: usize, plan: &SeriesPlan, grid: Grid) -> Vec<BucketState> {
         let mut pieces = Vec::new();
-        for (source, _, steps) in &plan.rollups {
-            let cells = self.cells[series].get(&self.sources.of_series[series][*source].0).into_iter().flatten();
-            let inside = |cell: &&BucketState| {
+        let mut cells = std::mem::take(&mut self.of(series).cells);
+        // A source may serve several stretches; it has all of its cells before the first of them.
+        let mut of_source: BTreeMap<usize, Vec<Steps>> = BTreeMap::new();
+        plan.rollups.iter().for_each(|(source, _, steps)| of_source.entry(*source).or_default().push(*steps));
+        for (source, stretches) in of_source {
+            let Some(mut cells) = cells.remove(&self.sources.of_series[series][source].0) else { continue };
+            cells.retain(|cell| {
                 let bucket = cell.parts().0;
-                steps.0 <= bucket.first_step && bucket.last_step <= steps.1
-            };
-            pieces.extend(cells.filter(inside).copied());
+                stretches.iter().any(|steps| steps.0 <= bucket.first_step && bucket.last_step <= steps.1)
+            });
+            if pieces.is_empty() {
+                pieces = cells;
+            } else {
+                pieces.append(&mut cells);
+            }
         }
         for part in &plan.points {
-            let points = self.points_of(series, part);
+            let points = self.take_points_of(series, part);
             pieces.append(&mut bucketize(&points, XAxis::Step, i64::MIN, i64::MAX, grid));
         }
         pieces
     }
 
     /// All points of one series that the plan wants as points, sorted, the last of each step.
-    pub(super) fn points(&self, series: usize, plan: &SeriesPlan) -> SeriesColumns {
-        let mut all = SeriesColumns::default();
-        plan.points.iter().for_each(|part| all.append(&self.points_of(series, part)));
+    pub(super) fn take_points(&mut self, series: usize, plan: &SeriesPlan) -> SeriesColumns {
+        let mut parts = plan.points.iter();
+        let mut all = parts.next().map(|part| self.take_points_of(series, part)).unwrap_or_default();
+        parts.for_each(|part| all.append(&self.take_points_of(series, part)));
         all.sort();
         all
     }
 
-    fn points_of(&self, series: usize, (steps, of): &(Steps, Vec<usize>)) -> SeriesColumns {
+    fn take_points_of(&mut self, series: usize, (steps, of): &(Steps, Vec<usize>)) -> SeriesColumns {
         let mut together = SeriesColumns::default();
         for source in of {
-            let points = match self.sources.of_series[series][*source].0 {
-                MEMORY => Some(&self.sources.memory[series]),
-                segment => self.points[series].get(&segment),
-            };
-            if let Some(points) = points {
+            let wanted = |points: &SeriesColumns| {
                 let begin = points.step.partition_point(|step| *step < steps.0);
                 let end = points.step.partition_point(|step| *step <= steps.1);
-                together.append_range(points, begin..end.max(begin));
+                begin..end.max(begin)
+            };
+            match self.sources.of_series[series][*source].0 {
+                MEMORY => {
+                    let points = &self.sources.memory[series];
+                    together.append_range(points, wanted(points));
+                }
+                segment => {
+                    let Some(points) = self.of(series).points.get_mut(&segment) else { continue };
+                    let rows = wanted(points);
+                    // Parts are disjoint, so that no other one wants these.
+                    if together.is_empty() && rows == (0..points.len()) {
+                        together = std::mem::take(points);
+                    } else {
+                        together.append_range(points, rows);
+                    }
+                }
             }
         }
         together.sort();

@@ -84,6 +84,8 @@ proptest! {
         let (low, high) = (from.or(all.iter().min().copied()).unwrap(), request.to_step.or(all.iter().max().copied()).unwrap());
         let grid = Grid::covering(low, high, buckets);
         let got = snapshot.chart(&request).unwrap();
+        let by_two = snapshot.chart_by(2, &request).unwrap();
+        prop_assert_eq!(by_two.iter().map(bits).collect::<Vec<_>>(), got.iter().map(bits).collect::<Vec<_>>());
         for (key, got) in series.iter().zip(&got) {
             prop_assert_eq!(bits(got), bits(&brute_force(&snapshot, key, &request, grid)), "{:?}", key);
         }
