@@ -1,10 +1,14 @@
 //! Charts: the points or buckets of many series on common bounds.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use stepwell_engine::{ChartData, ChartRequest, Snapshot};
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
-use stepwell_metadata::Run;
+use stepwell_metadata::RunOrigin;
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
 
 use crate::{app::App, code::ErrorCode, error::AppError};
@@ -64,7 +68,7 @@ pub struct SeriesResult {
     /// Points in the range.
     pub points: u64,
     /// Points where there are no more of them than buckets, else buckets.
-    pub data: ChartData,
+    pub data: Arc<ChartData>,
 }
 
 /// A run and the runs it was forked from, nearest first, each with the last step it shows.
@@ -82,15 +86,7 @@ impl App {
     pub async fn series(&self, request: SeriesRequest, known: Option<&str>) -> Result<SeriesAnswer, AppError> {
         check(&request)?;
         let project = self.project(&request.project).await?;
-        let mut lineages = Vec::with_capacity(request.run_ids.len());
-        for run_id in &request.run_ids {
-            let run = self.get_run(run_id).await?;
-            if run.project_id != project.project_id {
-                let message = format!("run {run_id:?} is not in project {:?}", request.project);
-                return Err(AppError::new(ErrorCode::RunNotFound, message).field("run_ids"));
-            }
-            lineages.push(self.lineage(run).await?);
-        }
+        let lineages = self.lineages(&project.project_id, &request).await?;
         let snapshot = self.parts.engine.snapshot();
         let tag = tag(&snapshot, &lineages, &request);
         if known == Some(tag.as_str()) {
@@ -102,24 +98,48 @@ impl App {
         Ok(SeriesAnswer::Read { tag, response })
     }
 
-    async fn lineage(&self, run: Run) -> Result<Lineage, AppError> {
-        let run_id = run.run_id.clone();
-        let mut parts = vec![(run.project_id.clone(), run.run_id.clone(), i64::MAX)];
-        let mut last_step = i64::MAX;
-        let mut fork = run.forked_from;
-        while let Some(point) = fork {
-            if parts.len() > FORKS_MAX {
-                let message = format!("run {run_id:?} is a fork of more than {FORKS_MAX} generations");
-                return Err(AppError::new(ErrorCode::InvalidValue, message).field("run_ids").limit(FORKS_MAX));
+    /// Of the runs of a request, in its order.
+    async fn lineages(&self, project_id: &str, request: &SeriesRequest) -> Result<Vec<Lineage>, AppError> {
+        // A question for each generation, not for each run.
+        let mut origins: BTreeMap<String, RunOrigin> = BTreeMap::new();
+        let mut unknown = request.run_ids.clone();
+        for _ in 0..=FORKS_MAX {
+            if unknown.is_empty() {
+                break;
             }
-            last_step = last_step.min(point.step);
-            // A source in the trash shows nothing here either.
-            let Some(source) = self.parts.metadata.run(&point.run_id).await? else { break };
-            parts.push((source.project_id, source.run_id, last_step));
-            fork = source.forked_from;
+            let found = self.parts.metadata.run_origins(&unknown).await?;
+            unknown = found.values().filter_map(|origin| origin.forked_from.clone()).map(|from| from.run_id).collect();
+            origins.extend(found);
+            unknown.retain(|run_id| !origins.contains_key(run_id));
         }
-        Ok(Lineage { run_id, parts })
+        let lineage = |run_id: &String| {
+            let origin = origins.get(run_id).ok_or_else(|| AppError::run_not_found(run_id))?;
+            if origin.project_id != project_id {
+                let message = format!("run {run_id:?} is not in project {:?}", request.project);
+                return Err(AppError::new(ErrorCode::RunNotFound, message).field("run_ids"));
+            }
+            lineage(run_id, origin, &origins)
+        };
+        request.run_ids.iter().map(lineage).collect()
     }
+}
+
+fn lineage(run_id: &str, origin: &RunOrigin, origins: &BTreeMap<String, RunOrigin>) -> Result<Lineage, AppError> {
+    let mut parts = vec![(origin.project_id.clone(), run_id.to_owned(), i64::MAX)];
+    let mut last_step = i64::MAX;
+    let mut fork = origin.forked_from.as_ref();
+    while let Some(point) = fork {
+        if parts.len() > FORKS_MAX {
+            let message = format!("run {run_id:?} is a fork of more than {FORKS_MAX} generations");
+            return Err(AppError::new(ErrorCode::InvalidValue, message).field("run_ids").limit(FORKS_MAX));
+        }
+        last_step = last_step.min(point.step);
+        // A source in the trash shows nothing here either.
+        let Some(source) = origins.get(&point.run_id) else { break };
+        parts.push((source.project_id.clone(), point.run_id.clone(), last_step));
+        fork = source.forked_from.as_ref();
+    }
+    Ok(Lineage { run_id: run_id.to_owned(), parts })
 }
 
 fn check(request: &SeriesRequest) -> Result<(), AppError> {
@@ -186,7 +206,7 @@ fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> R
     Ok(SeriesResponse { snapshot_lsn: snapshot.lsn().0, series })
 }
 
-fn chart(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<ChartData>, AppError> {
+fn chart(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<Arc<ChartData>>, AppError> {
     let keys = lineages.iter().flat_map(|lineage| &lineage.parts).flat_map(|(project_id, run_id, _)| {
         request.metrics.iter().map(|metric| SeriesKey::new(project_id.as_str(), metric.as_str(), run_id.as_str()))
     });
@@ -196,14 +216,18 @@ fn chart(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> 
     distinct.sort();
     distinct.dedup();
     let (from_step, to_step) = (request.from_step, request.to_step);
-    let data =
-        snapshot.chart(&ChartRequest { series: distinct.clone(), from_step, to_step, buckets: request.buckets })?;
-    let of = |key| distinct.binary_search(key).ok().and_then(|at| data.get(at).cloned());
+    let chart = ChartRequest { series: distinct, from_step, to_step, buckets: request.buckets };
+    let data: Vec<Arc<ChartData>> = snapshot.chart(&chart)?.into_iter().map(Arc::new).collect();
+    let of = |key| chart.series.binary_search(key).ok().and_then(|at| data.get(at).cloned());
     Ok(all.iter().filter_map(of).collect())
 }
 
 /// Where rollups do not tell: an x axis of time, every point of a step, or forks.
-fn from_points(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<ChartData>, AppError> {
+fn from_points(
+    snapshot: &Snapshot,
+    lineages: &[Lineage],
+    request: &SeriesRequest,
+) -> Result<Vec<Arc<ChartData>>, AppError> {
     let range = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
     let mut all: Vec<SeriesColumns> = Vec::new();
     for lineage in lineages {
@@ -215,10 +239,10 @@ fn from_points(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesReques
     let grid = Grid::covering(from, to, request.buckets);
     let data = |points: SeriesColumns| {
         if points.len() <= request.buckets {
-            return ChartData::Raw(points);
+            return Arc::new(ChartData::Raw(points));
         }
         let states = bucketize(&points, request.x, from, to, grid);
-        ChartData::Buckets(states.iter().map(BucketState::finish).collect())
+        Arc::new(ChartData::Buckets(states.iter().map(BucketState::finish).collect()))
     };
     Ok(all.into_iter().map(data).collect())
 }

@@ -1,15 +1,21 @@
 //! Charts: many series over a range, downsampled to a number of buckets.
 
+use std::fmt::Display;
+
+use arrow::error::ArrowError;
 use axum::{
+    BoxError,
     body::Body,
     extract::{RawQuery, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, stream};
 use stepwell_app::{PointsMode, SeriesAnswer, SeriesRequest, XAxis};
+use tokio::task::{JoinHandle, spawn_blocking};
 use utoipa::ToSchema;
 
-use super::{query_string::Query, series_arrow, series_json};
+use super::{query_string::Query, series_arrow::ArrowAnswer, series_json};
 use crate::{
     accept,
     body::receive_json,
@@ -127,12 +133,45 @@ async fn answer(
         }
         SeriesAnswer::Read { tag, response } => (tag, response),
     };
-    // Writing megabytes of numbers as text takes long enough to hold up other requests of this thread.
-    let encode = move || if form == ARROW { series_arrow::encode(&series) } else { series_json::encode(&series) };
-    let bytes = tokio::task::spawn_blocking(encode).await.map_err(|_| internal("encoding the series failed"))?;
-    let bytes = bytes.map_err(|error| internal(&error))?;
+    // The first bytes are made before the answer starts, so that an error has a status of its own.
+    let body = match form {
+        ARROW => {
+            let (first, answer) = work(move || encode_next(ArrowAnswer::new(series)?)).await?;
+            in_chunks(first, answer)
+        }
+        _ => Body::from(work(move || series_json::encode(&series)).await?),
+    };
     let headers = [(header::CONTENT_TYPE, form.to_owned()), (header::ETAG, weak(&tag))];
-    Ok((headers, [(header::CACHE_CONTROL, "no-cache")], bytes).into_response())
+    Ok((headers, [(header::CACHE_CONTROL, "no-cache")], body).into_response())
+}
+
+/// Writing megabytes of numbers takes long enough to hold up other requests of this thread.
+async fn work<T: Send + 'static, E: Display + Send + 'static>(
+    encode: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = spawn_blocking(encode).await.map_err(|_| internal("encoding the series failed"))?;
+    done.map_err(|error| internal(&error.to_string()))
+}
+
+/// The next bytes of an answer, and what is left of it.
+type Chunk = Result<(Vec<u8>, ArrowAnswer), ArrowError>;
+
+fn encode_next(mut answer: ArrowAnswer) -> Chunk {
+    Ok((answer.next_chunk()?, answer))
+}
+
+/// While the client reads a chunk the next one is made.
+fn in_chunks(first: Vec<u8>, answer: ArrowAnswer) -> Body {
+    let start = |answer: ArrowAnswer| (!answer.is_complete()).then(|| spawn_blocking(|| encode_next(answer)));
+    let Some(next) = start(answer) else { return Body::from(first) };
+    let rest = stream::unfold(Some(next), move |next: Option<JoinHandle<Chunk>>| async move {
+        Some(match next?.await.map_err(BoxError::from).and_then(|chunk| chunk.map_err(BoxError::from)) {
+            Ok((bytes, answer)) => (Ok(bytes), start(answer)),
+            // The status is sent already: the answer breaks off.
+            Err(error) => (Err(error), None),
+        })
+    });
+    Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
 }
 
 fn internal(detail: &str) -> Problem {

@@ -87,8 +87,8 @@ impl Serialize for One<'_> {
         map.serialize_entry("run_id", &*self.0.run_id)?;
         map.serialize_entry("metric", &*self.0.metric)?;
         map.serialize_entry("points", &self.0.points)?;
-        map.serialize_entry("raw", &matches!(self.0.data, SeriesData::Raw(_)))?;
-        match &self.0.data {
+        map.serialize_entry("raw", &matches!(*self.0.data, SeriesData::Raw(_)))?;
+        match &*self.0.data {
             SeriesData::Raw(columns) => map.serialize_entry("columns", &Raw(columns))?,
             SeriesData::Buckets(buckets) => map.serialize_entry("columns", &Buckets(buckets))?,
         }
