@@ -78,11 +78,12 @@ impl Kind {
         }
     }
 
-    /// A row group is held in memory while it is written. There may be a million summaries of twenty columns, so theirs has fewer
-    /// rows; rollups are few beside their points.
+    /// A row group is held in memory while it is written. Summaries and rollups have five times the columns of points, so theirs
+    /// have fewer rows.
     pub(crate) fn row_group_rows_max(self) -> usize {
         match self {
-            Self::Points | Self::Rollups => usize::MAX,
+            Self::Points => usize::MAX,
+            Self::Rollups => 1 << 17,
             Self::Summaries => 1 << 16,
         }
     }
