@@ -178,6 +178,13 @@ impl Shared {
         (storage.clone(), Lsn(self.visible_below.load(Ordering::Acquire)))
     }
 
+    /// The live segments and what is deleted of them. For who works on them for long: whoever holds the whole storage holds the
+    /// memory of its generations too, for as long.
+    pub(crate) fn segments(&self) -> (Arc<Vec<Segment>>, Exclusions) {
+        let storage = self.storage.read().unwrap_or_else(PoisonError::into_inner);
+        (storage.segments.clone(), storage.exclusions.deleted_only())
+    }
+
     /// An empty one, to be filled from `first_lsn` on.
     pub(crate) fn new_generation(&self, first_lsn: Lsn) -> Arc<Generation> {
         Arc::new(Generation::new(first_lsn, self.env.clock.monotonic(), self.config.shards, &self.slabs))

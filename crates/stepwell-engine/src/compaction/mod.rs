@@ -63,8 +63,7 @@ impl Compactor {
     /// Does one merge, if one is due; returns whether it did.
     pub(crate) fn step(&self) -> Result<bool, EngineError> {
         // Those that did not open are not among them: damage is reported, not merged.
-        let storage = self.shared.storage().0;
-        let (live, exclusions) = (storage.segments, storage.exclusions.deleted_only());
+        let (live, exclusions) = self.shared.segments();
         let metas: Vec<SegmentMeta> = live.iter().map(|segment| segment.meta().clone()).collect();
         let picked = pick(&metas, exclusions.deleted(), &self.shared.config.compaction);
         if picked.is_empty() {
@@ -121,7 +120,7 @@ impl Compactor {
             return Err(EngineError::CompactionStopped);
         }
         let options = &self.shared.config.compaction;
-        let live = self.shared.storage().0.segments;
+        let live = self.shared.segments().0;
         let is_behind = backlog(live.iter().map(Segment::meta)) >= 2 * options.fan_in;
         if self.shared.frozen_len() > 0 && !is_behind {
             // Nothing is sent here; a flush that ends wakes it early.
