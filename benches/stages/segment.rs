@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stepwell_benches::{batch, series};
 use stepwell_engine::{CompactionOptions, Engine, EngineConfig};
 use stepwell_env::{Env, RealDisk};
-use stepwell_segment::{Names, SEGMENT_DIRS, Segment, SegmentOptions, SegmentWriter};
+use stepwell_segment::{FooterCache, Names, SEGMENT_DIRS, Segment, SegmentOptions, SegmentWriter};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 
 const SERIES: u64 = 100;
@@ -29,7 +29,7 @@ fn segment(c: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(SERIES * POINTS));
     group.bench_function("write, synced", |b| b.iter(|| write(dir.path(), "1.parquet")));
     let meta = write(dir.path(), "2.parquet");
-    let segment = Segment::open(&RealDisk, dir.path(), &meta).expect("a segment");
+    let segment = Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 30)).expect("a segment");
     group.bench_function("scan, all columns", |b| {
         b.iter(|| {
             segment.scan(&PointFilter::default(), &[0, 1, 2, 3, 4, 5, 6], Names::Views, 8_192).expect("a scan").count()

@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// Bytes of batches accepted but not yet in the log; past it batches are refused with `QueueFull`.
     pub queue_bytes: usize,
+    /// Bytes of footers and page indexes of segments that are kept for the next reader.
+    pub footer_bytes: usize,
     /// Series that one run may have; a batch that would make it more is refused.
     pub series_per_run_max: usize,
     /// Metrics that one project may have; a batch that would make it more is refused.
@@ -42,6 +44,7 @@ impl EngineConfig {
             memtable_bytes: 256 << 20,
             flush_age: Duration::from_secs(60),
             queue_bytes: 64 << 20,
+            footer_bytes: 128 << 20,
             series_per_run_max: 200_000,
             metrics_per_project_max: 1_000_000,
             shards: 4,

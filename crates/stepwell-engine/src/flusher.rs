@@ -69,7 +69,7 @@ impl Flusher {
         let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
             !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
         })?;
-        let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &self.shared.config.data_dir, meta);
+        let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let bytes = meta.as_ref().map_or(0, SegmentMeta::bytes);
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.

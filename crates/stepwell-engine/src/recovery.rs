@@ -11,7 +11,7 @@ use crossbeam_channel::{Sender, bounded};
 use stepwell_env::{Disk, Env, JoinHandle, spawn};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_memtable::SlabPool;
-use stepwell_segment::{SEGMENT_DIRS, Segment};
+use stepwell_segment::{FooterCache, SEGMENT_DIRS, Segment};
 use stepwell_types::{Lsn, SegmentMeta};
 use stepwell_wal::{ReplayReport, Wal, WalRecord};
 
@@ -23,7 +23,7 @@ use crate::{
     flusher::write_segment,
     generation::Generation,
     producers::Producers,
-    shared::{Shared, Storage},
+    shared::{Pools, Shared, Storage},
 };
 
 /// What recovery brings back.
@@ -62,14 +62,15 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
         }
     }
     let mut damaged = 0;
-    let segments = open_segments(&*disk, &config.data_dir, &manifest, &mut damaged);
+    let footers = FooterCache::new(config.footer_bytes);
+    let segments = open_segments(&*disk, &config.data_dir, &manifest, &footers, &mut damaged);
     let floor = manifest.wal_floor;
     let slabs = SlabPool::new(config.memtable_bytes);
     let first = Arc::new(Generation::new(floor, start, config.shards, &slabs));
     let exclusions = Arc::new(Exclusions::new(manifest.tombstones.clone(), Vec::new()));
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first, exclusions };
     let wal_dir = config.wal_dir();
-    let shared = Arc::new(Shared::new(env, config, storage, slabs, floor));
+    let shared = Arc::new(Shared::new(env, config, storage, Pools { slabs, footers }, floor));
     let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
     let catalog = Catalog::new(store, manifest);
     let catalog = Arc::new(catalog);
@@ -192,8 +193,7 @@ impl Replay {
     fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
         let Some(catalog) = &self.flush else { return Ok(()) };
         let meta = write_segment(&self.shared, &catalog.next_file_name(), active, &|| false)?;
-        let config = &self.shared.config;
-        let open = |meta: &SegmentMeta| Segment::open(&*self.shared.env.disk, &config.data_dir, meta);
+        let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let next = self.shared.new_generation(next_lsn);
         catalog.commit_flush(meta, next_lsn, &active.producers(), |tombstones| {
@@ -222,8 +222,14 @@ fn remove_orphans(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()
 }
 
 /// A segment that does not open is reported and left out; the rest is served (I11).
-fn open_segments(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, damaged: &mut u64) -> Vec<Segment> {
-    let open = |meta| match Segment::open(disk, data_dir, meta) {
+fn open_segments(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    manifest: &Manifest,
+    footers: &FooterCache,
+    damaged: &mut u64,
+) -> Vec<Segment> {
+    let open = |meta| match Segment::open(disk, data_dir, meta, footers) {
         Ok(segment) => Some(segment),
         Err(error) => {
             tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers");

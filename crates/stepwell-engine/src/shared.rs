@@ -10,8 +10,8 @@ use std::{
 
 use stepwell_env::Env;
 use stepwell_memtable::SlabPool;
-use stepwell_segment::Segment;
-use stepwell_types::{Lsn, Tombstone};
+use stepwell_segment::{FooterCache, Segment, SegmentError};
+use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{
     cardinality::NameHasher, compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation,
@@ -50,12 +50,19 @@ impl Storage {
     }
 }
 
+/// Memory that is kept for what comes next.
+pub(crate) struct Pools {
+    /// Of generations, from one to the next.
+    pub(crate) slabs: SlabPool,
+    /// Of segments, from one reader to the next.
+    pub(crate) footers: FooterCache,
+}
+
 pub(crate) struct Shared {
     pub(crate) env: Env,
     pub(crate) config: EngineConfig,
     pub(crate) names: NameHasher,
-    /// Memory of generations, from one to the next.
-    pub(crate) slabs: SlabPool,
+    pub(crate) pools: Pools,
     pub(crate) storage: RwLock<Storage>,
     /// All points below are durable and in `storage`.
     pub(crate) visible_below: AtomicU64,
@@ -119,6 +126,8 @@ pub struct EngineStats {
     pub memtable_bytes: u64,
     /// Bytes that wait for the next points.
     pub memtable_free_bytes: u64,
+    /// Bytes of footers and page indexes of segments that are kept.
+    pub footer_bytes: u64,
     pub frozen_generations: u64,
     pub segments: u64,
     pub segment_rows: u64,
@@ -152,13 +161,13 @@ pub struct EngineStats {
 
 impl Shared {
     /// Of a directory that holds nothing from `wal_floor` on.
-    pub(crate) fn new(env: Env, config: EngineConfig, storage: Storage, slabs: SlabPool, wal_floor: Lsn) -> Self {
+    pub(crate) fn new(env: Env, config: EngineConfig, storage: Storage, pools: Pools, wal_floor: Lsn) -> Self {
         Self {
             env,
             config,
             names: NameHasher::default(),
             storage: RwLock::new(storage),
-            slabs,
+            pools,
             visible_below: AtomicU64::new(wal_floor.0),
             wal_floor: AtomicU64::new(wal_floor.0),
             queued_bytes: AtomicUsize::new(0),
@@ -185,9 +194,14 @@ impl Shared {
         (storage.segments.clone(), storage.exclusions.deleted_only())
     }
 
+    /// Opens a segment just written.
+    pub(crate) fn open_segment(&self, meta: &SegmentMeta) -> Result<Segment, SegmentError> {
+        Segment::open(&*self.env.disk, &self.config.data_dir, meta, &self.pools.footers)
+    }
+
     /// An empty one, to be filled from `first_lsn` on.
     pub(crate) fn new_generation(&self, first_lsn: Lsn) -> Arc<Generation> {
-        Arc::new(Generation::new(first_lsn, self.env.clock.monotonic(), self.config.shards, &self.slabs))
+        Arc::new(Generation::new(first_lsn, self.env.clock.monotonic(), self.config.shards, &self.pools.slabs))
     }
 
     pub(crate) fn change_storage(&self, change: impl FnOnce(&mut Storage)) {
@@ -262,7 +276,8 @@ impl Shared {
             memtable_points: generations().map(|g| g.points() as u64).sum(),
             memtable_series: generations().map(|g| g.series() as u64).sum(),
             memtable_bytes: generations().map(|g| g.heap_bytes() as u64).sum(),
-            memtable_free_bytes: self.slabs.free_bytes() as u64,
+            memtable_free_bytes: self.pools.slabs.free_bytes() as u64,
+            footer_bytes: self.pools.footers.bytes() as u64,
             frozen_generations: storage.frozen.len() as u64,
             segments: storage.segments.len() as u64,
             segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),

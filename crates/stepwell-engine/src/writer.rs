@@ -43,8 +43,10 @@ pub(crate) struct Ingest {
     pub(crate) done: Done,
 }
 
-/// Bytes of frames written under one sync; bounds the latency of the first of a group.
+/// Bytes of frames written under one sync, at most; bounds the latency of the first of a group.
 const GROUP_BYTES_MAX: usize = 32 << 20;
+/// The same as a share of a generation, which a group may fill past its size: points take about three times their frames' bytes.
+const GROUPS_PER_GENERATION: usize = 32;
 /// How often an idle writer looks after rotation by age and the release of log files.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -146,7 +148,8 @@ impl Writer {
         let mut bytes = group[0].frame.bytes();
         let mut stop = false;
         let mut rotations = Vec::new();
-        while bytes < GROUP_BYTES_MAX {
+        let bytes_max = GROUP_BYTES_MAX.min(self.shared.config.memtable_bytes / GROUPS_PER_GENERATION);
+        while bytes < bytes_max {
             match self.commands.try_recv() {
                 Ok(Command::Ingest(next)) => {
                     bytes += next.frame.bytes();

@@ -1,6 +1,6 @@
 //! A whole file as bytes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use memmap2::{Mmap, UncheckedAdvice};
@@ -36,10 +36,17 @@ impl MappedFile {
     /// Says that nobody reads it just now: its pages are no longer counted as this process's memory, and come back by themselves
     /// when they are read again. For whoever has read through a whole file once.
     pub fn release(&self) {
-        let Some(map) = &self.map else { return };
+        self.release_range(0..self.bytes.len());
+    }
+
+    /// The same of some bytes; what else is in the pages where they begin and end goes with them.
+    pub fn release_range(&self, range: Range<usize>) {
+        let Some(map) = self.map.as_ref().filter(|map| range.start < range.end && range.end <= map.len()) else {
+            return;
+        };
         // SAFETY: the map is private, read-only and never written through, so a page that is dropped is read from the file again
         // with the same content: by the contract of `Disk::map` the file does not change while it is mapped.
-        let advised = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
         // It is advice: a system that does not take it keeps the pages, and nothing else is different.
         drop(advised);
     }

@@ -135,6 +135,8 @@ mod tests {
         write_atomically(&RealDisk, &path, b"one").unwrap();
         let old = RealDisk.map(&path).unwrap();
         old.release();
+        old.release_range(1..2);
+        old.release_range(3..100);
         write_atomically(&RealDisk, &path, b"second").unwrap();
         assert_eq!((&old.bytes()[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
         assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);

@@ -8,6 +8,7 @@ mod error;
 mod export;
 mod file;
 mod filter;
+mod footers;
 mod format;
 mod integer_column;
 mod leb128;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use error::SegmentError;
 pub use export::ParquetExport;
+pub use footers::FooterCache;
 pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
 pub use reader::Segment;
 pub use scan::{Names, SegmentScan};

@@ -3,7 +3,10 @@
 //! The library's reader makes two contexts for each column of each row group, one of them to compress. That was a quarter of what
 //! a chart of one series took. So the library is told that pages are not compressed, and they are decompressed here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use parquet::{
@@ -16,11 +19,17 @@ use parquet::{
         serialized_reader::SerializedPageReader,
     },
 };
+use stepwell_env::MappedFile;
 
 use crate::compress::Decompressor;
 
+/// Column chunks from this size on are let go of when a scan has passed them, bytes: all of a large table would be resident after
+/// its first scan. The operating system still has what it has room for.
+const RELEASED_BYTES_MIN: usize = 1 << 20;
+
 /// The row groups of a file that a scan reads.
 pub(crate) struct Pages {
+    file: MappedFile,
     bytes: Arc<Bytes>,
     metadata: Arc<ParquetMetaData>,
     row_groups: Vec<usize>,
@@ -28,9 +37,10 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(bytes: &Bytes, metadata: &Arc<ParquetMetaData>, row_groups: Vec<usize>) -> Result<Self> {
+    pub(crate) fn new(file: &MappedFile, metadata: &Arc<ParquetMetaData>, row_groups: Vec<usize>) -> Result<Self> {
         let decompressor = Arc::new(Mutex::new(Decompressor::new()?));
-        Ok(Self { bytes: Arc::new(bytes.clone()), metadata: metadata.clone(), row_groups, decompressor })
+        let (file, bytes) = (file.clone(), Arc::new(file.bytes().clone()));
+        Ok(Self { file, bytes, metadata: metadata.clone(), row_groups, decompressor })
     }
 }
 
@@ -42,6 +52,8 @@ impl RowGroups for Pages {
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
         Ok(Box::new(ColumnChunks {
             column,
+            read: 0..0,
+            file: self.file.clone(),
             bytes: self.bytes.clone(),
             metadata: self.metadata.clone(),
             row_groups: self.row_groups.clone().into_iter(),
@@ -61,6 +73,9 @@ impl RowGroups for Pages {
 /// One column, row group by row group.
 struct ColumnChunks {
     column: usize,
+    /// Where the chunk handed out last is.
+    read: Range<usize>,
+    file: MappedFile,
     bytes: Arc<Bytes>,
     metadata: Arc<ParquetMetaData>,
     row_groups: std::vec::IntoIter<usize>,
@@ -68,6 +83,14 @@ struct ColumnChunks {
 }
 
 impl ColumnChunks {
+    /// Lets go of what was read.
+    fn release(&mut self) {
+        let read = std::mem::take(&mut self.read);
+        if read.len() >= RELEASED_BYTES_MIN {
+            self.file.release_range(read);
+        }
+    }
+
     fn open(&self, row_group: usize) -> Result<Box<dyn PageReader>> {
         let group = self.metadata.row_group(row_group);
         let rows = usize::try_from(group.num_rows())?;
@@ -83,11 +106,20 @@ impl ColumnChunks {
     }
 }
 
+impl Drop for ColumnChunks {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 impl Iterator for ColumnChunks {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.release();
         let row_group = self.row_groups.next()?;
+        let (start, bytes) = self.metadata.row_group(row_group).column(self.column).byte_range();
+        self.read = start as usize..(start + bytes) as usize;
         Some(self.open(row_group))
     }
 }

@@ -9,6 +9,7 @@ use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 use crate::{
     error::SegmentError,
     filter::RowFilter,
+    footers::FooterCache,
     format::{Kind, STEP},
     rollups::{self, FIRST_STEP, LAST_STEP, LEVEL},
     scan::{Names, SegmentScan},
@@ -32,9 +33,14 @@ struct Shared {
 
 impl Segment {
     /// Maps the files below `data_dir` and checks their lengths. Their content is checked on first use, so that opening
-    /// thousands is quick.
-    pub fn open(disk: &dyn Disk, data_dir: &Path, meta: &SegmentMeta) -> Result<Self, SegmentError> {
-        let table = |kind, file| Table::open(disk, data_dir, kind, &meta.file_name, file);
+    /// thousands is quick; what is then read of their ends is kept in `footers`.
+    pub fn open(
+        disk: &dyn Disk,
+        data_dir: &Path,
+        meta: &SegmentMeta,
+        footers: &FooterCache,
+    ) -> Result<Self, SegmentError> {
+        let table = |kind, file| Table::open(disk, data_dir, kind, &meta.file_name, file, footers);
         let shared = Shared {
             meta: meta.clone(),
             points: table(Kind::Points, meta.file)?,
@@ -57,6 +63,11 @@ impl Segment {
     /// Lets go of the pages read so far, for who reads through the whole segment.
     pub fn release(&self) {
         self.tables().for_each(Table::release);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_footer(&self) -> bool {
+        self.shared.points.has_footer()
     }
 
     fn tables(&self) -> impl Iterator<Item = &Table> {

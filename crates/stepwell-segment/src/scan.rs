@@ -12,7 +12,6 @@ use arrow::{
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
     error::ArrowError,
 };
-use bytes::Bytes;
 use parquet::{
     arrow::{
         ProjectionMask,
@@ -22,6 +21,7 @@ use parquet::{
     errors::ParquetError,
     file::metadata::ParquetMetaData,
 };
+use stepwell_env::MappedFile;
 
 use crate::{
     error::SegmentError,
@@ -69,7 +69,8 @@ impl SegmentScan {
         batch_rows: usize,
     ) -> Result<Self, SegmentError> {
         let path = table.path().to_owned();
-        let metadata = table.footer()?.metadata();
+        let footer = table.footer()?;
+        let metadata = footer.metadata();
         let groups = matching_rows(metadata, &filter);
         // Names that the index of pages tells are not decoded. Those of pages that can match and have one name are wanted.
         let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, &groups, column));
@@ -80,7 +81,7 @@ impl SegmentScan {
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
         let schema = with_numbers(table.schema(), numbered);
-        let reader = open(table.bytes(), metadata, &schema, &read, &groups, batch_rows)
+        let reader = open(table.file(), metadata, &schema, &read, &groups, batch_rows)
             .map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
         let output = |wanted: &usize| match known(*wanted) {
             Some(name) => Some(Output::Known(KnownName::new(name, names))),
@@ -180,7 +181,7 @@ fn with_numbers(schema: &Schema, numbered: impl Fn(usize) -> bool) -> SchemaRef 
 }
 
 fn open(
-    bytes: &Bytes,
+    file: &MappedFile,
     metadata: &Arc<ParquetMetaData>,
     schema: &Schema,
     columns: &[usize],
@@ -191,7 +192,7 @@ fn open(
     let mask = ProjectionMask::roots(descr, columns.iter().copied());
     let levels = parquet_to_arrow_field_levels(descr, mask, Some(schema.fields()))?;
     let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
-    let pages = Pages::new(bytes, metadata, groups.iter().map(|group| group.row_group).collect())?;
+    let pages = Pages::new(file, metadata, groups.iter().map(|group| group.row_group).collect())?;
     // Buffers are as long as a batch.
     let batch_rows = batch_rows.clamp(1, pages.num_rows().max(1));
     ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, Some(RowSelection::from(selection)))

@@ -3,11 +3,10 @@
 use std::{
     ops::Range,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use bytes::Bytes;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     file::metadata::PageIndexPolicy,
@@ -18,6 +17,7 @@ use stepwell_types::FileMeta;
 use crate::{
     error::SegmentError,
     filter::RowFilter,
+    footers::{FooterCache, Slot},
     format::{FORMAT_VERSION, Kind, VERSION_KEY},
     prune::matching_rows,
     scan::{Names, SegmentScan},
@@ -32,8 +32,9 @@ pub(crate) struct Table {
     meta: FileMeta,
     schema: SchemaRef,
     file: MappedFile,
-    /// Checked and parsed on first use; a failure is kept too.
-    footer: OnceLock<Result<ArrowReaderMetadata, (u64, String)>>,
+    /// Whether the file was found whole, on first use; a failure is kept too.
+    checked: OnceLock<Result<(), (u64, String)>>,
+    footer: Arc<Slot>,
 }
 
 impl Table {
@@ -44,6 +45,7 @@ impl Table {
         kind: Kind,
         file_name: &str,
         meta: FileMeta,
+        footers: &FooterCache,
     ) -> Result<Self, SegmentError> {
         let path = data_dir.join(kind.dir()).join(file_name);
         let file = disk.map(&path).map_err(|source| SegmentError::Io { what: "open", path: path.clone(), source })?;
@@ -52,7 +54,7 @@ impl Table {
             let detail = format!("it has {} bytes, the manifest says {}", bytes.len(), meta.bytes);
             return Err(SegmentError::Damaged { path, offset: meta.bytes.min(bytes.len() as u64), detail });
         }
-        Ok(Self { path, meta, schema: kind.schema(), file, footer: OnceLock::new() })
+        Ok(Self { path, meta, schema: kind.schema(), file, checked: OnceLock::new(), footer: footers.slot() })
     }
 
     /// Checks the checksum of the whole file, anew.
@@ -81,8 +83,8 @@ impl Table {
         &self.path
     }
 
-    pub(crate) fn bytes(&self) -> &Bytes {
-        self.file.bytes()
+    pub(crate) fn file(&self) -> &MappedFile {
+        &self.file
     }
 
     /// Lets go of the pages read so far.
@@ -95,9 +97,12 @@ impl Table {
     }
 
     /// The parsed footer and page index, after a check of the whole file (I11).
-    pub(crate) fn footer(&self) -> Result<&ArrowReaderMetadata, SegmentError> {
+    pub(crate) fn footer(&self) -> Result<ArrowReaderMetadata, SegmentError> {
+        if let Some(footer) = self.footer.get() {
+            return Ok(footer);
+        }
         let load = || {
-            self.check_crc()?;
+            self.checked.get_or_init(|| self.check_crc()).clone()?;
             let options = ArrowReaderOptions::new()
                 .with_page_index_policy(PageIndexPolicy::Optional)
                 .with_skip_arrow_metadata(true)
@@ -105,10 +110,7 @@ impl Table {
             ArrowReaderMetadata::load(self.file.bytes(), options)
                 .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))
         };
-        let footer = match self.footer.get_or_init(load) {
-            Ok(footer) => footer,
-            Err((offset, detail)) => return Err(self.damaged(*offset, detail.clone())),
-        };
+        let footer = load().map_err(|(offset, detail)| self.damaged(offset, detail))?;
         let entries = footer.metadata().file_metadata().key_value_metadata();
         let version =
             entries.into_iter().flatten().find(|entry| entry.key == VERSION_KEY).and_then(|e| e.value.clone());
@@ -116,7 +118,13 @@ impl Table {
             let path = self.path.clone();
             return Err(SegmentError::UnknownVersion { path, actual: version, newest: FORMAT_VERSION });
         }
+        self.footer.put(footer.clone());
         Ok(footer)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_footer(&self) -> bool {
+        self.footer.is_kept()
     }
 
     /// Rows that are left after pruning by statistics: an upper bound of what a scan yields.

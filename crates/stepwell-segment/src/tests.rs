@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use stepwell_env::{Disk, RealDisk};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesColumns, SeriesKey};
 
-use crate::{Names, SEGMENT_DIRS, Segment, SegmentError, SegmentOptions, SegmentWriter};
+use crate::{FooterCache, Names, SEGMENT_DIRS, Segment, SegmentError, SegmentOptions, SegmentWriter};
 
 type Row = (String, String, String, i64, i64, u64, u64);
 
@@ -92,7 +92,7 @@ proptest! {
             Err(SegmentError::Empty) => return Ok(()),
             result => result.unwrap(),
         };
-        let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+        let segment = Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 20)).unwrap();
         segment.verify().unwrap();
         let everything = (i64::MIN, i64::MAX);
         let filter = PointFilter {
@@ -134,12 +134,15 @@ fn i11_every_flipped_byte_is_refused_and_none_panics() {
         let mut damaged = file.clone();
         damaged[byte] ^= 1 << (byte % 8);
         std::fs::write(&path, damaged).unwrap();
-        let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+        let segment = Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 20)).unwrap();
         let error = scan(&segment, &PointFilter::default()).unwrap_err();
         assert!(matches!(error, SegmentError::Damaged { .. }), "byte {byte}: {error}");
     }
     std::fs::write(&path, &file[..file.len() - 1]).unwrap();
-    assert!(matches!(Segment::open(&RealDisk, dir.path(), &meta), Err(SegmentError::Damaged { .. })));
+    assert!(matches!(
+        Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 20)),
+        Err(SegmentError::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn columns_come_in_the_order_asked_for_and_keys_must_rise() {
     let meta = small(dir.path());
     assert_eq!((meta.rows, meta.step, meta.lsn), (20, (0, 19), (1, 20)));
     assert!(!RealDisk.exists(&dir.path().join("segments/1.parquet.tmp")));
-    let segment = Segment::open(&RealDisk, dir.path(), &meta).unwrap();
+    let segment = Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 20)).unwrap();
     let filter = PointFilter { step: (5, 9), ..PointFilter::default() };
     let batch = segment.scan(&filter, &[5, 2], Names::Views, 100).unwrap().next().unwrap().unwrap();
     let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -161,4 +164,56 @@ fn columns_come_in_the_order_asked_for_and_keys_must_rise() {
     let (a, b) = (SeriesKey::new("1", "a", "x"), SeriesKey::new("1", "b", "x"));
     let result = write(dir.path(), &[(b, one.clone()), (a, one)]);
     assert!(matches!(result, Err(SegmentError::OutOfOrder { .. })));
+}
+
+/// A hundred open segments, of whose footers there is room for a few: what is used again and again stays, and none is
+/// answered from less than its file.
+#[test]
+fn i9_footers_are_kept_up_to_their_budget_and_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = small(dir.path());
+    let everything = PointFilter::default();
+    let open = |footers: &FooterCache| Segment::open(&RealDisk, dir.path(), &meta, footers).unwrap();
+    let roomy = FooterCache::new(usize::MAX);
+    let expected = scan(&open(&roomy), &everything).unwrap();
+    assert_eq!(roomy.bytes(), 0, "what is closed is not kept");
+    let one = open(&roomy);
+    scan(&one, &everything).unwrap();
+    let each = roomy.bytes();
+    assert!(each > 0);
+    let footers = FooterCache::new(3 * each);
+    let segments: Vec<Segment> = (0..100).map(|_| open(&footers)).collect();
+    for segment in &segments {
+        for favourite in [&segments[0], segment] {
+            assert_eq!(scan(favourite, &everything).unwrap(), expected);
+            assert!(footers.bytes() <= 3 * each, "{} of {each} each", footers.bytes());
+        }
+    }
+    assert!(segments[0].has_footer(), "it was used between any two others");
+    assert_eq!(segments.iter().filter(|segment| segment.has_footer()).count(), 3);
+    let none = FooterCache::new(0);
+    assert_eq!((scan(&open(&none), &everything).unwrap(), none.bytes()), (expected, 0));
+    drop(segments);
+    assert_eq!(footers.bytes(), 0);
+}
+
+proptest! {
+    /// From many threads, whatever the order, the count of bytes comes out even.
+    #[test]
+    fn footers_of_many_readers_are_counted_once(order in prop::collection::vec(0usize..4, 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = small(dir.path());
+        let footers = FooterCache::new(10_000);
+        let segments: Vec<Segment> =
+            (0..4).map(|_| Segment::open(&RealDisk, dir.path(), &meta, &footers).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for part in order.chunks(10) {
+                let segments = &segments;
+                scope.spawn(move || part.iter().for_each(|i| assert!(scan(&segments[*i], &PointFilter::default()).is_ok())));
+            }
+        });
+        prop_assert!(footers.bytes() <= 10_000);
+        drop(segments);
+        prop_assert_eq!(footers.bytes(), 0);
+    }
 }

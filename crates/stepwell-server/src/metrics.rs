@@ -140,8 +140,9 @@ impl Metrics {
         engine: Option<&EngineStats>,
     ) -> Result<String, std::fmt::Error> {
         self.in_flight_bytes.set(in_flight_bytes as u64);
-        let of_engine = engine
-            .map_or(0, |stats| stats.queue_bytes + stats.memtable_bytes + stats.memtable_free_bytes + stats.name_bytes);
+        let of_engine = engine.map_or(0, |stats| {
+            stats.queue_bytes + stats.memtable_bytes + stats.memtable_free_bytes + stats.footer_bytes + stats.name_bytes
+        });
         self.memory_bytes.set(in_flight_bytes as u64 + of_engine);
         let mut text = String::new();
         if let Some(stats) = engine {
@@ -157,13 +158,14 @@ impl Metrics {
 /// The engine counts by itself; a scrape shows what it counted.
 fn engine_registry(stats: &EngineStats) -> Registry {
     let mut registry = Registry::with_prefix("stepwell");
-    let gauges: [(&str, &str, u64); 15] = [
+    let gauges: [(&str, &str, u64); 16] = [
         ("ready", "1 once the storage is open", 1),
         ("queue_bytes", "Batches waiting for the log", stats.queue_bytes),
         ("memtable_points", "Points not yet in segments", stats.memtable_points),
         ("memtable_series", "Series with points not yet in segments", stats.memtable_series),
         ("memtable_bytes", "Heap bytes of points not yet in segments", stats.memtable_bytes),
         ("memtable_free_bytes", "Heap bytes kept for the next points", stats.memtable_free_bytes),
+        ("footer_bytes", "Heap bytes of footers of segments kept for the next query", stats.footer_bytes),
         ("name_bytes", "Heap bytes of what is known of the names of series", stats.name_bytes),
         ("frozen_generations", "Memtable generations waiting for a flush", stats.frozen_generations),
         ("compaction_due", "1 while segments wait to be merged", u64::from(stats.compaction_is_due)),

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stepwell_env::{Disk, RealDisk};
 use stepwell_manifest::{FILE_NAME, Manifest, ManifestStore};
-use stepwell_segment::Segment;
+use stepwell_segment::{FooterCache, Segment};
 use stepwell_types::{SegmentMeta, Tombstone, format_utc_us};
 
 /// Arguments of `inspect`.
@@ -111,7 +111,8 @@ fn tombstone_json(tombstone: &Tombstone) -> Value {
 
 fn live_segment(disk: &RealDisk, data_dir: &Path, meta: &SegmentMeta, verify: bool) -> Value {
     let mut description = segment_json(meta);
-    let state = Segment::open(disk, data_dir, meta).and_then(|segment| if verify { segment.verify() } else { Ok(()) });
+    let state = Segment::open(disk, data_dir, meta, &FooterCache::new(0))
+        .and_then(|segment| if verify { segment.verify() } else { Ok(()) });
     description["state"] = match state {
         Ok(()) if verify => json!("every byte verified"),
         Ok(()) => json!("opens"),

@@ -136,6 +136,7 @@ fn server_config(settings: &Settings) -> ServerConfig {
 fn app_config(settings: &Settings) -> AppConfig {
     let mut config = AppConfig::new(&settings.data_dir);
     config.engine.memtable_bytes = settings.memory.memtable;
+    config.engine.footer_bytes = settings.memory.footers;
     config.engine.flush_age = settings.flush_age;
     config.engine.queue_bytes = settings.memory.queue;
     config.engine.series_per_run_max = settings.series_per_run_max;

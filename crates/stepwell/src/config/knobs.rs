@@ -67,7 +67,7 @@ pub(super) const KNOBS: &[Knob] = &[
         unit: "bytes",
         default: AUTO,
         reason: "The budget of which the knobs that say so get their shares; 3 × `memtable_bytes` + `queue_bytes` + `request_bytes` + \
-                 `query_memory_bytes` may not be more, the rest is for what has no budget of its own. `auto`: half of the machine's \
+                 `query_memory_bytes` + `footer_bytes` may not be more, the rest is for what has no budget of its own. `auto`: half of the machine's \
                  or container's memory, at most 2147483648.",
     },
     Knob {
@@ -135,6 +135,13 @@ pub(super) const KNOBS: &[Knob] = &[
         unit: "bytes",
         default: AUTO,
         reason: "Memory of one SQL query for sorting, grouping and joining; past it the query spills to disk, then fails alone. `auto`: a quarter of `memory_bytes`.",
+    },
+    Knob {
+        name: "footer_bytes",
+        kind: Kind::Bytes { min: 0, max: 64 * GIB },
+        unit: "bytes",
+        default: AUTO,
+        reason: "Footers and page indexes of segments kept for the next query; what has not been used for longest is read anew. `auto`: a sixteenth of `memory_bytes`.",
     },
     Knob {
         name: "query_spill_bytes",

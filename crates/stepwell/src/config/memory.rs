@@ -16,8 +16,8 @@ const GENERATIONS: usize = 3;
 const BODY_MAX: usize = 64 << 20;
 const DECODED_MAX: usize = 256 << 20;
 
-/// Bytes of everything that has a budget. What is left of `total` is for what has none: names, footers of segments, buffers of
-/// connections, the allocator.
+/// Bytes of everything that has a budget. What is left of `total` is for what has none: names, buffers of connections, the
+/// allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) total: usize,
@@ -29,6 +29,8 @@ pub(crate) struct Memory {
     pub(crate) body_limit: usize,
     pub(crate) decoded_limit: usize,
     pub(crate) query: usize,
+    /// Footers of segments.
+    pub(crate) footers: usize,
 }
 
 impl Memory {
@@ -44,21 +46,22 @@ impl Memory {
             body_limit: share(values, "body_limit_bytes", || BODY_MAX.min(requests / 6))?,
             decoded_limit: share(values, "decoded_limit_bytes", || DECODED_MAX.min(requests / 3 * 2))?,
             query: share(values, "query_memory_bytes", || total / 4)?,
+            footers: share(values, "footer_bytes", || total / 16)?,
         };
         memory.check()?;
         Ok(memory)
     }
 
     fn check(&self) -> Result<()> {
-        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query } = *self;
+        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query, footers } = *self;
         // In 128 bits, since the parts are what somebody typed.
-        let parts = [memtable, memtable, memtable, queue, requests, query];
+        let parts = [memtable, memtable, memtable, queue, requests, query, footers];
         let sum: u128 = parts.into_iter().map(|bytes| bytes as u128).sum();
         if sum > total as u128 {
             bail!(
                 "the parts of memory need {sum} bytes, `memory_bytes` is {total}: {GENERATIONS} × `memtable_bytes` {memtable} + \
-                 `queue_bytes` {queue} + `request_bytes` {requests} + `query_memory_bytes` {query}; raise `memory_bytes` or lower \
-                 a part"
+                 `queue_bytes` {queue} + `request_bytes` {requests} + `query_memory_bytes` {query} + `footer_bytes` \
+                 {footers}; raise `memory_bytes` or lower a part"
             );
         }
         if body_limit as u128 + decoded_limit as u128 > requests as u128 {
