@@ -36,7 +36,7 @@ struct Current {
     file: Box<dyn WriteFile>,
     /// Bytes known to be durable.
     synced_bytes: u64,
-    /// Zeros behind them.
+    /// Zeros behind them, at most.
     zeros_ahead: u64,
 }
 
@@ -207,8 +207,10 @@ impl Current {
         self.file.append(group)?;
         let bytes = group.len() as u64;
         if bytes > self.zeros_ahead && group.len() <= SMALL_GROUP_BYTES_MAX {
-            // Durable with this group, for those behind it. Where there is no room for zeros, they do without.
-            self.zeros_ahead = self.file.write_zeros_ahead(ZEROS_AHEAD).map_or(0, |()| ZEROS_AHEAD);
+            // Durable with this group, for those behind it. Where there is no room for all of them, the next groups do without, and
+            // a rotation still cuts off what was written.
+            drop(self.file.write_zeros_ahead(ZEROS_AHEAD));
+            self.zeros_ahead = ZEROS_AHEAD;
         } else {
             self.zeros_ahead = self.zeros_ahead.saturating_sub(bytes);
         }

@@ -187,6 +187,18 @@ fn i8_no_room_for_zeros_is_room_enough_for_frames() {
         all.push(record(next, 20));
         assert_same(&open(&disk.crash(0)).1, &all);
     }
+    // Some of the zeros fit: they are cut off all the same before another file follows.
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    disk.inject(SimFault::Space(20_000));
+    append_synced(&mut wal, &record(1, 20)).unwrap();
+    assert!(inspect(&disk, &path(1)).unwrap().zeros > 0);
+    disk.inject(SimFault::NoLimit);
+    wal.rotate(Lsn(21)).unwrap();
+    append_synced(&mut wal, &record(21, 1)).unwrap();
+    let (_, replayed, report) = open(&disk.crash(0));
+    assert_same(&replayed, &[record(1, 20), record(21, 1)]);
+    assert_eq!((report.damaged, report.torn_tail), (vec![], None));
 }
 
 #[test]
