@@ -20,7 +20,7 @@ pub use mapped::MappedFile;
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 pub use sim_disk::{SimDisk, SimFault};
-pub use threads::{JoinHandle, in_parallel, spawn};
+pub use threads::{JoinHandle, beside, in_parallel, spawn};
 
 /// Everything the engine may touch outside its own memory.
 #[derive(Clone)]

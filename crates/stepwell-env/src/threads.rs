@@ -28,6 +28,19 @@ pub fn in_parallel<T: Send>(name: &str, parts: usize, work: impl Fn(usize) -> T 
     })
 }
 
+/// What both make; `side` on a named thread for as long as it takes, or by the caller first where the operating system refuses one.
+/// A panic of either is the caller's.
+pub fn beside<S: Send, M>(name: &str, side: impl Fn() -> S + Sync, main: impl FnOnce() -> M) -> (S, M) {
+    let side = &side;
+    std::thread::scope(|scope| match std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, side) {
+        Ok(thread) => {
+            let made = main();
+            (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
+        }
+        Err(_) => (side(), main()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,12 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_env::{Disk, write_atomically};
+use stepwell_env::{Disk, beside, write_atomically};
 use stepwell_types::{Batch, Lsn, ProducerSequence};
 
 use crate::{
     error::WalError,
-    format::{FORMAT_VERSION, FileHeader, read_file_header},
+    format::{FORMAT_VERSION, FileHeader, FrameHeader, read_file_header},
     reader::{layout, record},
     writer::is_full,
 };
@@ -87,7 +87,7 @@ impl Replay<'_> {
     pub(crate) fn run(&mut self, dir: &Path) -> Result<(), WalError> {
         self.report.next_lsn = self.floor;
         if self.may_write {
-            self.remove_temporaries(dir)?;
+            remove_temporaries(&*self.disk, dir)?;
         }
         let files = files(&*self.disk, dir)?;
         for (i, (first_lsn, path)) in files.iter().enumerate() {
@@ -100,17 +100,6 @@ impl Replay<'_> {
             let frames = self.file(path, *first_lsn, is_last)?;
             if frames == 0 && self.may_write {
                 self.disk.remove(path).map_err(io_error("remove", path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what a crash, or a full disk, left of a file being rewritten.
-    fn remove_temporaries(&self, dir: &Path) -> Result<(), WalError> {
-        for entry in self.disk.list(dir).map_err(io_error("list", dir))? {
-            if entry.name.ends_with(".tmp") {
-                let path = dir.join(entry.name);
-                self.disk.remove(&path).map_err(io_error("remove", &path))?;
             }
         }
         Ok(())
@@ -137,24 +126,16 @@ impl Replay<'_> {
         for gap in layout.gaps.iter().filter(|gap| gap.offset < end) {
             self.damage(path, gap.offset, &format!("{} bytes are not a whole frame", gap.bytes));
         }
-        let mut frames = 0;
         self.report.next_lsn = self.report.next_lsn.max(named_lsn);
-        for (offset, header) in layout.frames.iter().filter(|(offset, _)| *offset < end) {
-            frames += 1;
-            let next_lsn = Lsn(header.first_lsn.saturating_add(u64::from(header.points)));
-            if next_lsn <= self.floor {
-                continue;
-            }
-            self.report.next_lsn = self.report.next_lsn.max(next_lsn);
-            match record(&file, *offset, header) {
-                Some(record) => {
-                    self.report.records += 1;
-                    self.report.points += u64::from(header.points);
-                    (self.apply)(record);
-                }
-                None => self.damage(path, *offset, "the checksum of the frame is good, its content is not a batch"),
-            }
-        }
+        let frames = &layout.frames[..layout.frames.partition_point(|(offset, _)| *offset < end)];
+        let is_rewritten = self.may_write && is_last && !frames.is_empty();
+        let disk = self.disk.clone();
+        // Beside each other: the one waits for the disk, the other computes.
+        let (rewritten, ()) = beside(
+            "stepwell-rewrite",
+            || if is_rewritten { make_durable(&*disk, path, &file[..end]) } else { Ok(()) },
+            || self.hand_out(path, &file, frames),
+        );
         if let Some(offset) = torn_at {
             let (offset, bytes) = (offset as u64, (file.len() - offset) as u64);
             self.report.torn_tail = Some(TornTail { path: path.to_owned(), offset, bytes });
@@ -162,25 +143,26 @@ impl Replay<'_> {
         if self.may_write && self.report.damaged.len() > damaged_before {
             self.keep_copy(path, &file)?;
         }
-        if self.may_write && is_last && frames > 0 {
-            self.make_durable(path, &file[..end])?;
-        }
-        Ok(frames)
+        rewritten?;
+        Ok(frames.len())
     }
 
-    /// What was replayed from the last file may be in the page cache only: the process was killed before its fsync, or the
-    /// fsync failed, after which the kernel calls the bytes clean and no later fsync writes them. They are about to be
-    /// served, and their repeats answered as duplicates, so they are written anew, without the torn tail (I1, I3). A full
-    /// disk leaves the lesser way, an fsync of what is there.
-    fn make_durable(&self, path: &Path, whole: &[u8]) -> Result<(), WalError> {
-        match write_atomically(&*self.disk, path, whole) {
-            Err(error) if is_full(&error) => {
-                if let Some(dir) = path.parent() {
-                    self.remove_temporaries(dir)?;
-                }
-                self.disk.truncate(path, whole.len() as u64).map_err(io_error("truncate", path))
+    /// Decodes frames of a file and hands out their records.
+    fn hand_out(&mut self, path: &Path, file: &[u8], frames: &[(usize, FrameHeader)]) {
+        for (offset, header) in frames {
+            let next_lsn = Lsn(header.first_lsn.saturating_add(u64::from(header.points)));
+            if next_lsn <= self.floor {
+                continue;
             }
-            result => result.map_err(io_error("rewrite", path)),
+            self.report.next_lsn = self.report.next_lsn.max(next_lsn);
+            match record(file, *offset, header) {
+                Some(record) => {
+                    self.report.records += 1;
+                    self.report.points += u64::from(header.points);
+                    (self.apply)(record);
+                }
+                None => self.damage(path, *offset, "the checksum of the frame is good, its content is not a batch"),
+            }
         }
     }
 
@@ -198,5 +180,32 @@ impl Replay<'_> {
             return Ok(());
         }
         write_atomically(&*self.disk, &copy, file).map_err(io_error("write", &copy))
+    }
+}
+
+/// Removes what a crash, or a full disk, left of a file being rewritten.
+fn remove_temporaries(disk: &dyn Disk, dir: &Path) -> Result<(), WalError> {
+    for entry in disk.list(dir).map_err(io_error("list", dir))? {
+        if entry.name.ends_with(".tmp") {
+            let path = dir.join(entry.name);
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// What was replayed from the last file may be in the page cache only: the process was killed before its fsync, or the
+/// fsync failed, after which the kernel calls the bytes clean and no later fsync writes them. They are about to be
+/// served, and their repeats answered as duplicates, so they are written anew, without the torn tail (I1, I3). A full
+/// disk leaves the lesser way, an fsync of what is there.
+fn make_durable(disk: &dyn Disk, path: &Path, whole: &[u8]) -> Result<(), WalError> {
+    match write_atomically(disk, path, whole) {
+        Err(error) if is_full(&error) => {
+            if let Some(dir) = path.parent() {
+                remove_temporaries(disk, dir)?;
+            }
+            disk.truncate(path, whole.len() as u64).map_err(io_error("truncate", path))
+        }
+        result => result.map_err(io_error("rewrite", path)),
     }
 }
