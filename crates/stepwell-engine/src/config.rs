@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub flush_age: Duration,
     /// Bytes of batches accepted but not yet in the log; past it batches are refused with `QueueFull`.
     pub queue_bytes: usize,
+    /// Bytes of the log that are kept behind what replay needs, so that backups can be restored to earlier LSNs.
+    pub wal_retain_bytes: u64,
     /// Bytes of footers and page indexes of segments that are kept for the next reader.
     pub footer_bytes: usize,
     /// Series that one run may have; a batch that would make it more is refused.
@@ -44,6 +46,7 @@ impl EngineConfig {
             memtable_bytes: 256 << 20,
             flush_age: Duration::from_secs(60),
             queue_bytes: 64 << 20,
+            wal_retain_bytes: 0,
             footer_bytes: 128 << 20,
             series_per_run_max: 200_000,
             metrics_per_project_max: 1_000_000,

@@ -336,7 +336,8 @@ impl Engine {
         if let Err(error) = wal.close() {
             tracing::warn!(%error, "the log was not left tidy; the next start reads it all the same");
         }
-        if let Err(error) = wal.release(Lsn(self.shared.wal_floor.load(Ordering::Acquire))) {
+        let floor = Lsn(self.shared.wal_floor.load(Ordering::Acquire));
+        if let Err(error) = wal.release_keeping(floor, self.shared.config.wal_retain_bytes) {
             tracing::warn!(%error, "log files below the floor were not removed; the next start removes them");
         }
         Ok(())

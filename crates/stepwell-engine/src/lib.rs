@@ -9,6 +9,7 @@
 //! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
 
+pub mod backup;
 mod cardinality;
 mod catalog;
 mod chart;

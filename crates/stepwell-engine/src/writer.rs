@@ -116,7 +116,7 @@ impl Writer {
         }
         let floor = Lsn(self.shared.wal_floor.load(Ordering::Acquire));
         if floor > self.released {
-            match self.wal.release(floor) {
+            match self.wal.release_keeping(floor, self.shared.config.wal_retain_bytes) {
                 Ok(_) => self.released = floor,
                 Err(error) => tracing::warn!(%error, "log files below the floor were not removed; trying again"),
             }
@@ -262,7 +262,8 @@ impl Writer {
             };
         }
         let applied = self.producers.applied(wanted)?;
-        if applied.sequence > wanted.sequence {
+        // After a restore to an earlier LSN it may be known that a batch was applied, and not which points it had.
+        if applied.sequence > wanted.sequence || applied.last_lsn == 0 {
             return Some(unknown);
         }
         Some(IngestAck {

@@ -6,5 +6,5 @@ mod format;
 mod store;
 
 pub use error::ManifestError;
-pub use format::{FORMAT_VERSION, Manifest, ProducerState, decode, encode};
+pub use format::{DecodeError, FORMAT_VERSION, Manifest, ProducerState, decode, encode};
 pub use store::{FILE_NAME, ManifestStore};

@@ -3,6 +3,7 @@
 //! The tables are in `schemas/metadata/`, applied as migrations. Every change is one transaction, its audit row included;
 //! SQLite runs in WAL mode with `synchronous=FULL`, so that a change that was answered survives a loss of power.
 
+mod copy;
 mod error;
 mod model;
 mod read;
@@ -10,6 +11,7 @@ mod store;
 mod trash;
 mod write;
 
+pub use copy::{MetadataCopy, check_copy};
 pub use error::MetadataError;
 pub use model::{
     ForkPoint, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,

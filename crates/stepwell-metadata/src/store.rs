@@ -21,7 +21,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../../schemas/metadata");
 
 /// Connections that read side by side.
 const READERS: u32 = 4;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The metadata of one server. Clones share it.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ForkPoint, Metadata, MetadataError, NewRun, ParamValue, RunPatch, RunStatus};
+use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy};
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
     let params = [
@@ -76,4 +76,39 @@ async fn params_are_set_once_and_a_refused_update_changes_nothing() {
     assert_eq!((ended.status, ended.ended_at_us), (RunStatus::Finished, Some(4)));
     assert_eq!(ended.tags, BTreeMap::from([("best".to_owned(), "yes".to_owned())]));
     assert!(matches!(metadata.update_run("x", RunPatch::default(), 5).await, Err(MetadataError::RunNotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    // A name that would mean something else in a URI.
+    let (source, copy) = (dir.path().join("m?a#b%41.sqlite"), dir.path().join("copy"));
+    let metadata = Metadata::open(&source).await.unwrap();
+    let project = metadata.create_project("p", 0).await.unwrap();
+    metadata.create_run(new_run("a", &project.project_id), 1).await.unwrap();
+    let gone = metadata.create_project("gone", 2).await.unwrap();
+    metadata.trash_project("gone", 3).await.unwrap();
+    metadata.purge_project("gone", 4).await.unwrap();
+    let mut copying = MetadataCopy::open(&source, &copy).await.unwrap();
+    copying.pin().await.unwrap();
+    metadata.create_run(new_run("b", &project.project_id), 5).await.unwrap();
+    copying.pin().await.unwrap();
+    metadata.create_run(new_run("c", &project.project_id), 6).await.unwrap();
+    metadata.trash_run("a", 7).await.unwrap();
+    copying.finish().await.unwrap();
+    check_copy(&copy).await.unwrap();
+
+    let copied = Metadata::open(&copy).await.unwrap();
+    let runs = copied.runs_of_project(&project.project_id).await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(runs[0].params, new_run("a", "").params);
+    let next = copied.create_project("next", 8).await.unwrap();
+    assert!(next.project_id > gone.project_id, "an id is never given again, also not one that is gone");
+    copied.close().await;
+
+    let mut bytes = std::fs::read(&copy).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xff);
+    std::fs::write(&copy, bytes).unwrap();
+    assert!(check_copy(&copy).await.is_err());
 }

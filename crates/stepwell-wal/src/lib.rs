@@ -7,6 +7,7 @@ mod format;
 mod payload;
 mod reader;
 mod recover;
+mod whole;
 mod writer;
 
 pub use error::WalError;
@@ -14,6 +15,7 @@ pub use format::FORMAT_VERSION;
 pub use payload::{EncodedFrame, encode_frame};
 pub use reader::{WalFileInfo, inspect};
 pub use recover::{Damage, ReplayReport, TornTail, WalRecord};
+pub use whole::{Frame, WholeFrames, first_lsn_of, whole_frames};
 pub use writer::Wal;
 
 #[cfg(test)]

@@ -129,6 +129,13 @@ pub(crate) fn decode_payload(header: &FrameHeader, payload: &[u8]) -> Option<Wal
     Some(WalRecord { first_lsn: Lsn(header.first_lsn), producer, batch })
 }
 
+/// Who sent the batch of a payload, read without the rest of it.
+pub(crate) fn decode_producer(payload: &[u8]) -> Option<ProducerSequence> {
+    let mut cursor = Cursor::new(payload);
+    let producer = cursor.name().filter(|name| !name.is_empty())?;
+    Some(ProducerSequence { producer: producer.into(), sequence: cursor.u64()? })
+}
+
 fn decode_series(cursor: &mut Cursor<'_>) -> Option<Vec<SeriesKey>> {
     let count = cursor.u32()? as usize;
     // Each name takes at least its length field, each series three numbers: counts beyond the bytes are lies.

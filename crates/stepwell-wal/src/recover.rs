@@ -90,7 +90,9 @@ impl Replay<'_> {
             remove_temporaries(&*self.disk, dir)?;
         }
         let files = files(&*self.disk, dir)?;
-        for (i, (first_lsn, path)) in files.iter().enumerate() {
+        // All points of a file that is followed by one at or below the floor are in segments: it is only kept for backups.
+        let kept = files.windows(2).take_while(|pair| pair[1].0 <= self.floor).count();
+        for (i, (first_lsn, path)) in files.iter().enumerate().skip(kept) {
             let is_last = i + 1 == files.len();
             let expected = self.report.next_lsn;
             if *first_lsn > expected {

@@ -1,6 +1,7 @@
 //! The one writer of the log.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -156,14 +157,29 @@ impl Wal {
 
     /// Removes files all of whose points are below `floor`. Returns how many.
     pub fn release(&mut self, floor: Lsn) -> Result<usize, WalError> {
+        self.release_keeping(floor, 0)
+    }
+
+    /// The same, but leaves the newest of them that have `keep_bytes` together. Replay does not read what is kept so.
+    pub fn release_keeping(&mut self, floor: Lsn, keep_bytes: u64) -> Result<usize, WalError> {
+        let bytes_of: HashMap<PathBuf, u64> = if keep_bytes == 0 {
+            HashMap::new()
+        } else {
+            let entries = self.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
+            entries.into_iter().map(|entry| (self.dir.join(entry.name), entry.bytes)).collect()
+        };
         let files = files(&*self.disk, &self.dir)?;
-        let mut removed = 0;
-        for pair in files.windows(2) {
-            let [(_, path), (next_first, _)] = pair else { continue };
-            if *next_first <= floor && *path != self.current.path {
-                self.disk.remove(path).map_err(io_error("remove", path))?;
-                removed += 1;
-            }
+        let below = files.windows(2).filter(|pair| pair[1].0 <= floor && pair[0].1 != self.current.path);
+        let below: Vec<&PathBuf> = below.map(|pair| &pair[0].1).collect();
+        // From the newest on: as many as have room.
+        let mut bytes = 0;
+        let has_room = |path: &&&PathBuf| {
+            bytes += bytes_of.get(**path).copied().unwrap_or(u64::MAX).min(u64::MAX - bytes);
+            bytes <= keep_bytes
+        };
+        let removed = below.len() - below.iter().rev().take_while(has_room).count();
+        for path in &below[..removed] {
+            self.disk.remove(path).map_err(io_error("remove", path))?;
         }
         if removed > 0 {
             self.disk.sync_dir(&self.dir).map_err(io_error("sync directory", &self.dir))?;

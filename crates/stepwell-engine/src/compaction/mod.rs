@@ -21,6 +21,7 @@ use crate::{
     shared::Shared,
 };
 
+pub(crate) use input::Input;
 pub use pick::CompactionOptions;
 pub(crate) use pick::{backlog, pick};
 

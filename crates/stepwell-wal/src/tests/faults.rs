@@ -257,6 +257,34 @@ fn release_removes_only_files_wholly_below_the_floor() {
 }
 
 #[test]
+fn files_below_the_floor_are_kept_while_there_is_room_and_never_replayed() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    let numbers = [1, 11, 21, 31];
+    for first in numbers {
+        append_synced(&mut wal, &record(first, 10)).unwrap();
+        wal.rotate(Lsn(first + 10)).unwrap();
+    }
+    let bytes = |first: u64| disk.read(&path(first)).unwrap().len() as u64;
+    let there = |disk: &SimDisk| numbers.map(|first| disk.exists(&path(first)));
+    let all = numbers.map(bytes).iter().sum();
+    assert_eq!(wal.release_keeping(Lsn(41), all).unwrap(), 0);
+    assert_eq!(wal.release_keeping(Lsn(41), all - 1).unwrap(), 1);
+    // One that is larger than the room ends what is kept, whatever is behind it.
+    assert_eq!(wal.release_keeping(Lsn(41), bytes(31)).unwrap(), 2);
+    assert_eq!(there(&disk), [false, false, false, true]);
+    wal.close().unwrap();
+    let mut damaged = disk.read(&path(31)).unwrap();
+    damaged[50] ^= 1;
+    disk.remove(&path(31)).unwrap();
+    put(&disk, &path(31), &damaged);
+    let (mut wal, records, report) = try_open(&disk, 41).unwrap();
+    assert_eq!((records.len(), report.next_lsn, report.damaged), (0, Lsn(41), vec![]));
+    assert_eq!(wal.release(Lsn(41)).unwrap(), 1);
+    assert_eq!(there(&disk), [false; 4]);
+}
+
+#[test]
 fn an_empty_log_goes_on_at_the_floor() {
     let disk = disk();
     let (_, records, report) = try_open(&disk, 7).unwrap();
