@@ -24,7 +24,7 @@ use crate::{
     arrow_stream::{self, Row},
 };
 
-const PROJECT: &str = "crash";
+pub(crate) const PROJECT: &str = "crash";
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     })
 }
 
-fn create_runs(http: &Http, writers: u64) -> Result<()> {
+pub(crate) fn create_runs(http: &Http, writers: u64) -> Result<()> {
     for index in 0..writers {
         let reply = http.post("/api/v1/runs", &json!({"project": PROJECT, "run_id": run_id(index)}))?;
         ensure!([201, 409].contains(&reply.status), "{} {}", reply.status, reply.text());
@@ -179,12 +179,12 @@ impl Writer {
     }
 }
 
-fn run_id(index: u64) -> String {
+pub(crate) fn run_id(index: u64) -> String {
     format!("crash run {index}")
 }
 
 /// The points of one batch: a function of the seed, so that no oracle need be kept.
-fn batch(seed: u64, writer: u64, sequence: u64) -> Vec<Row> {
+pub(crate) fn batch(seed: u64, writer: u64, sequence: u64) -> Vec<Row> {
     let random = SeededRandom::new(seed ^ writer.rotate_left(48) ^ sequence);
     let points = 1 + random.next_u64() % 500;
     (0..points)
@@ -234,13 +234,13 @@ fn verify(http: &Http, writers: &[Writer]) -> Result<u64> {
 }
 
 /// Metric, timestamp and the bits of the value.
-type Bits = (String, i64, u64);
+pub(crate) type Bits = (String, i64, u64);
 
-fn bits(row: &Row) -> Bits {
+pub(crate) fn bits(row: &Row) -> Bits {
     (row.metric.clone(), row.timestamp_us, row.value.to_bits())
 }
 
-fn compare(expected: &BTreeMap<i64, Bits>, found: &BTreeMap<i64, Bits>) -> Result<()> {
+pub(crate) fn compare(expected: &BTreeMap<i64, Bits>, found: &BTreeMap<i64, Bits>) -> Result<()> {
     for (step, wanted) in expected {
         match found.get(step) {
             None => bail!("step {step} was acknowledged and is lost (I1)"),
@@ -254,7 +254,7 @@ fn compare(expected: &BTreeMap<i64, Bits>, found: &BTreeMap<i64, Bits>) -> Resul
 }
 
 /// Every point of a run by its step; fails if a step is there twice.
-fn read(http: &Http, run_id: &str) -> Result<BTreeMap<i64, Bits>> {
+pub(crate) fn read(http: &Http, run_id: &str) -> Result<BTreeMap<i64, Bits>> {
     let query = format!("SELECT metric, step, timestamp, value FROM points WHERE run_id = '{run_id}'");
     let mut found = BTreeMap::new();
     for batch in http.sql_arrow(PROJECT, &query)? {

@@ -1,6 +1,7 @@
 //! End-to-end suites that drive the real binary over real sockets and files.
 
 pub mod arrow_stream;
+pub mod backup;
 pub mod crash;
 pub mod flight;
 mod http;

@@ -6,6 +6,7 @@
 //! are written by the metadata crate within each change.
 
 mod app;
+mod backup;
 mod code;
 mod config;
 mod error;
@@ -18,6 +19,7 @@ mod series;
 mod trash;
 
 pub use app::App;
+pub use backup::{BackupFailure, back_up, list_backups, restore_backup, verify_backups};
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
@@ -27,6 +29,7 @@ pub use log::LogRow;
 pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
+pub use stepwell_engine::backup::{BackupError, BackupIndex, Pruned, Restored};
 pub use stepwell_engine::{EngineStats, Health, IngestAck};
 pub use stepwell_kernels::XAxis;
 pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};

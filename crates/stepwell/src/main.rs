@@ -1,5 +1,6 @@
-//! The binary: `serve`, `sql`, `import`, `demo`, `inspect`; parses configuration, wires, shuts down in order.
+//! The binary: `serve`, `sql`, `import`, `demo`, `inspect`, `backup`, `restore`; parses configuration, wires, shuts down in order.
 
+mod backup;
 mod chart;
 mod config;
 mod connect;
@@ -38,6 +39,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Describes a data directory, a segment, a log file or a manifest
     Inspect(inspect::InspectArgs),
+    /// Backs a data directory up while a server runs on it; lists and checks backups
+    Backup(backup::BackupArgs),
+    /// Makes a new data directory of a backup
+    Restore(backup::RestoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +54,8 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => backup::run_restore(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -138,6 +138,7 @@ fn app_config(settings: &Settings) -> AppConfig {
     config.engine.memtable_bytes = settings.memory.memtable;
     config.engine.footer_bytes = settings.memory.footers;
     config.engine.flush_age = settings.flush_age;
+    config.engine.wal_retain_bytes = settings.wal_retain_bytes;
     config.engine.queue_bytes = settings.memory.queue;
     config.engine.series_per_run_max = settings.series_per_run_max;
     config.engine.metrics_per_project_max = settings.metrics_per_project_max;

@@ -92,6 +92,14 @@ pub(super) const KNOBS: &[Knob] = &[
         reason: "Batches accepted but not yet in the log; past it writers get 429 and Retry-After (I9). More rides out longer stalls of the disk. `auto`: a 32nd of `memory_bytes`.",
     },
     Knob {
+        name: "wal_retain_bytes",
+        kind: Kind::Integer { min: 0, max: 1_024 * GIB },
+        unit: "bytes",
+        default: "0",
+        reason: "How much of the log is kept behind what a restart needs, about 12 bytes a point. Backups take it along, and `stepwell restore \
+                 --lsn` can go back as far as it reaches.",
+    },
+    Knob {
         name: "series_per_run_max",
         kind: Kind::Integer { min: 1, max: 100_000_000 },
         unit: "series",

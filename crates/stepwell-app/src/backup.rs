@@ -1,0 +1,145 @@
+//! Backups of a data directory, points and metadata together. They need no running application: a server may own the
+//! directory, or none.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use stepwell_engine::backup::{
+    BackupError, BackupFile, BackupIndex, BackupStore, Cut, METADATA, Pruned, Restored, check_data_dir,
+};
+use stepwell_env::{DirLock, Disk, Env, LockError};
+use stepwell_metadata::{MetadataCopy, MetadataError, check_copy};
+use stepwell_types::Lsn;
+use tokio::runtime::{Builder, Runtime};
+
+/// Why there is no backup, or nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupFailure {
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error("{path}: {source}")]
+    Metadata {
+        path: PathBuf,
+        #[source]
+        source: MetadataError,
+    },
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The metadata while they are copied, and SQLite's own file beside them.
+const INCOMING: [&str; 2] = ["incoming.sqlite", "incoming.sqlite-journal"];
+
+/// Backs a data directory up to a directory, made if absent, and keeps the newest `keep` backups there; `None` keeps all.
+/// When it returns, all that was acknowledged before the call is in the backup, durable and read back. What else it returns is
+/// what became of the others: where that failed, the new backup is there all the same.
+pub fn back_up(
+    env: &Env,
+    data_dir: &Path,
+    to: &Path,
+    keep: Option<usize>,
+) -> Result<(BackupIndex, Result<Pruned, BackupError>), BackupFailure> {
+    check_data_dir(&*env.disk, data_dir)?;
+    let (source, target) = (resolved(data_dir)?, resolved(to)?);
+    if target.starts_with(&source) {
+        return Err(BackupError::Within { path: target, other: source }.into());
+    }
+    let store = BackupStore::create(env.disk.clone(), &target)?;
+    let _lock = DirLock::acquire(&target, "stepwell backup")?;
+    let runtime = runtime()?;
+    remove_incoming(&*env.disk, &target)?;
+    let (metadata, incoming) = (source.join(METADATA), target.join(INCOMING[0]));
+    let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
+    let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
+    let cut = Cut::take(env, &source, &store, || runtime.block_on(copying.pin()).map_err(failed))?;
+    runtime.block_on(copying.finish()).map_err(failed)?;
+    let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
+    let index = cut.copy_to(&store, &[(BackupFile::of(METADATA, content.bytes()), incoming)])?;
+    remove_incoming(&*env.disk, &target)?;
+    Ok((index, store.prune(keep.unwrap_or(usize::MAX))))
+}
+
+/// The backups of a directory, oldest first; in place of an index that does not read, why.
+pub fn list_backups(env: &Env, from: &Path) -> Result<Vec<Result<BackupIndex, BackupError>>, BackupFailure> {
+    let store = BackupStore::open(env.disk.clone(), from)?;
+    Ok(store.numbers()?.into_iter().map(|number| store.index(number)).collect())
+}
+
+/// Reads every byte of one backup, or of all, and proves that it can be restored. Returns those checked.
+pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec<BackupIndex>, BackupFailure> {
+    let store = BackupStore::open(env.disk.clone(), from)?;
+    let numbers = match number {
+        Some(number) => vec![number],
+        None => store.numbers()?,
+    };
+    if numbers.is_empty() {
+        return Err(BackupError::NotABackup { path: from.to_owned() }.into());
+    }
+    let runtime = runtime()?;
+    let mut checked = Vec::new();
+    for number in numbers {
+        let index = store.index(number)?;
+        store.verify(&index)?;
+        for file in index.files.iter().filter(|file| file.path == METADATA) {
+            let path = store.path_of(file);
+            runtime.block_on(check_copy(&path)).map_err(|source| BackupFailure::Metadata { path, source })?;
+        }
+        checked.push(index);
+    }
+    Ok(checked)
+}
+
+/// Makes an absent or empty directory the data directory of a backup, the newest if none is named; as of `lsn` if that is
+/// given and within reach.
+pub fn restore_backup(
+    env: &Env,
+    from: &Path,
+    number: Option<u64>,
+    lsn: Option<u64>,
+    data_dir: &Path,
+) -> Result<(BackupIndex, Restored), BackupFailure> {
+    let store = BackupStore::open(env.disk.clone(), from)?;
+    let index = match number {
+        Some(number) => store.index(number)?,
+        None => store.newest()?,
+    };
+    let restored = store.restore(&index, lsn.map(Lsn), data_dir)?;
+    Ok((index, restored))
+}
+
+fn runtime() -> Result<Runtime, BackupFailure> {
+    let failed = io_error("start threads of", Path::new("SQLite"));
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)
+}
+
+fn remove_incoming(disk: &dyn Disk, root: &Path) -> Result<(), BackupFailure> {
+    for path in INCOMING.map(|name| root.join(name)) {
+        if disk.exists(&path) {
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The path without links, also where its last parts do not exist yet.
+fn resolved(path: &Path) -> Result<PathBuf, BackupFailure> {
+    let absolute = std::path::absolute(path).map_err(io_error("find", path))?;
+    let there = absolute.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let rest = absolute.strip_prefix(there).unwrap_or(Path::new(""));
+    let there = there.canonicalize().map_err(io_error("find", there))?;
+    Ok(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupFailure + use<> {
+    let path = path.to_owned();
+    move |source| BackupFailure::Io { what, path, source }
+}
