@@ -85,7 +85,10 @@ fn every_knob_changes_something() {
         let other = match knob.kind {
             Kind::Path => "/other".to_owned(),
             Kind::Address => "[::1]:1".to_owned(),
-            Kind::Integer { min, .. } | Kind::Bytes { min, .. } => min.to_string(),
+            // The smallest, or the next where that is the default.
+            Kind::Integer { min, .. } | Kind::Bytes { min, .. } => {
+                (min + u64::from(knob.default == min.to_string())).to_string()
+            }
             Kind::Word(words) => words[words.len() - 1].to_owned(),
             Kind::Text => "debug".to_owned(),
             Kind::Switch => "true".to_owned(),
