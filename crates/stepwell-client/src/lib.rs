@@ -20,4 +20,5 @@ pub use encode::{ARROW_STREAM, Points};
 pub use error::ClientError;
 pub use runs::{ForkPoint, NewRunRequest, Run, RunUpdate};
 pub use series::{Series, SeriesRequest, SeriesResponse};
+pub use spool::SpoolReader;
 pub use writer::{Writer, WriterOptions, WriterStats};

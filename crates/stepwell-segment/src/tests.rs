@@ -1,5 +1,7 @@
 //! Segments against a naive filter.
 
+mod golden;
+
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use arrow::{

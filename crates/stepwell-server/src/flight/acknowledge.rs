@@ -78,3 +78,32 @@ async fn acknowledge(state: &ServerState, waiting: Waiting) -> Result<PutResult,
     drop(place);
     Ok(PutResult { app_metadata: app_metadata.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use stepwell_app::IngestAck;
+    use stepwell_types::Lsn;
+
+    use super::*;
+
+    /// I12: the bytes that senders parse, as in schemas/flight.md. Members may be added behind these, and none may go.
+    #[test]
+    fn i12_the_golden_acknowledgement() {
+        let text = |sequence, ack: IngestAck| {
+            serde_json::to_string(&Acknowledgement { sequence, acknowledged: ack.into() }).unwrap()
+        };
+        let ack =
+            IngestAck { points: 10_000, first_lsn: Some(Lsn(120_001)), last_lsn: Some(Lsn(130_000)), duplicate: false };
+        let golden = r#"{"sequence":17,"points":10000,"first_lsn":120001,"last_lsn":130000,"duplicate":false}"#;
+        assert_eq!(text(Some(17), ack), golden);
+        let specification = include_str!("../../../../schemas/flight.md").replace(' ', "");
+        assert!(specification.contains(golden), "schemas/flight.md shows it");
+        let forgotten = IngestAck { points: 3, first_lsn: None, last_lsn: None, duplicate: true };
+        let golden =
+            r#"{"sequence":18446744073709551615,"points":3,"first_lsn":null,"last_lsn":null,"duplicate":true}"#;
+        assert_eq!(text(Some(u64::MAX), forgotten), golden);
+        let empty = IngestAck { points: 0, first_lsn: None, last_lsn: None, duplicate: false };
+        let golden = r#"{"sequence":null,"points":0,"first_lsn":null,"last_lsn":null,"duplicate":false}"#;
+        assert_eq!(text(None, empty), golden);
+    }
+}
