@@ -169,7 +169,7 @@ impl From<QueryError> for AppError {
             QueryError::Params { .. } => refusal(ErrorCode::InvalidQuery).field("params"),
             QueryError::Plan { .. } => refusal(ErrorCode::InvalidQuery),
             QueryError::Execution { .. } | QueryError::Cancelled => refusal(ErrorCode::QueryFailed),
-            QueryError::Runtime { .. } => refusal(ErrorCode::Internal).caused_by(error),
+            QueryError::Runtime { .. } | QueryError::Broken => refusal(ErrorCode::Internal).caused_by(error),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Stream for QueryStream {
             Poll::Ready(Some(item)) => Some(item),
             // Without rows left, whether all came is known by how the task ended.
             Poll::Ready(None) => match ready!(Pin::new(&mut self.task.0).poll(context)) {
-                Err(error) if error.is_panic() => Some(Err(QueryError::broken())),
+                Err(error) if error.is_panic() => Some(Err(QueryError::Broken)),
                 _ => None,
             },
             Poll::Pending => {
@@ -194,7 +194,7 @@ impl QueryEngine {
             Err(_) => return Err(QueryError::Deadline { limit }),
             // The planner was dropped: by the deadline, or by a panic.
             Ok(Err(_)) => match tokio::time::timeout_at(deadline, &mut task.0).await {
-                Ok(Err(error)) if error.is_panic() => return Err(QueryError::broken()),
+                Ok(Err(error)) if error.is_panic() => return Err(QueryError::Broken),
                 _ => return Err(QueryError::Deadline { limit }),
             },
         };

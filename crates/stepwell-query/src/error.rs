@@ -45,6 +45,9 @@ pub enum QueryError {
         #[source]
         source: std::io::Error,
     },
+    /// Its task panicked: a bug, and the rows that came are not all of them.
+    #[error("the query broke off by a fault of the server, whose log says more")]
+    Broken,
     #[error("the query was cancelled")]
     Cancelled,
 }
@@ -56,14 +59,9 @@ impl QueryError {
             Self::UnknownTable { .. } | Self::UnknownColumn { .. } | Self::UnknownProject { .. } => ErrorKind::NotFound,
             Self::Engine(error) => error.kind(),
             Self::Metadata(error) => error.kind(),
-            Self::Runtime { .. } => ErrorKind::Internal,
+            Self::Runtime { .. } | Self::Broken => ErrorKind::Internal,
             _ => ErrorKind::InvalidCall,
         }
-    }
-
-    /// A query whose task panicked: a bug, and its rows are not all of them.
-    pub(crate) fn broken() -> Self {
-        Self::Execution { message: "it broke off by a fault of the server, whose log says more".to_owned() }
     }
 
     /// Tells a DataFusion error by its innermost type.

@@ -81,16 +81,20 @@ impl Decompressor {
         Ok(Self { context })
     }
 
-    /// The content of a frame that says how long that is, as all do which are made at once.
+    /// The content of a frame that says how long that is, as all do which are made at once. No memory is taken for one that says
+    /// more than pages hold.
     pub(crate) fn decompress(&mut self, frame: &[u8]) -> Result<Bytes, ParquetError> {
         let unsaid = || ParquetError::General("a zstd frame does not say how long its content is".to_owned());
         let raw_len = get_frame_content_size(frame).ok().flatten().ok_or_else(unsaid)?;
-        let mut raw = Vec::with_capacity(usize::try_from(raw_len)?);
+        let raw_len = usize::try_from(raw_len).ok().filter(|&bytes| bytes <= PAGE_BYTES_MAX).ok_or_else(too_large)?;
+        let mut raw = Vec::with_capacity(raw_len);
         self.context.decompress(&mut raw, frame).map_err(failed)?;
         Ok(Bytes::from(raw))
     }
 }
 
+/// Largest page, bytes, uncompressed. Dictionaries of names, the largest that are written, stay below half of it.
+const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Logarithms of the windows that zstd knows and readers accept.
 const WINDOW_LOG: (u32, u32) = (10, 27);
 /// What a block takes beside its content, at most.
@@ -98,6 +102,10 @@ const BLOCK_BYTES_MAX: usize = 18;
 
 fn no_memory() -> ParquetError {
     ParquetError::General("no memory for zstd".to_owned())
+}
+
+fn too_large() -> ParquetError {
+    ParquetError::General(format!("a zstd frame says that it holds more than {PAGE_BYTES_MAX} bytes"))
 }
 
 fn failed(code: usize) -> ParquetError {

@@ -1,6 +1,10 @@
 //! What can go wrong with a segment.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+};
 
 use parquet::errors::ParquetError;
 use stepwell_types::{ErrorKind, SeriesKey};
@@ -35,6 +39,15 @@ pub enum SegmentError {
         #[source]
         source: arrow::error::ArrowError,
     },
+}
+
+/// Runs code that reads a file whose checksum is good. What is in it may be wrong all the same (a file put there by hand, a faulty
+/// writer), and the library gives up by a panic on some of that; it must not take a thread of the server along (I11).
+pub(crate) fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        let detail = "its checksum is good, but its decoder gave up on it".to_owned();
+        Err(SegmentError::Damaged { path: path.to_owned(), offset: 0, detail })
+    })
 }
 
 impl SegmentError {

@@ -24,7 +24,7 @@ use parquet::{
 use stepwell_env::MappedFile;
 
 use crate::{
-    error::SegmentError,
+    error::{SegmentError, guarded},
     filter::RowFilter,
     format::{METRIC, PROJECT, RUN, STEP},
     pages::Pages,
@@ -52,6 +52,9 @@ pub struct SegmentScan {
     schema: SchemaRef,
     path: PathBuf,
 }
+
+/// Rows as they are read, and which of them pass if not all do.
+pub(crate) type Unfiltered = (RecordBatch, Option<BooleanBuffer>);
 
 /// Where a wanted column comes from.
 enum Output {
@@ -81,8 +84,10 @@ impl SegmentScan {
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
         let schema = with_numbers(table.schema(), numbered);
-        let reader = open(table.file(), metadata, &schema, &read, &groups, batch_rows)
-            .map_err(|source| SegmentError::Parquet { path: path.clone(), source })?;
+        let reader = guarded(&path, || {
+            open(table.file(), metadata, &schema, &read, &groups, batch_rows)
+                .map_err(|source| SegmentError::Parquet { path: path.clone(), source })
+        })?;
         let output = |wanted: &usize| match known(*wanted) {
             Some(name) => Some(Output::Known(KnownName::new(name, names))),
             None => read.iter().position(|column| column == wanted).map(Output::Read),
@@ -93,19 +98,26 @@ impl SegmentScan {
     }
 
     /// The next rows as they are read, and which of them pass if not all do: for who takes rows apart anyway.
-    pub(crate) fn next_unfiltered(&mut self) -> Option<Result<(RecordBatch, Option<BooleanBuffer>), SegmentError>> {
-        loop {
-            let batch = self.reader.next()?.and_then(|read| {
+    pub(crate) fn next_unfiltered(&mut self) -> Option<Result<Unfiltered, SegmentError>> {
+        let path = self.path.clone();
+        guarded(&path, || self.read_on()).transpose()
+    }
+
+    /// The next rows of which some pass.
+    fn read_on(&mut self) -> Result<Option<Unfiltered>, SegmentError> {
+        while let Some(read) = self.reader.next() {
+            let batch = read.and_then(|read| {
                 let keep = self.keep(&read);
                 let none_passes = keep.as_ref().is_some_and(|keep| keep.count_set_bits() == 0);
                 Ok((!none_passes).then_some((self.output(&read)?, keep)))
             });
             match batch {
                 Ok(None) => {}
-                Ok(Some(batch)) => return Some(Ok(batch)),
-                Err(source) => return Some(Err(SegmentError::Arrow { path: self.path.clone(), source })),
+                Ok(batch) => return Ok(batch),
+                Err(source) => return Err(SegmentError::Arrow { path: self.path.clone(), source }),
             }
         }
+        Ok(None)
     }
 
     /// Which rows pass; `None` if all do.

@@ -1,12 +1,12 @@
 //! The series of a segment in key order, a batch of them in memory.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use arrow::array::RecordBatch;
 use stepwell_types::SeriesKey;
 
 use crate::{
-    error::SegmentError,
+    error::{SegmentError, guarded},
     filter::RowFilter,
     format::{METRIC, PROJECT, RUN, STEP},
     scan::{Names, SegmentScan},
@@ -28,6 +28,7 @@ pub struct SeriesInFile {
 
 /// Reads the list from the summaries; from the points where there are none.
 pub struct SeriesList {
+    path: PathBuf,
     scan: SegmentScan,
     of_points: bool,
     ready: VecDeque<SeriesInFile>,
@@ -38,13 +39,13 @@ impl SeriesList {
         // The names, the four counts, first and last step.
         let columns = [PROJECT, METRIC, RUN, STEP, STEP + 1, STEP + 2, STEP + 3, STEP + 4, STEP + 8];
         let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Numbers, BATCH_ROWS)?;
-        Ok(Self { scan, of_points: false, ready: VecDeque::new() })
+        Ok(Self { path: table.path().to_owned(), scan, of_points: false, ready: VecDeque::new() })
     }
 
     pub(crate) fn of_points(table: &Table) -> Result<Self, SegmentError> {
         let columns = [PROJECT, METRIC, RUN, STEP];
         let scan = SegmentScan::new(table, RowFilter::default(), &columns, Names::Numbers, BATCH_ROWS)?;
-        Ok(Self { scan, of_points: true, ready: VecDeque::new() })
+        Ok(Self { path: table.path().to_owned(), scan, of_points: true, ready: VecDeque::new() })
     }
 
     fn take_in(&mut self, batch: &RecordBatch) {
@@ -85,8 +86,12 @@ impl Iterator for SeriesList {
         // The last one read may go on in the next batch.
         while self.ready.len() < 2 {
             match self.scan.next() {
-                Some(Ok(batch)) => self.take_in(&batch),
-                Some(Err(error)) => return Some(Err(error)),
+                Some(batch) => {
+                    let path = self.path.clone();
+                    if let Err(error) = guarded(&path, || batch.map(|batch| self.take_in(&batch))) {
+                        return Some(Err(error));
+                    }
+                }
                 None => break,
             }
         }

@@ -15,7 +15,7 @@ use stepwell_env::{Disk, MappedFile};
 use stepwell_types::FileMeta;
 
 use crate::{
-    error::SegmentError,
+    error::{SegmentError, guarded},
     filter::RowFilter,
     footers::{FooterCache, Slot},
     format::{FORMAT_VERSION, Kind, VERSION_KEY},
@@ -110,7 +110,7 @@ impl Table {
             ArrowReaderMetadata::load(self.file.bytes(), options)
                 .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))
         };
-        let footer = load().map_err(|(offset, detail)| self.damaged(offset, detail))?;
+        let footer = guarded(&self.path, || load().map_err(|(offset, detail)| self.damaged(offset, detail)))?;
         let entries = footer.metadata().file_metadata().key_value_metadata();
         let version =
             entries.into_iter().flatten().find(|entry| entry.key == VERSION_KEY).and_then(|e| e.value.clone());
@@ -146,12 +146,14 @@ impl Table {
     ) -> Result<(), SegmentError> {
         const BATCH_ROWS: usize = 8_192;
         let mut scan = SegmentScan::new(self, filter, columns, Names::Numbers, BATCH_ROWS)?;
-        while let Some(batch) = scan.next_unfiltered() {
-            match batch? {
-                (batch, None) => visit(&batch, 0..batch.num_rows()),
-                (batch, Some(keep)) => keep.set_slices().for_each(|(from, to)| visit(&batch, from..to)),
+        guarded(&self.path, || {
+            while let Some(batch) = scan.next_unfiltered() {
+                match batch? {
+                    (batch, None) => visit(&batch, 0..batch.num_rows()),
+                    (batch, Some(keep)) => keep.set_slices().for_each(|(from, to)| visit(&batch, from..to)),
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

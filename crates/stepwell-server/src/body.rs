@@ -8,6 +8,7 @@ use futures::StreamExt;
 
 use crate::{
     decode::{Budget, DecodeCode, DecodeError, content_encoding::ContentEncoding},
+    fields::Fields,
     problem::Problem,
     state::ServerState,
 };
@@ -60,11 +61,6 @@ impl Received {
     /// Size as received, bytes.
     pub(crate) fn received_bytes(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// The decompressed bytes.
-    pub(crate) async fn into_bytes(self) -> Result<Vec<u8>, Problem> {
-        self.decode(|bytes, _| Ok(bytes)).await
     }
 }
 
@@ -163,8 +159,14 @@ pub(crate) fn media_type(headers: &HeaderMap, wanted: &[&'static str]) -> Result
     found.copied().ok_or_else(|| Problem::unsupported_media_type(given, &wanted.join(" or ")))
 }
 
-/// Receives a JSON body.
-pub(crate) async fn receive_json(state: &ServerState, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+/// Receives a JSON object all of whose members must be `known`.
+pub(crate) async fn receive_json(
+    state: &ServerState,
+    headers: &HeaderMap,
+    body: Body,
+    known: &'static [&'static str],
+) -> Result<Fields, Problem> {
     media_type(headers, &["application/json"])?;
-    receive(state, headers, body).await?.into_bytes().await
+    let received = receive(state, headers, body).await?;
+    received.decode(move |bytes, budget| Fields::charge(&bytes, budget).map(|()| Fields::read(&bytes, known))).await?
 }

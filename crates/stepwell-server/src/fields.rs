@@ -5,7 +5,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use stepwell_types::parse_utc_us;
 
-use crate::problem::Problem;
+use crate::{
+    decode::{Budget, DecodeError},
+    problem::Problem,
+};
+
+/// What an object takes in memory beside its members, and what any value does while its list grows, bytes. An object of nine
+/// bytes takes eighty times as much.
+const OBJECT_BYTES: usize = 700;
+const VALUE_BYTES: usize = 120;
 
 /// The members of a request body that nobody has read yet.
 #[derive(Debug)]
@@ -22,6 +30,17 @@ impl Fields {
             Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
         })?;
         Self::of("the body", value, known)
+    }
+
+    /// Charges the budget with what reading `body` can take, before it is read.
+    pub(crate) fn charge(body: &[u8], budget: &mut Budget) -> Result<(), DecodeError> {
+        // Each value but the first follows one of these bytes; those within texts are few enough to be counted too.
+        let bytes_of = |byte: &u8| match byte {
+            b'{' => OBJECT_BYTES,
+            b'[' | b',' | b':' => VALUE_BYTES,
+            _ => 0,
+        };
+        budget.decode(body.iter().map(bytes_of).sum())
     }
 
     /// The same for a member that is an object itself.

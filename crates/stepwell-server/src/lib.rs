@@ -11,6 +11,7 @@ mod fields;
 mod flight;
 mod json_float;
 mod metrics;
+mod offline;
 mod openapi;
 mod problem;
 mod producer;
@@ -19,7 +20,8 @@ mod routes;
 mod server;
 mod state;
 
-pub use decode::{PointsForm, decode_points};
+pub use decode::PointsForm;
+pub use offline::{FlightStream, Refusal, decode_log, decode_points, decompress, read_series_body, read_series_query};
 pub use openapi::openapi_json;
 pub use server::{Server, ServerError};
 pub use state::{AppSlot, ServerConfig};

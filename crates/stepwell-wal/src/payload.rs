@@ -107,7 +107,9 @@ fn put_series(out: &mut Vec<u8>, series: &[SeriesKey]) -> Result<(), WalError> {
 /// Reads a payload whose checksum has been found good; `None` if it is no batch all the same.
 pub(crate) fn decode_payload(header: &FrameHeader, payload: &[u8]) -> Option<WalRecord> {
     let points = header.points as usize;
-    if points > limits::BATCH_POINTS_MAX {
+    // A value takes at least four bytes. The other columns may be of one number, nine bytes for any count: without this a frame of
+    // a hundred bytes would take memory for millions of points before it is refused.
+    if points > limits::BATCH_POINTS_MAX || points > payload.len() / 4 {
         return None;
     }
     let mut cursor = Cursor::new(payload);

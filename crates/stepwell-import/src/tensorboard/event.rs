@@ -8,7 +8,20 @@ pub(super) struct Event<'a> {
     /// Microseconds since the Unix epoch, UTC.
     pub(super) wall_time_us: i64,
     pub(super) step: i64,
-    pub(super) values: Vec<SummaryValue<'a>>,
+    message: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Hands the values of its summary to `each`, one by one: a list of them can take forty times the bytes of the record.
+    pub(super) fn for_each_value(&self, mut each: impl FnMut(SummaryValue<'a>)) -> Result<(), Malformed> {
+        let mut message = Message::new(self.message);
+        while let Some((field, value)) = message.next()? {
+            if let (5, Value::Bytes(summary)) = (field, value) {
+                read_summary(summary, &mut each)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One value of an event's summary.
@@ -28,18 +41,18 @@ pub(super) struct PluginData<'a> {
     pub(super) content: &'a [u8],
 }
 
-/// Reads an `Event`.
+/// Reads an `Event`, all of whose values are looked at once.
 pub(super) fn parse(bytes: &[u8]) -> Result<Event<'_>, Malformed> {
-    let mut event = Event::default();
+    let mut event = Event { message: bytes, ..Event::default() };
     let mut message = Message::new(bytes);
     while let Some((field, value)) = message.next()? {
         match (field, value) {
             (1, Value::Fixed64(bits)) => event.wall_time_us = microseconds(f64::from_le_bytes(bits)),
             (2, Value::Varint(step)) => event.step = step.cast_signed(),
-            (5, Value::Bytes(summary)) => parse_summary(summary, &mut event.values)?,
             _ => {}
         }
     }
+    event.for_each_value(|_| {})?;
     Ok(event)
 }
 
@@ -48,11 +61,11 @@ pub(super) fn microseconds(seconds: f64) -> i64 {
     (seconds * 1e6).round() as i64
 }
 
-fn parse_summary<'a>(bytes: &'a [u8], values: &mut Vec<SummaryValue<'a>>) -> Result<(), Malformed> {
+fn read_summary<'a>(bytes: &'a [u8], each: &mut impl FnMut(SummaryValue<'a>)) -> Result<(), Malformed> {
     let mut message = Message::new(bytes);
     while let Some((field, value)) = message.next()? {
         if let (1, Value::Bytes(value)) = (field, value) {
-            values.push(parse_value(value)?);
+            each(parse_value(value)?);
         }
     }
     Ok(())

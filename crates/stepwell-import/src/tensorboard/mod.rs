@@ -8,6 +8,7 @@
 
 mod error;
 mod event;
+mod file;
 mod hparams;
 mod import;
 mod proto;
@@ -20,5 +21,7 @@ mod tests;
 mod walk;
 
 pub use error::ImportError;
+pub use file::{DamagedRecord, read_event_file};
 pub use import::import;
 pub use report::{ImportReport, ImportedRun, Progress, Skipped};
+pub use scalars::Scalar;

@@ -4,6 +4,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 const HEADER_BYTES: u64 = 12;
 const FOOTER_BYTES: u64 = 4;
+/// Longest record that is read into memory, bytes; readers of protocol buffers stop there too. Longer ones are passed over.
+const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that the search for a valid record may read of candidates, for each byte of the file: without a bound, a file of headers
+/// that each claim the rest of it would be read once for each of them.
+const SEARCH_READS_MAX: u64 = 8;
 /// How much is read at a time in the search for the next valid record.
 const SEARCH_BYTES: u64 = 1 << 20;
 
@@ -50,8 +55,12 @@ impl<R: Read + Seek> RecordReader<R> {
         let Some(whole) = whole_bytes(length).filter(|&whole| whole <= left) else {
             return Ok(Some(self.torn(left)));
         };
-        let data = self.read_data(length)?;
         self.offset = offset + whole;
+        if length > RECORD_BYTES_MAX {
+            self.input.seek(SeekFrom::Start(self.offset))?;
+            return Ok(Some(Item::Damage { offset, bytes: whole, reason: "the record is larger than 64 MiB" }));
+        }
+        let data = self.read_data(length)?;
         Ok(Some(match data {
             Some(data) => Item::Record { data, offset, end: self.offset },
             None => Item::Damage { offset, bytes: whole, reason: "the checksum of the record's data is wrong" },
@@ -88,17 +97,19 @@ impl<R: Read + Seek> RecordReader<R> {
 
     fn search(&mut self, from: u64) -> io::Result<Option<u64>> {
         let mut base = from;
+        let mut reads_left = self.len.saturating_mul(SEARCH_READS_MAX);
         while self.len.saturating_sub(base) >= HEADER_BYTES {
             let mut window = Vec::new();
             self.input.seek(SeekFrom::Start(base))?;
             (&mut self.input).take(SEARCH_BYTES.min(self.len - base)).read_to_end(&mut window)?;
             for (position, header) in window.windows(HEADER_BYTES as usize).enumerate() {
                 let candidate = base + position as u64;
-                if let Some(length) = length_of(header)
-                    && self.is_whole(candidate, length)?
-                {
+                let Some(length) = length_of(header).filter(|&length| length <= RECORD_BYTES_MAX) else { continue };
+                if self.is_whole(candidate, length)? {
                     return Ok(Some(candidate));
                 }
+                let Some(left) = reads_left.checked_sub(length) else { return Ok(None) };
+                reads_left = left;
             }
             // The next window begins with the headers that this one cut off.
             let advanced = (window.len() as u64).saturating_sub(HEADER_BYTES - 1);

@@ -16,12 +16,12 @@ const HPARAMS: &str = "hparams";
 
 /// One point of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scalar<'a> {
-    pub(super) metric: &'a str,
-    pub(super) step: i64,
+pub struct Scalar<'a> {
+    pub metric: &'a str,
+    pub step: i64,
     /// Microseconds since the Unix epoch, UTC.
-    pub(super) timestamp_us: i64,
-    pub(super) value: f64,
+    pub timestamp_us: i64,
+    pub value: f64,
 }
 
 /// What one run's events have said so far.
@@ -39,26 +39,26 @@ impl RunState {
         let event = event::parse(record).map_err(|error| error.to_string())?;
         let (step, timestamp_us) = (event.step, event.wall_time_us);
         let mut problem = Ok(());
-        for summary in &event.values {
+        let read = event.for_each_value(|summary| {
             if let Some(metadata) = &summary.metadata
                 && let Err(error) = self.learn(summary.tag, metadata, timestamp_us)
             {
                 problem = Err(format!("tag {:?}: {error}", summary.tag));
             }
-            let value = match self.scalar(summary) {
+            let value = match self.scalar(&summary) {
                 Ok(Some(value)) => value,
-                Ok(None) => continue,
+                Ok(None) => return,
                 Err(error) => {
                     problem = Err(format!("tag {:?}: {error}", summary.tag));
-                    continue;
+                    return;
                 }
             };
             match check_metric(summary.tag) {
                 Ok(()) => each(Scalar { metric: summary.tag, step, timestamp_us, value }),
                 Err(error) => problem = Err(format!("tag {:?}: {error}", shortened(summary.tag))),
             }
-        }
-        problem
+        });
+        read.map_err(|error| error.to_string()).and(problem)
     }
 
     fn learn(&mut self, tag: &str, metadata: &PluginData<'_>, timestamp_us: i64) -> Result<(), Malformed> {

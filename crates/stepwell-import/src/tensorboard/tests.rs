@@ -1,9 +1,10 @@
 //! The reader against files of real writers and what they are known to hold.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs,
-    io::Cursor,
+    io::{self, Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -164,5 +165,66 @@ fn i9_no_flipped_bit_or_cut_loses_more_than_its_record_and_every_byte_is_account
             assert_eq!(at, bytes.len() as u64);
         }
         assert_eq!(items(&flipped).iter().filter(|item| matches!(item, Item::Record { .. })).count(), 3, "{position}");
+    }
+}
+
+/// Found by fuzzing with lying lengths: a record as long as the file was read whole whatever its length, and a file of headers that
+/// each claim the rest of it was read once for each.
+#[test]
+fn i9_records_that_claim_the_file_are_passed_over() {
+    let header = |length: u64| [&length.to_le_bytes()[..], &masked_crc(&length.to_le_bytes()).to_le_bytes()].concat();
+    // A sparse file of a TiB, one record; what follows it is read.
+    let length = 1 << 40;
+    let mut reader = RecordReader::new(Sparse(0, header(length)), length + 16);
+    let Some(Item::Damage { bytes, reason, .. }) = reader.next().unwrap() else { panic!("it is not read") };
+    assert_eq!((bytes, reason, reader.offset()), (length + 16, "the record is larger than 64 MiB", length + 16));
+    // A damaged header, and then only headers of which each claims most of what is left.
+    let mut file = vec![1; 12];
+    let total = 12 * 20_000;
+    while file.len() + 28 < total {
+        file.extend(header((total - file.len() - 28) as u64));
+    }
+    let read_bytes = Cell::new(0);
+    let mut reader = RecordReader::new(Counted(Cursor::new(&file), &read_bytes), file.len() as u64);
+    assert!(matches!(reader.next().unwrap(), Some(Item::Damage { offset: 0, .. })));
+    assert!(read_bytes.get() < 12 * total, "{} bytes of {total} were read", read_bytes.get());
+}
+
+/// Counts what is read.
+struct Counted<'a>(Cursor<&'a Vec<u8>>, &'a Cell<usize>);
+
+impl Read for Counted<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.0.read(out)?;
+        self.1.set(self.1.get() + bytes);
+        Ok(bytes)
+    }
+}
+
+impl Seek for Counted<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+/// A file of these bytes, and then zeros without end.
+struct Sparse(u64, Vec<u8>);
+
+impl Read for Sparse {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let start = self.1.get(self.0 as usize..).unwrap_or_default();
+        let known = start.len().min(out.len());
+        out[..known].copy_from_slice(&start[..known]);
+        out[known..].fill(0);
+        self.0 += out.len() as u64;
+        Ok(out.len())
+    }
+}
+
+impl Seek for Sparse {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let SeekFrom::Start(at) = to else { return Err(io::ErrorKind::Unsupported.into()) };
+        self.0 = at;
+        Ok(at)
     }
 }

@@ -124,7 +124,7 @@ impl Drop for Budget {
     }
 }
 
-fn decoded_too_large(limit_bytes: usize) -> DecodeError {
+pub(super) fn decoded_too_large(limit_bytes: usize) -> DecodeError {
     DecodeError::new(
         DecodeCode::DecodedTooLarge,
         format!("the body claims or decodes to more than {limit_bytes} bytes: send it in parts"),

@@ -152,15 +152,16 @@ impl<'de> Visitor<'de> for CellVisitor {
     }
 }
 
-/// A JSON object as a list of members, in order.
+/// The first `MAX` members of a JSON object, in order. One takes eleven times the bytes of its shortest text, so that who knows
+/// how many there may be should say so.
 #[derive(Debug)]
-pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, Cell<'a>)>);
+pub(crate) struct Members<'a, const MAX: usize>(pub(crate) Vec<(Cow<'a, str>, Cell<'a>)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de, const MAX: usize> Deserialize<'de> for Members<'de, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
+        struct MembersVisitor<const MAX: usize>;
+        impl<'de, const MAX: usize> Visitor<'de> for MembersVisitor<MAX> {
+            type Value = Members<'de, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -168,13 +169,15 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some((Key(name), cell)) = map.next_entry()? {
+                while members.len() < MAX {
+                    let Some((Key(name), cell)) = map.next_entry()? else { return Ok(Members(members)) };
                     members.push((name, cell));
                 }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(MembersVisitor)
+        deserializer.deserialize_map(MembersVisitor::<MAX>)
     }
 }
 

@@ -3,13 +3,19 @@
 use std::{borrow::Cow, fmt};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use stepwell_app::LogRow;
 use stepwell_types::limits;
 
 use super::{
-    DecodeCode, DecodeError,
+    Budget, DecodeCode, DecodeError,
     cell::{Cell, Members, malformed_json},
     error::too_many_points,
 };
+
+/// What a line takes, bytes, and what each of its metrics does while it is read, beside the text.
+const LINE_BYTES: usize = 160;
+const METRIC_BYTES: usize = 256;
 
 /// One object.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +27,14 @@ pub(crate) struct LogLine {
     pub(crate) metrics: Vec<(String, f64)>,
 }
 
+impl From<LogLine> for LogRow {
+    fn from(line: LogLine) -> Self {
+        Self { step: line.step, timestamp_us: line.timestamp_us, metrics: line.metrics }
+    }
+}
+
 /// Decodes one object, which may span lines, or any number of them with white space between.
-pub(crate) fn decode(body: &[u8]) -> Result<Vec<LogLine>, DecodeError> {
+pub(crate) fn decode(body: &[u8], budget: &mut Budget) -> Result<Vec<LogLine>, DecodeError> {
     let mut objects = serde_json::Deserializer::from_slice(body).into_iter::<Raw<'_>>();
     let mut lines = Vec::new();
     let mut points = 0;
@@ -30,8 +42,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<Vec<LogLine>, DecodeError> {
     loop {
         let row = newlines.row_of_next(objects.byte_offset());
         let Some(object) = objects.next() else { break };
-        let line =
-            object.map_err(|error| malformed_json(&error, row)).and_then(line).map_err(|error| error.row(row))?;
+        let object = object.map_err(|error| malformed_json(&error, row));
+        let line = object.and_then(|raw| line(raw, row, budget)).map_err(|error| error.row(row))?;
         points += line.metrics.len();
         if points > limits::BATCH_POINTS_MAX {
             return Err(too_many_points(points).row(row));
@@ -74,11 +86,12 @@ struct Raw<'a> {
 
 /// The member `metrics`, which should be an object.
 enum Metrics<'a> {
-    Object(Members<'a>),
+    Object(&'a RawValue),
     Other,
 }
 
-fn line(raw: Raw<'_>) -> Result<LogLine, DecodeError> {
+fn line(raw: Raw<'_>, row: u64, budget: &mut Budget) -> Result<LogLine, DecodeError> {
+    budget.decode(LINE_BYTES)?;
     if let Some(name) = raw.unknown {
         let message = format!("{name:?} is unknown: a line has step, timestamp and metrics");
         return Err(DecodeError::new(DecodeCode::UnknownField, message).field(name));
@@ -87,7 +100,7 @@ fn line(raw: Raw<'_>) -> Result<LogLine, DecodeError> {
         return Err(DecodeError::new(DecodeCode::MalformedJson, format!("{name} is given twice")).field(name));
     }
     let metrics = match raw.metrics {
-        Some(Metrics::Object(members)) => metrics(members)?,
+        Some(Metrics::Object(object)) => metrics(object.get(), row, budget)?,
         Some(Metrics::Other) => return Err(not_an_object()),
         None => {
             let message =
@@ -106,7 +119,11 @@ fn present(cell: Option<Cell<'_>>) -> Option<Cell<'_>> {
     cell.filter(|cell| *cell != Cell::Null)
 }
 
-fn metrics(Members(members): Members<'_>) -> Result<Vec<(String, f64)>, DecodeError> {
+fn metrics(object: &str, row: u64, budget: &mut Budget) -> Result<Vec<(String, f64)>, DecodeError> {
+    // Each metric has a colon, so that there are no more of them than colons.
+    budget.decode(object.bytes().filter(|&byte| byte == b':').count().saturating_mul(METRIC_BYTES))?;
+    let members = serde_json::from_str::<Members<'_, { usize::MAX }>>(object);
+    let Members(members) = members.map_err(|error| malformed_json(&error, row))?;
     let mut metrics: Vec<(String, f64)> = Vec::with_capacity(members.len());
     let mut seen = std::collections::HashSet::with_capacity(members.len());
     for (name, cell) in &members {
@@ -161,17 +178,19 @@ impl<'de> Visitor<'de> for RawVisitor {
 impl<'de> Deserialize<'de> for Metrics<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // A raw value first: only an object is looked into, everything else is one error of ours.
-        let raw = <&'de serde_json::value::RawValue>::deserialize(deserializer)?;
-        if !raw.get().starts_with('{') {
-            return Ok(Self::Other);
-        }
-        serde_json::from_str(raw.get()).map(Self::Object).map_err(serde::de::Error::custom)
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        Ok(if raw.get().starts_with('{') { Self::Object(raw) } else { Self::Other })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::InFlight;
+
+    fn decode(body: &[u8]) -> Result<Vec<LogLine>, DecodeError> {
+        super::decode(body, &mut Budget::new(InFlight::new(1 << 20), 1 << 20))
+    }
 
     #[test]
     fn one_object_over_lines_and_many_in_lines() {

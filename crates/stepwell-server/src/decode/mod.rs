@@ -14,4 +14,4 @@ mod series_table;
 pub(crate) use arrow::Messages;
 pub(crate) use budget::{Budget, InFlight};
 pub(crate) use error::{DecodeCode, DecodeError};
-pub use points::{PointsForm, decode_points};
+pub use points::PointsForm;

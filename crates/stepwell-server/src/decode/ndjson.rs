@@ -3,11 +3,16 @@
 use stepwell_types::{Batch, limits};
 
 use super::{
-    DecodeCode, DecodeError,
+    Budget, DecodeCode, DecodeError,
     cell::{Cell, Members, malformed_json},
     error::too_many_points,
     series_table::BatchBuilder,
 };
+
+/// One more than a line may have: among so many, one is unknown or given twice.
+const MEMBERS_MAX: usize = 6;
+/// Lines between two charges of the budget.
+const LINES_PER_CHARGE: usize = 1_024;
 
 /// The members of a line, as they stand.
 #[derive(Default)]
@@ -20,7 +25,7 @@ struct Line<'a> {
 }
 
 /// Decodes all lines to one batch; empty lines are skipped but counted. `now_us` stands in for absent and null timestamps.
-pub(crate) fn decode(body: &[u8], now_us: i64) -> Result<Batch, DecodeError> {
+pub(crate) fn decode(body: &[u8], now_us: i64, budget: &mut Budget) -> Result<Batch, DecodeError> {
     let mut builder = BatchBuilder::new();
     for (index, line) in body.split(|&byte| byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
@@ -31,7 +36,11 @@ pub(crate) fn decode(body: &[u8], now_us: i64) -> Result<Batch, DecodeError> {
             return Err(too_many_points(limits::BATCH_POINTS_MAX + 1).row(row));
         }
         point(line, row, now_us, &mut builder).map_err(|error| error.row(row))?;
+        if builder.value.len().is_multiple_of(LINES_PER_CHARGE) {
+            builder.charge(budget)?;
+        }
     }
+    builder.charge(budget)?;
     builder.finish()
 }
 
@@ -68,9 +77,9 @@ fn read_line(line: &[u8], row: u64) -> Result<Line<'_>, DecodeError> {
     Ok(read)
 }
 
-fn members(line: &[u8], row: u64) -> Result<Members<'_>, DecodeError> {
+fn members(line: &[u8], row: u64) -> Result<Members<'_, MEMBERS_MAX>, DecodeError> {
     let mut parser = serde_json::Deserializer::from_slice(line);
-    let members = <Members<'_> as serde::Deserialize>::deserialize(&mut parser);
+    let members = <Members<'_, MEMBERS_MAX> as serde::Deserialize>::deserialize(&mut parser);
     members.and_then(|members| parser.end().map(|()| members)).map_err(|error| malformed_json(&error, row))
 }
 

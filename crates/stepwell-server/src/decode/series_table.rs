@@ -7,7 +7,8 @@ use hashbrown::HashMap;
 use stepwell_types::{Batch, NameError, SeriesKey, limits};
 
 use super::{
-    DecodeError,
+    Budget, DecodeError,
+    budget::decoded_too_large,
     error::{DecodeCode, too_many_points},
 };
 
@@ -18,12 +19,19 @@ const DENSE_ENTRIES_MAX: usize = 1 << 20;
 /// Entries for each row of the batch: a larger table would cost more to fill than it saves.
 const DENSE_ENTRIES_PER_ROW: usize = 16;
 
+/// What a name takes beside its text, bytes: its counts, two handles, its number, and the slack of list and table.
+const NAME_BYTES: usize = 96;
+/// What a series takes, bytes: its pair of numbers, its place in the table, and its key.
+const SERIES_BYTES: usize = 112;
+
 /// The distinct names of one column, checked as they come in.
 pub(crate) struct Names {
     check: fn(&str) -> Result<(), NameError>,
     names: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32, RandomState>,
     bytes: usize,
+    /// What `bytes` may become.
+    bytes_max: usize,
     /// The name asked for last: columns of plain strings repeat it often.
     last: u32,
 }
@@ -31,7 +39,7 @@ pub(crate) struct Names {
 impl Names {
     /// No names yet; each new one must pass `check`.
     pub(crate) fn new(check: fn(&str) -> Result<(), NameError>) -> Self {
-        Self { check, names: Vec::new(), ids: HashMap::default(), bytes: 0, last: NONE }
+        Self { check, names: Vec::new(), ids: HashMap::default(), bytes: 0, bytes_max: usize::MAX, last: NONE }
     }
 
     /// The number of a name, new or known.
@@ -68,8 +76,10 @@ impl Names {
         // Names are fewer than points, whose number is bounded far below 2^32.
         let id = self.names.len() as u32;
         let name: Arc<str> = name.into();
-        // The text and its counts, two handles to it, its number, and the table's slack.
-        self.bytes += name.len() + 72;
+        self.bytes += name.len() + NAME_BYTES;
+        if self.bytes > self.bytes_max {
+            return Err(decoded_too_large(self.bytes_max));
+        }
         self.names.push(name.clone());
         self.ids.insert(name, id);
         Ok(id)
@@ -89,6 +99,8 @@ pub(crate) struct BatchBuilder {
     pub(crate) step: Vec<i64>,
     pub(crate) timestamp_us: Vec<i64>,
     pub(crate) value: Vec<f64>,
+    /// What the budget has been charged with of names and series.
+    charged_bytes: usize,
 }
 
 impl BatchBuilder {
@@ -100,6 +112,8 @@ impl BatchBuilder {
     /// An empty batch whose names are numbered as they were in the batch before it.
     pub(crate) fn with_names(runs: Names, metrics: Names) -> Self {
         Self {
+            // What is kept from batch to batch has been charged, and is small.
+            charged_bytes: runs.bytes + metrics.bytes,
             runs,
             metrics,
             pairs: Vec::new(),
@@ -111,6 +125,22 @@ impl BatchBuilder {
             timestamp_us: Vec::new(),
             value: Vec::new(),
         }
+    }
+
+    /// Says how much names may grow until the next charge: so many bytes of a small body may be names that a batch of columns
+    /// alone would hold many times the body.
+    pub(crate) fn limit_names(&mut self, budget: &Budget) {
+        for names in [&mut self.runs, &mut self.metrics] {
+            names.bytes_max = names.bytes.saturating_add(budget.decoded_left_bytes());
+        }
+    }
+
+    /// Charges the budget with what names and series have grown by since the last time.
+    pub(crate) fn charge(&mut self, budget: &mut Budget) -> Result<(), DecodeError> {
+        let held_bytes = self.runs.bytes + self.metrics.bytes + self.pairs.len() * SERIES_BYTES;
+        let grown_bytes = held_bytes.saturating_sub(self.charged_bytes);
+        self.charged_bytes = held_bytes;
+        budget.decode(grown_bytes)
     }
 
     /// Appends the series of rows given as run and metric numbers: by a dense table while that is small, else by hash.

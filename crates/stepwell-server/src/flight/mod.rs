@@ -23,6 +23,7 @@ use axum::{
 };
 use tonic::codegen::Service;
 
+pub(crate) use self::reader::sequence;
 use self::{meter::Meter, service::Flight};
 use crate::{problem::Problem, router::Shared};
 

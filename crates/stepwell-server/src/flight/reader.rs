@@ -174,7 +174,7 @@ fn check_descriptor(descriptor: Option<&FlightDescriptor>) -> Result<(), Problem
 }
 
 /// The sequence in a batch's `app_metadata`; empty means none.
-fn sequence(app_metadata: &[u8]) -> Result<Option<u64>, Problem> {
+pub(crate) fn sequence(app_metadata: &[u8]) -> Result<Option<u64>, Problem> {
     if app_metadata.is_empty() {
         return Ok(None);
     }

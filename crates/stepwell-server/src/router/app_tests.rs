@@ -59,6 +59,8 @@ async fn i4_every_refusal_has_its_code() {
         ("POST", "/api/v1/projects", vec![JSON], b"{\"nam\":\"p\"}".into(), 400, "unknown_field"),
         ("POST", "/api/v1/projects", vec![JSON], b"{\"name\":1}".into(), 400, "wrong_type"),
         ("POST", "/api/v1/projects", vec![JSON], b"{".into(), 400, "malformed_json"),
+        // What values take in memory counts, not what their text does.
+        ("POST", "/api/v1/sql", vec![JSON], b"[{},{},{}]".into(), 413, "decoded_too_large"),
         ("PATCH", "/api/v1/runs/r", vec![JSON], b"{\"status\":\"done\"}".into(), 400, "invalid_value"),
         ("GET", "/api/v1/runs", vec![], vec![], 400, "missing_field"),
         ("GET", "/api/v1/runs?project=p&limit=0", vec![], vec![], 400, "invalid_value"),

@@ -58,13 +58,8 @@ pub(crate) async fn log(
     let producer = producer::of_request(&headers)?;
     let received = receive(&state, &headers, body).await?;
     let body_bytes = received.received_bytes();
-    let lines = received.decode(|bytes, _| decode::log::decode(&bytes)).await?;
-    let rows = lines.into_iter().map(|line| LogRow {
-        step: line.step,
-        timestamp_us: line.timestamp_us,
-        metrics: line.metrics,
-    });
-    let ack = app.log(&run_id, rows.collect(), producer).await?;
+    let lines = received.decode(|bytes, budget| decode::log::decode(&bytes, budget)).await?;
+    let ack = app.log(&run_id, lines.into_iter().map(LogRow::from).collect(), producer).await?;
     state.metrics.ingested(ack.points, body_bytes, ack.duplicate);
     Ok(Json(ack.into()))
 }

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 
 use crate::{
     body::receive_json,
-    fields::Fields,
     problem::{Problem, ProblemDetails},
     router::Shared,
 };
@@ -67,8 +66,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Project>), Problem> {
-    let body = receive_json(&state, &headers, body).await?;
-    let name: String = Fields::read(&body, &["name"])?.required("name")?;
+    let name: String = receive_json(&state, &headers, body, &["name"]).await?.required("name")?;
     let project = state.app()?.create_project(&name).await?;
     Ok((StatusCode::CREATED, Json(project.into())))
 }

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     body::receive_json,
-    fields::Fields,
     problem::{Problem, ProblemDetails},
     router::Shared,
 };
@@ -37,8 +36,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Run>), Problem> {
-    let body = receive_json(&state, &headers, body).await?;
-    let mut fields = Fields::read(&body, &CREATE_FIELDS)?;
+    let mut fields = receive_json(&state, &headers, body, &CREATE_FIELDS).await?;
     let run = CreateRun {
         project: fields.required("project")?,
         run_id: fields.optional("run_id")?,
@@ -90,8 +88,7 @@ pub(crate) async fn update(
     body: Body,
 ) -> Result<Json<Run>, Problem> {
     let run_id = run_id_of(path)?;
-    let body = receive_json(&state, &headers, body).await?;
-    let mut fields = Fields::read(&body, &UPDATE_FIELDS)?;
+    let mut fields = receive_json(&state, &headers, body, &UPDATE_FIELDS).await?;
     let tags: Option<BTreeMap<String, Option<String>>> = fields.optional("tags")?;
     let patch = RunPatch {
         status: fields.optional::<String>("status")?.map(|text| status(&text)).transpose()?,

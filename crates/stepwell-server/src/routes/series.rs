@@ -28,7 +28,8 @@ const JSON: &str = "application/json";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Buckets unless the request says otherwise: about the pixels of a chart.
 const BUCKETS_DEFAULT: u64 = 1_000;
-const FIELDS: [&str; 8] = ["project", "run_ids", "metrics", "from_step", "to_step", "x", "buckets", "points"];
+pub(crate) const FIELDS: [&str; 8] =
+    ["project", "run_ids", "metrics", "from_step", "to_step", "x", "buckets", "points"];
 
 /// Which series, and how much of them.
 #[derive(ToSchema)]
@@ -59,9 +60,13 @@ pub(crate) struct SeriesBody {
 ))]
 pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let form = accept::choose(&headers, &[JSON, ARROW])?;
-    let body = receive_json(&state, &headers, body).await?;
-    let mut fields = Fields::read(&body, &FIELDS)?;
-    let request = SeriesRequest {
+    let mut fields = receive_json(&state, &headers, body, &FIELDS).await?;
+    answer(state, read_fields(&mut fields)?, form, &headers).await
+}
+
+/// Reads the members of a body.
+pub(crate) fn read_fields(fields: &mut Fields) -> Result<SeriesRequest, Problem> {
+    Ok(SeriesRequest {
         project: fields.required("project")?,
         run_ids: fields.required("run_ids")?,
         metrics: fields.required("metrics")?,
@@ -70,8 +75,7 @@ pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -
         x: x_axis(fields.optional("x")?)?,
         buckets: buckets(fields.optional("buckets")?)?,
         points: points_mode(fields.optional("points")?)?,
-    };
-    answer(state, request, form, &headers).await
+    })
 }
 
 /// The same with parameters. run_ids and metrics are repeated, or given once with commas between.
@@ -100,10 +104,15 @@ pub(crate) async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let form = accept::choose(&headers, &[JSON, ARROW])?;
-    let mut query = Query::parse(query.as_deref(), &FIELDS)?;
+    answer(state, read_query(query.as_deref())?, form, &headers).await
+}
+
+/// Reads the parameters of a URL.
+pub(crate) fn read_query(text: Option<&str>) -> Result<SeriesRequest, Problem> {
+    let mut query = Query::parse(text, &FIELDS)?;
     let unsigned =
         |value: i64| u64::try_from(value).map_err(|_| Problem::invalid("buckets", "buckets must be at least 1"));
-    let request = SeriesRequest {
+    Ok(SeriesRequest {
         project: query.required("project")?,
         run_ids: query.list("run_ids"),
         metrics: query.list("metrics"),
@@ -112,8 +121,7 @@ pub(crate) async fn get(
         x: x_axis(query.one("x")?)?,
         buckets: buckets(query.integer("buckets")?.map(unsigned).transpose()?)?,
         points: points_mode(query.one("points")?)?,
-    };
-    answer(state, request, form, &headers).await
+    })
 }
 
 async fn answer(

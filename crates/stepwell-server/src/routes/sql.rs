@@ -18,7 +18,6 @@ use utoipa::ToSchema;
 use crate::{
     accept,
     body::receive_json,
-    fields::Fields,
     problem::{Problem, ProblemDetails},
     router::Shared,
 };
@@ -78,8 +77,7 @@ pub(crate) struct SqlColumn {
 pub(crate) async fn sql(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let app = state.app()?;
     let form = accept::choose(&headers, &FORMS)?;
-    let body = receive_json(&state, &headers, body).await?;
-    let mut fields = Fields::read(&body, &["query", "project", "params"])?;
+    let mut fields = receive_json(&state, &headers, body, &["query", "project", "params"]).await?;
     let request = QueryRequest {
         sql: fields.required("query")?,
         project: fields.optional("project")?,

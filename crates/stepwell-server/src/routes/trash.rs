@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::{projects::Project, run_json::Run, runs::run_id_of};
 use crate::{
     body::receive_json,
-    fields::Fields,
     problem::{Problem, ProblemDetails},
     router::Shared,
 };
@@ -178,8 +177,7 @@ pub(crate) async fn set_retention(
     body: Body,
 ) -> Result<Json<Project>, Problem> {
     let name = name_of(path)?;
-    let body = receive_json(&state, &headers, body).await?;
-    let keep_days: Option<i64> = Fields::read(&body, &["keep_days"])?.optional("keep_days")?;
+    let keep_days: Option<i64> = receive_json(&state, &headers, body, &["keep_days"]).await?.optional("keep_days")?;
     Ok(Json(state.app()?.set_retention(&name, keep_days).await?.into()))
 }
 

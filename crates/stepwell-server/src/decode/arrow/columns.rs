@@ -17,7 +17,7 @@ use super::{
     schema::{Layout, TextColumn},
 };
 use crate::decode::{
-    DecodeCode, DecodeError,
+    Budget, DecodeCode, DecodeError,
     series_table::{BatchBuilder, Names},
 };
 
@@ -28,11 +28,15 @@ pub(super) fn append(
     dictionaries: &mut HashMap<i64, Dictionary>,
     now_us: i64,
     builder: &mut BatchBuilder,
+    budget: &mut Budget,
 ) -> Result<(), DecodeError> {
+    builder.limit_names(budget);
     let first_row = builder.value.len() as u64 + 1;
     let runs = text(batch, layout.run_id, Role::RunId, dictionaries, &mut builder.runs, first_row)?;
     let metrics = text(batch, layout.metric, Role::Metric, dictionaries, &mut builder.metrics, first_row)?;
+    builder.charge(budget)?;
     builder.extend_series(&runs, &metrics);
+    builder.charge(budget)?;
     integers(batch.column(layout.step), "step", first_row, &mut builder.step)?;
     match layout.timestamp {
         Some(position) => timestamps(batch.column(position), now_us, first_row, &mut builder.timestamp_us)?,

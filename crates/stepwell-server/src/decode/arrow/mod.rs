@@ -171,7 +171,7 @@ impl Decoder {
             return Err(too_many_points(total));
         }
         let decoded = decode_batch(raw, batch, message.version(), self.layout.decoded_schema.clone())?;
-        columns::append(&decoded, &self.layout, &mut self.dictionaries, now_us, builder)
+        columns::append(&decoded, &self.layout, &mut self.dictionaries, now_us, builder, budget)
     }
 
     fn dictionary_batch(

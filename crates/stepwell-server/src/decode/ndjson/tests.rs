@@ -1,4 +1,13 @@
 use super::*;
+use crate::decode::InFlight;
+
+fn budget() -> Budget {
+    Budget::new(InFlight::new(1 << 20), 1 << 20)
+}
+
+fn decode(body: &[u8], now_us: i64) -> Result<Batch, DecodeError> {
+    super::decode(body, now_us, &mut budget())
+}
 
 fn line(value: &str) -> String {
     format!("{{\"run_id\":\"r\",\"metric\":\"m\",\"step\":1,\"timestamp\":2,\"value\":{value}}}")
@@ -38,7 +47,7 @@ proptest::proptest! {
     #[test]
     fn no_bytes_panic(body: Vec<u8>) {
         let _ = decode(&body, 0);
-        let _ = super::super::log::decode(&body);
+        let _ = super::super::log::decode(&body, &mut budget());
     }
 
     #[test]
@@ -51,7 +60,7 @@ proptest::proptest! {
         let mut log = log.to_vec();
         let at = at % log.len();
         log[at] = byte;
-        let _ = super::super::log::decode(&log);
+        let _ = super::super::log::decode(&log, &mut budget());
     }
 }
 
