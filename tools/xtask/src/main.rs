@@ -1,9 +1,11 @@
-//! The project's commands: `cargo xtask demo | test | check | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | schemas`.
 
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod growth;
+mod mutants;
 mod plot;
 mod process;
 mod python;
@@ -16,8 +18,14 @@ usage: cargo xtask COMMAND
 
   demo [--once]   build, start a server on a free port, import real logs, stream live runs, ask in SQL, draw a chart;
                   serves until Ctrl-C, or stops at once with --once
-  test [ARGS]     install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test)
+  test [--long] [ARGS]
+                  install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test);
+                  with --long also what takes an hour: each fuzz target for a minute
   check           formatting, clippy, duplicate dependencies, allowed dependency edges
+  fuzz [--seconds N] [TARGET…]
+                  give hostile bytes to decoders under libFuzzer, N seconds each (60); needs rustup, installs a nightly
+                  compiler; what it finds stays in target/fuzz/TARGET/found
+  mutants [NAME…] break the storage on purpose, one way after the other, in a copy of the sources, and expect tests to notice
   bench [--seconds N] [--sustained-seconds N] [--runs N] [FIGURE…]
                   measure the figures and, beside them, peers; all of them: into benches/RESULTS.md; each load takes N
                   seconds (60), that of T1 alone as many as --sustained-seconds says; runs stand side by side
@@ -36,6 +44,8 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
         "check" => check::run(),
+        "fuzz" => fuzz::run(rest),
+        "mutants" => mutants::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
         "schemas" => test::schemas(),

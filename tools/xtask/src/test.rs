@@ -3,16 +3,20 @@
 use anyhow::Result;
 
 use crate::{
+    fuzz,
     process::{self, cargo, target_dir},
     python,
 };
 
 /// Prepares what the tests need, then runs every test of the workspace, those of the real binary included.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let is_long = arguments.first().is_some_and(|first| first == "--long");
+    let arguments = &arguments[usize::from(is_long)..];
     python::prepare(&target_dir()?)?;
     process::run(cargo().args(["build", "--package", "stepwell"]))?;
     // Tells the end-to-end suites that the binary is fresh, so that not each of them asks cargo again.
-    process::run(cargo().args(["test", "--workspace"]).args(arguments).env("BINARY_IS_BUILT", "1"))
+    process::run(cargo().args(["test", "--workspace"]).args(arguments).env("BINARY_IS_BUILT", "1"))?;
+    if is_long { fuzz::run(&[]) } else { Ok(()) }
 }
 
 /// Writes the generated files of `schemas/`: the tests that compare them write instead when told to.
