@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use stepwell_engine::{Engine, EngineStats, Health};
@@ -10,10 +10,7 @@ use stepwell_env::Env;
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStream};
 
-use crate::{code::ErrorCode, config::AppConfig, error::AppError, trash::keep_expiring};
-
-/// Runs whose project is remembered; past it all are forgotten and looked up again.
-const KNOWN_RUNS_MAX: usize = 100_000;
+use crate::{code::ErrorCode, config::AppConfig, error::AppError, known_runs::KnownRuns, trash::keep_expiring};
 
 /// All use cases. Clones share the parts.
 #[derive(Clone)]
@@ -26,8 +23,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) metadata: Metadata,
     pub(crate) query: QueryEngine,
-    /// Project of each run seen lately. A run never changes its project.
-    pub(crate) known_runs: Mutex<HashMap<Arc<str>, Arc<str>>>,
+    pub(crate) known_runs: KnownRuns,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -60,7 +56,7 @@ impl App {
     }
 
     fn new(env: Env, engine: Engine, metadata: Metadata, query: QueryEngine, is_read_only: bool) -> Self {
-        let (known_runs, next_steps) = (Mutex::default(), Mutex::default());
+        let (known_runs, next_steps) = (KnownRuns::default(), Mutex::default());
         Self { parts: Arc::new(Parts { env, engine, metadata, query, known_runs, next_steps, is_read_only }) }
     }
 
@@ -113,17 +109,14 @@ impl App {
 
     /// The project of a run, `None` if there is no such run.
     pub(crate) async fn project_id_of_run(&self, run_id: &Arc<str>) -> Result<Option<Arc<str>>, AppError> {
-        let lock = || self.parts.known_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(project_id) = lock().get(run_id) {
-            return Ok(Some(project_id.clone()));
+        let known = &self.parts.known_runs;
+        if let Some(project_id) = known.get(run_id) {
+            return Ok(Some(project_id));
         }
+        let since = known.since();
         let Some(project_id) = self.parts.metadata.project_id_of_run(run_id).await? else { return Ok(None) };
         let project_id: Arc<str> = project_id.into();
-        let mut known = lock();
-        if known.len() >= KNOWN_RUNS_MAX {
-            known.clear();
-        }
-        known.insert(run_id.clone(), project_id.clone());
+        known.remember(since, run_id.clone(), project_id.clone());
         Ok(Some(project_id))
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod ingest;
 mod ingest_stream;
+mod known_runs;
 mod log;
 mod projects;
 mod runs;

@@ -86,7 +86,11 @@ impl App {
             parent_run_id: run.parent_run_id,
             forked_from: run.forked_from,
         };
-        Ok(self.parts.metadata.create_run(new, now_us).await?)
+        let since = self.parts.known_runs.since();
+        let run = self.parts.metadata.create_run(new, now_us).await?;
+        // Its points come next.
+        self.parts.known_runs.remember(since, run.run_id.as_str().into(), run.project_id.as_str().into());
+        Ok(run)
     }
 
     /// UUIDv7 (RFC 9562): rises with time, so that runs sort by their making.

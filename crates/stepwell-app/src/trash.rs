@@ -1,7 +1,7 @@
 //! Deletion: into the trash, back out of it, or for good; metrics and old points at once for good.
 
 use std::{
-    sync::{Arc, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -141,7 +141,7 @@ impl App {
     /// Tells the engine which runs are in the trash, and forgets what was known of runs.
     pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
         let trashed = self.parts.metadata.trashed_runs().await?;
-        self.parts.known_runs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.parts.known_runs.forget_all();
         self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
         Ok(())
     }
