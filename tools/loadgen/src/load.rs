@@ -16,8 +16,9 @@ use crate::{
     http::{Answer, HttpConnection},
 };
 
-/// Times that a batch is sent before its error counts.
-const ATTEMPTS: u32 = 50;
+/// How long a batch is sent again and again before its refusal counts. A server that is overloaded for an hour may refuse one batch
+/// among many often, but each in the end must get through.
+const PATIENCE: Duration = Duration::from_secs(600);
 const STATUS_CONFLICT: u16 = 409;
 
 /// What to send, and how.
@@ -328,10 +329,12 @@ impl Connection {
         let leaves = clock.monotonic();
         self.outcome.lag_micros.extend(due.as_ref().map(|due| due.lag(leaves).as_micros() as u64));
         let begin = due.map_or(leaves, |due| due.at);
-        for attempt in 1.. {
+        loop {
             match self.http.ingest(body.clone(), &sequence).await? {
                 Answer::Acknowledged => break,
-                Answer::Passing(_) if attempt == ATTEMPTS => bail!("a batch was refused {ATTEMPTS} times"),
+                Answer::Passing(_) if clock.monotonic() - leaves > PATIENCE => {
+                    bail!("a batch was refused for {PATIENCE:?}")
+                }
                 Answer::Passing(wait) => {
                     self.outcome.retries += 1;
                     tokio::time::sleep(wait).await;
