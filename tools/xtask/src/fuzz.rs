@@ -25,9 +25,13 @@ struct Outcome {
 
 /// Runs the targets named, or all.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let (is_files, arguments) = match arguments {
+        [flag, rest @ ..] if flag == "--files" => (true, rest),
+        all => (false, all),
+    };
     let (seconds, wanted) = parse(arguments)?;
     let home = target_dir()?.join("fuzz");
-    let program = build(&home.join("build"))?;
+    let program = build(&home.join("build"), is_files)?;
     let all = process::output(&mut Command::new(&program))?;
     let all: Vec<&str> = all.lines().collect();
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
@@ -61,8 +65,9 @@ fn parse(arguments: &[String]) -> Result<(u64, &[String])> {
     }
 }
 
-/// Builds the driver with a nightly compiler, which is installed if it is absent.
-fn build(directory: &Path) -> Result<PathBuf> {
+/// Builds the driver with a nightly compiler, which is installed if it is absent. The targets of files alone need neither server nor
+/// query engine, which take most of the time.
+fn build(directory: &Path, is_files: bool) -> Result<PathBuf> {
     let driver = root().join("tools/fuzz/libfuzzer");
     let is_installed =
         Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).stdout(Stdio::null()).status();
@@ -74,6 +79,7 @@ fn build(directory: &Path) -> Result<PathBuf> {
     process::run(
         Command::new("rustup")
             .args(["run", "nightly", "cargo", "build", "--release", "--target", PLATFORM])
+            .args(is_files.then_some("--no-default-features"))
             .current_dir(&driver)
             .env("CARGO_TARGET_DIR", directory)
             .env("RUSTC_WRAPPER", driver.join("instrument.sh"))

@@ -22,9 +22,10 @@ usage: cargo xtask COMMAND
                   install what the tests need into a virtual environment, then run all of them (ARGS go to cargo test);
                   with --long also what takes an hour: each fuzz target for a minute
   check           formatting, clippy, duplicate dependencies, allowed dependency edges
-  fuzz [--seconds N] [TARGET…]
-                  give hostile bytes to decoders under libFuzzer, N seconds each (60); needs rustup, installs a nightly
-                  compiler; what it finds stays in target/fuzz/TARGET/found
+  fuzz [--files] [--seconds N] [TARGET…]
+                  give hostile bytes to decoders under libFuzzer, N seconds each (60), with a nightly compiler that it installs
+                  where rustup has none; --files leaves out the targets of requests, which take long to build; what it finds
+                  stays in target/fuzz/TARGET/found
   mutants [NAME…] break the storage on purpose, one way after the other, in a copy of the sources, and expect tests to notice
   bench [--seconds N] [--sustained-seconds N] [--runs N] [FIGURE…]
                   measure the figures and, beside them, peers; all of them: into benches/RESULTS.md; each load takes N

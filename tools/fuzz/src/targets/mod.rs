@@ -1,12 +1,16 @@
 //! The targets, a module for each door that bytes come in by.
 
+#[cfg(feature = "server")]
 mod bodies;
 mod event_file;
+#[cfg(feature = "server")]
 mod flight;
 mod manifest;
+#[cfg(feature = "server")]
 mod points;
 mod segment;
 mod spool;
+#[cfg(feature = "server")]
 mod sql;
 mod wal;
 
@@ -15,7 +19,7 @@ use stepwell_types::Batch;
 use crate::Target;
 
 /// All of them.
-pub const TARGETS: [&Target; 17] = [
+pub const TARGETS: &[&Target] = &[
     &wal::FILE,
     &wal::PAYLOAD,
     &manifest::FILE,
@@ -23,16 +27,24 @@ pub const TARGETS: [&Target; 17] = [
     &segment::POINTS,
     &segment::SUMMARIES,
     &segment::ROLLUPS,
-    &points::ARROW,
-    &points::NDJSON,
-    &points::LOG,
-    &flight::STREAM,
-    &flight::METADATA,
-    &bodies::CONTENT_ENCODING,
-    &bodies::SERIES,
     &event_file::FILE,
-    &sql::REQUEST,
     &spool::FILE,
+    #[cfg(feature = "server")]
+    &points::ARROW,
+    #[cfg(feature = "server")]
+    &points::NDJSON,
+    #[cfg(feature = "server")]
+    &points::LOG,
+    #[cfg(feature = "server")]
+    &flight::STREAM,
+    #[cfg(feature = "server")]
+    &flight::METADATA,
+    #[cfg(feature = "server")]
+    &bodies::CONTENT_ENCODING,
+    #[cfg(feature = "server")]
+    &bodies::SERIES,
+    #[cfg(feature = "server")]
+    &sql::REQUEST,
 ];
 
 /// Project, metric, run, step, timestamp, bits of the value.

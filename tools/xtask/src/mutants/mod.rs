@@ -9,9 +9,10 @@ mod table;
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -22,10 +23,14 @@ use crate::process::{self, cargo, root, target_dir};
 /// Longest time the tests of one mutant may take; who is not done by then hangs, which is noticed too.
 const TEST_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// Between two looks at what they have said.
+const POLL: Duration = Duration::from_millis(200);
+
 /// What the tests said.
 enum Verdict {
     Passed,
-    Failed(Vec<String>),
+    /// The first test that failed.
+    Failed(String),
     Hung,
 }
 
@@ -41,8 +46,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     workshop.copy()?;
     let packages: BTreeSet<&str> = wanted().flat_map(|mutant| mutant.packages).copied().collect();
     let packages: Vec<&str> = packages.into_iter().collect();
-    if let Verdict::Failed(tests) = workshop.test(&packages)? {
-        bail!("without any mutation these tests fail: {}", tests.join(", "));
+    if let Verdict::Failed(test) = workshop.test(&packages)? {
+        bail!("without any mutation this fails: {test}");
     }
     let mut survivors = Vec::new();
     println!("| broken | caught by |\n| --- | --- |");
@@ -52,7 +57,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                 survivors.push(mutant.name);
                 "**nothing**".to_owned()
             }
-            Verdict::Failed(tests) => shown(&tests),
+            Verdict::Failed(test) => format!("`{test}`"),
             Verdict::Hung => format!("tests hang (more than {} s)", TEST_MAX.as_secs()),
         };
         println!("| `{}`: {} | {caught_by} |", mutant.name, mutant.why);
@@ -61,13 +66,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("no test caught {}", survivors.join(", "));
     }
     Ok(())
-}
-
-/// The first tests of many.
-fn shown(tests: &[String]) -> String {
-    let first: Vec<String> = tests.iter().take(3).map(|test| format!("`{test}`")).collect();
-    let more = tests.len().saturating_sub(first.len());
-    first.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// Where mutants are made.
@@ -124,6 +122,8 @@ impl Workshop {
             command
                 .current_dir(&self.source)
                 .env("CARGO_TARGET_DIR", &self.build)
+                // Fewer random cases: what catches a mutant should not do so by luck.
+                .env("PROPTEST_CASES", "16")
                 .env("RUSTFLAGS", "--cap-lints=allow");
             command
         };
@@ -134,29 +134,36 @@ impl Workshop {
         let log = self.source.with_extension("log");
         let output = fs::File::create(&log).with_context(|| format!("write {}", log.display()))?;
         let errors = output.try_clone().context("a second handle of the log")?;
-        let mut tests = command("--no-fail-fast").stdout(output).stderr(errors).spawn().context("run cargo")?;
-        let begin = Instant::now();
-        let status = loop {
-            if let Some(status) = tests.try_wait().context("wait for tests")? {
-                break status;
+        let mut command = command("--no-fail-fast");
+        let mut tests = command.stdout(output).stderr(errors).process_group(0).spawn().context("run cargo")?;
+        let mut waited = Duration::ZERO;
+        loop {
+            let status = tests.try_wait().context("wait for tests")?;
+            let said = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
+            // The first is enough.
+            let failed = failed_test(&String::from_utf8_lossy(&said));
+            let is_late = waited > TEST_MAX;
+            if status.is_none() && (failed.is_some() || is_late) {
+                end_group(&mut tests);
             }
-            if begin.elapsed() > TEST_MAX {
-                // Ends cargo; the test that hangs ends with its pipe or is left behind.
-                tests.kill().context("end tests that hang")?;
-                drop(tests.wait());
-                return Ok(Verdict::Hung);
+            waited += POLL;
+            match (status, failed) {
+                (_, Some(test)) => return Ok(Verdict::Failed(test)),
+                (Some(status), None) if status.success() => return Ok(Verdict::Passed),
+                // A process that aborts names no test.
+                (Some(status), None) => return Ok(Verdict::Failed(format!("a test process that ended by {status}"))),
+                (None, None) if is_late => return Ok(Verdict::Hung),
+                (None, None) => std::thread::sleep(POLL),
             }
-            std::thread::sleep(Duration::from_millis(100));
-        };
-        let said = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
-        let failed = failed_tests(&String::from_utf8_lossy(&said));
-        match (status.success(), failed.is_empty()) {
-            (true, _) => Ok(Verdict::Passed),
-            // A process that aborts names no test.
-            (false, true) => Ok(Verdict::Failed(vec!["a test process that ended".to_owned()])),
-            (false, false) => Ok(Verdict::Failed(failed)),
         }
     }
+}
+
+/// Ends cargo and the tests that it runs.
+fn end_group(tests: &mut Child) {
+    // SAFETY: a call without memory; the group is that of a child that has not been waited for, so that its number is nobody else's.
+    unsafe { libc::killpg(tests.id() as i32, libc::SIGKILL) };
+    drop(tests.wait());
 }
 
 /// Writes a file that differs.
@@ -170,8 +177,8 @@ fn put(path: &Path, wanted: &[u8]) -> Result<()> {
     fs::write(path, wanted).with_context(|| format!("write {}", path.display()))
 }
 
-/// Names that test harnesses call failed.
-fn failed_tests(log: &str) -> Vec<String> {
+/// The first name that a test harness calls failed.
+fn failed_test(log: &str) -> Option<String> {
     let name = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
-    log.lines().filter_map(name).collect()
+    log.lines().find_map(name)
 }
