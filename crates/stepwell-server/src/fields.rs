@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What an object takes in memory beside its members, and what any value does while its list grows, bytes. An object of nine
-/// bytes takes seventy times as much.
+/// bytes takes 84 times as much.
 const OBJECT_BYTES: usize = 700;
 const VALUE_BYTES: usize = 120;
 
