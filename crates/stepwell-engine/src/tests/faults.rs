@@ -164,3 +164,32 @@ fn a_batch_refused_at_once_comes_back_and_leaves_its_lane_whole() {
     assert!(matches!(refused.error, EngineError::ShuttingDown) && !lane.is_broken());
     assert_eq!(refused.batch.step(), script(1).step());
 }
+
+/// A flush that fails before its commit has changed nothing: the log keeps its files whatever is written meanwhile. Builds that
+/// raised the floor of the log before the commit, or showed readers nothing of what was frozen, passed all other tests.
+#[test]
+fn i7_a_flush_that_fails_at_any_sync_releases_no_log() {
+    let dir = PathBuf::from("data");
+    let mut failures = 0;
+    for n in 0.. {
+        let disk = SimDisk::new();
+        let engine = Engine::open(env(&disk), config(&dir)).unwrap();
+        ingest(&engine, script(0), None).unwrap();
+        disk.inject(SimFault::SyncError(n));
+        let is_flushed = engine.flush().is_ok();
+        // Behind each group the writer removes log files below the floor; behind the second, it has done so for the first.
+        let taken = (1..3).take_while(|&i| ingest(&engine, script(i), None).is_ok()).count() as i64;
+        assert_eq!(stored(&engine), expected(taken + 1), "sync {n}: what waits for its flush is read (I2, I10)");
+        for seed in 0..6 {
+            let recovered = stored(&Engine::open(env(&disk.crash(seed)), config(&dir)).unwrap());
+            let batches = recovered.len() as i64 / 3;
+            assert!(batches > taken, "sync {n} seed {seed}: {batches} of {} are left", taken + 1);
+            assert_eq!(recovered, expected(batches), "sync {n} seed {seed}");
+        }
+        if is_flushed {
+            break;
+        }
+        failures += 1;
+    }
+    assert!(failures > 5, "{failures} syncs of a flush failed");
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    columns::{decode_integers, encode_integers},
+    columns::{decode_integers, decode_values, encode_integers, encode_values},
     format::{FRAME_HEADER_BYTES, FileHeader, FrameHeader, file_header, read_file_header},
     inspect,
     payload::{Cursor, decode_payload},
@@ -73,6 +73,17 @@ fn integers_take_the_narrowest_code() {
     assert_eq!(bytes(&(0..1_000).collect::<Vec<_>>()), 1 + 8 + 8 + 1 + 999, "steps: a byte each");
     assert_eq!(bytes(&(0..1_000).map(|i| i % 200).collect::<Vec<_>>()), 1 + 8 + 1 + 1_000);
     assert_eq!(bytes(&[i64::MIN, i64::MAX, 0]), 1 + 8 + 1 + 3 * 8);
+}
+
+/// A build that lost the sign of zero where all values are floats passed all other tests: random batches have a NaN beside it.
+#[test]
+fn i5_floats_keep_every_bit() {
+    let values = [-0.0, 0.0, 1.5, f64::from(f32::MIN_POSITIVE), f64::NEG_INFINITY];
+    let mut out = Vec::new();
+    encode_values(&values, &mut out);
+    assert_eq!(out.len(), 1 + 4 * values.len(), "as floats");
+    let back = decode_values(&mut Cursor::new(&out), values.len()).unwrap();
+    assert_eq!(back.into_iter().map(f64::to_bits).collect::<Vec<_>>(), values.map(f64::to_bits));
 }
 
 proptest! {
