@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
@@ -67,7 +67,7 @@ impl Flusher {
         let start = clock.monotonic();
         let abandon = self.abandon.clone();
         let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
-            !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
+            !matches!(abandon.try_recv(), Err(TryRecvError::Empty))
         })?;
         let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
         let segment = meta.as_ref().map(open).transpose()?;

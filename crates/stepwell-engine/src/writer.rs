@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender};
 use stepwell_types::{Batch, Lsn, ProducerSequence};
 use stepwell_wal::{EncodedFrame, Wal, WalError};
 
