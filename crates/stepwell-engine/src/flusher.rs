@@ -94,13 +94,15 @@ impl Flusher {
     }
 
     /// Flushes that run away from compaction would leave more and more segments to each query: here they wait, memory fills,
-    /// and the writers hear of it. Not where compaction fails: then there is no use in waiting.
+    /// and the writers hear of it. Not where compaction fails, or where no merge is due, as of segments too large to be merged
+    /// again: then there is no use in waiting.
     fn wait_for_compaction(&self) {
         let options = &self.shared.config.compaction;
         self.shared.wait_until(|shared| {
             let is_hopeless = options.fan_in < 2 || shared.compaction_fails.load(Ordering::Acquire);
             is_hopeless || shared.stopping.load(Ordering::Acquire) || {
                 backlog(shared.storage().0.segments.iter().map(Segment::meta)) < options.backlog_max
+                    || !shared.compaction_is_due()
             }
         });
     }
