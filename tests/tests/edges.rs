@@ -93,7 +93,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("datafusion", &["stepwell-query"]),
     ("sqlx", &["stepwell-metadata"]),
     ("parquet", &["stepwell-segment"]),
-    ("crossbeam-channel", &["stepwell-engine", "stepwell-client"]),
+    ("crossbeam-channel", &["stepwell-env", "stepwell-client"]),
     ("memmap2", &["stepwell-env"]),
     ("libc", &["stepwell-env"]),
     ("ureq", &["stepwell-client"]),

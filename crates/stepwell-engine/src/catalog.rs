@@ -1,11 +1,8 @@
 //! The one place where the manifest changes: flush, compaction and recovery all commit through it.
 
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
 
-use stepwell_env::Disk;
+use stepwell_env::{Disk, Mutex};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
@@ -30,7 +27,7 @@ impl Catalog {
 
     /// A name for a new segment. It is used up even by a failure: files of that name may be left over.
     pub(crate) fn next_file_name(&self) -> String {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let number = state.manifest.next_segment;
         state.manifest.next_segment += 1;
         format!("{number:020}.parquet")
@@ -89,7 +86,7 @@ impl Catalog {
         change: impl FnOnce(&mut Manifest),
         publish: impl FnOnce(Vec<Tombstone>),
     ) -> Result<(), EngineError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let mut next = state.manifest.clone();
         next.version += 1;
         change(&mut next);

@@ -1,12 +1,15 @@
 //! The engine's front door.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use crossbeam_channel::{Sender, TrySendError, bounded, unbounded};
-use stepwell_env::{Env, JoinHandle, spawn};
+use stepwell_env::{
+    Env, JoinHandle, Mutex,
+    channel::{Sender, TrySendError, bounded, unbounded},
+    spawn,
+};
 use stepwell_manifest::ManifestStore;
 use stepwell_types::{Batch, Lsn, ProducerSequence, Tombstone};
 use stepwell_wal::{Wal, encode_frame};
@@ -100,7 +103,7 @@ impl Engine {
         };
         let (commands, writer_commands) = bounded(QUEUE_BATCHES_MAX);
         let (flush, generations) = unbounded();
-        let (patience, abandon) = bounded(0);
+        let (patience, abandon) = bounded(1);
         let (flushed, flushes) = bounded(1);
         let compact = flushed.clone();
         let flusher = Flusher { shared: shared.clone(), generations, catalog: catalog.clone(), flushed, abandon };
@@ -277,7 +280,7 @@ impl Engine {
     /// Deletes points for good. When this returns, that is durable, and no reader is shown them; segments lose them by and by.
     /// Points accepted later are not deleted, even of the same series.
     pub fn delete(&self, deletion: Deletion) -> Result<(), EngineError> {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.threads.lock();
         let Some(threads) = threads.as_ref() else {
             return Err(if self.commands.is_some() { EngineError::ShuttingDown } else { EngineError::ReadOnly });
         };
@@ -314,7 +317,7 @@ impl Engine {
     /// threads. A second call does nothing.
     pub fn shutdown(&self) -> Result<(), EngineError> {
         self.shared.stopping.store(true, Ordering::Release);
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = self.threads.lock().take();
         let (Some(threads), Some(commands)) = (threads, &self.commands) else { return Ok(()) };
         // Fails only if the writer has ended, which is what is wanted.
         drop(commands.send(Command::Stop));

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
@@ -67,7 +67,7 @@ impl Flusher {
         let start = clock.monotonic();
         let abandon = self.abandon.clone();
         let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
-            !matches!(abandon.try_recv(), Err(crossbeam_channel::TryRecvError::Empty))
+            !matches!(abandon.try_recv(), Err(TryRecvError::Empty))
         })?;
         let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
         let segment = meta.as_ref().map(open).transpose()?;
@@ -94,13 +94,15 @@ impl Flusher {
     }
 
     /// Flushes that run away from compaction would leave more and more segments to each query: here they wait, memory fills,
-    /// and the writers hear of it. Not where compaction fails: then there is no use in waiting.
+    /// and the writers hear of it. Not where compaction fails, or where no merge is due, as of segments too large to be merged
+    /// again: then there is no use in waiting.
     fn wait_for_compaction(&self) {
         let options = &self.shared.config.compaction;
         self.shared.wait_until(|shared| {
             let is_hopeless = options.fan_in < 2 || shared.compaction_fails.load(Ordering::Acquire);
             is_hopeless || shared.stopping.load(Ordering::Acquire) || {
                 backlog(shared.storage().0.segments.iter().map(Segment::meta)) < options.backlog_max
+                    || !shared.compaction_is_due()
             }
         });
     }

@@ -7,8 +7,11 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use crossbeam_channel::{Sender, bounded};
-use stepwell_env::{Disk, Env, JoinHandle, spawn};
+use stepwell_env::{
+    Disk, Env, JoinHandle,
+    channel::{Sender, bounded},
+    spawn,
+};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_memtable::SlabPool;
 use stepwell_segment::{FooterCache, SEGMENT_DIRS, Segment};
@@ -121,7 +124,7 @@ impl Pipeline {
         let (records, parts) = bounded::<Vec<WalRecord>>(2);
         let path = replay.shared.config.data_dir.clone();
         let apply = move || {
-            parts.into_iter().flatten().for_each(|record| replay.apply(&record));
+            parts.into_messages().flatten().for_each(|record| replay.apply(&record));
             replay
         };
         let applying = spawn("stepwell-replay", apply).map_err(io_error("start thread for", &path))?;

@@ -2,13 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use stepwell_env::Env;
+use stepwell_env::{Env, Signal};
 use stepwell_memtable::SlabPool;
 use stepwell_segment::{FooterCache, Segment, SegmentError};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
@@ -74,8 +74,7 @@ pub(crate) struct Shared {
     pub(crate) compaction_fails: AtomicBool,
     pub(crate) health: Mutex<Health>,
     /// Signalled whenever `storage.frozen` or `health` changes.
-    pub(crate) changed: Condvar,
-    pub(crate) change_count: Mutex<u64>,
+    pub(crate) changed: Signal,
     pub(crate) counters: Counters,
 }
 
@@ -174,8 +173,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             compaction_fails: AtomicBool::new(false),
             health: Mutex::new(Health::Ready),
-            changed: Condvar::new(),
-            change_count: Mutex::new(0),
+            changed: Signal::new(),
             counters: Counters::default(),
         }
     }
@@ -206,7 +204,7 @@ impl Shared {
 
     pub(crate) fn change_storage(&self, change: impl FnOnce(&mut Storage)) {
         change(&mut self.storage.write().unwrap_or_else(PoisonError::into_inner));
-        self.signal();
+        self.changed.raise();
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -227,27 +225,12 @@ impl Shared {
         }
         *health = next;
         drop(health);
-        self.signal();
-    }
-
-    fn signal(&self) {
-        *self.change_count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_all();
+        self.changed.raise();
     }
 
     /// Waits until `done` holds, checking after every change and at least each 100 ms.
     pub(crate) fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
-        loop {
-            let seen = *self.change_count.lock().unwrap_or_else(PoisonError::into_inner);
-            if done(self) {
-                return;
-            }
-            let count = self.change_count.lock().unwrap_or_else(PoisonError::into_inner);
-            if *count == seen {
-                // A timed-out or poisoned wait only means one more look.
-                drop(self.changed.wait_timeout(count, Duration::from_millis(100)));
-            }
-        }
+        self.changed.wait_until(Duration::from_millis(100), || done(self));
     }
 
     /// Whether segments wait to be merged.

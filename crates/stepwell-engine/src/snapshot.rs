@@ -104,12 +104,12 @@ impl Snapshot {
 
     /// The largest step of any metric of a run.
     pub fn last_step(&self, project_id: &str, run_id: &str) -> Result<Option<i64>, EngineError> {
-        let mut last = self.views.iter().filter_map(|view| view.last_step(project_id, run_id)).max();
         let filter = PointFilter {
             project_ids: Some([project_id.into()].into()),
             run_ids: Some([run_id.into()].into()),
             ..PointFilter::default()
         };
+        let mut last = self.last_step_in_memory(&filter, (project_id, run_id))?;
         for segment in self.segments.iter().filter(|segment| segment.meta().might_match(&filter)) {
             if last.is_some_and(|last| last >= segment.meta().step.1) {
                 continue;
@@ -119,6 +119,25 @@ impl Snapshot {
                 ..filter.clone()
             };
             let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(above), &self.exclusions);
+            partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
+        }
+        Ok(last)
+    }
+
+    /// The same of what is in memory. What a view knows by itself may be of points that are deleted.
+    fn last_step_in_memory(
+        &self,
+        filter: &PointFilter,
+        (project_id, run_id): (&str, &str),
+    ) -> Result<Option<i64>, EngineError> {
+        if self.exclusions.is_empty() {
+            return Ok(self.views.iter().filter_map(|view| view.last_step(project_id, run_id)).max());
+        }
+        let mut last: Option<i64> = None;
+        let filter = Arc::new(filter.clone());
+        for view in self.views.iter() {
+            let source = Source::Memory { view: view.clone(), series: Arc::new(view.series(&filter)) };
+            let partition = ScanPartition::new(source, filter.clone(), &self.exclusions);
             partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
         }
         Ok(last)

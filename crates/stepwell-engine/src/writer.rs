@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender};
 use stepwell_types::{Batch, Lsn, ProducerSequence};
 use stepwell_wal::{EncodedFrame, Wal, WalError};
 
@@ -176,7 +176,8 @@ impl Writer {
     }
 
     /// Holds the writer back while the active generation is full and the flush thread is behind (I9): the queue fills, and
-    /// callers hear `QueueFull`. Where flushing fails, they hear why instead of waiting.
+    /// callers hear `QueueFull`. Where flushing fails, they hear why instead of waiting; where the log has failed, there is nothing
+    /// to wait for, and it says so itself.
     fn wait_for_memory(&self) -> Result<(), impl Fn() -> EngineError + use<>> {
         let mut failing = None;
         self.shared.wait_until(|shared| {
@@ -186,7 +187,8 @@ impl Writer {
                 Health::FlushFails { reason } | Health::DiskFull { reason } if is_full => Some(reason),
                 _ => None,
             };
-            !is_full || failing.is_some() || shared.stopping.load(Ordering::Acquire)
+            let is_poisoned = matches!(shared.health(), Health::Poisoned { .. });
+            !is_full || failing.is_some() || is_poisoned || shared.stopping.load(Ordering::Acquire)
         });
         match failing {
             Some(reason) => Err(move || EngineError::FlushFails { reason: reason.clone(), retry_after: RETRY_AFTER }),

@@ -1,13 +1,17 @@
 //! The effects: clock, randomness, disk, segment store, threads; real and simulated; the home of mmap.
 
+pub mod channel;
 mod clock;
 mod disk;
 mod huge_pages;
 mod lock;
 mod mapped;
+mod mutex;
 mod random;
 mod real_disk;
+mod signal;
 mod sim_disk;
+mod simulation;
 mod threads;
 
 use std::sync::Arc;
@@ -17,9 +21,12 @@ pub use disk::{DirEntry, Disk, WriteFile, write_atomically};
 pub use huge_pages::forgo_huge_pages;
 pub use lock::{DirLock, LockError};
 pub use mapped::MappedFile;
+pub use mutex::{Mutex, MutexGuard};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
-pub use sim_disk::{SimDisk, SimFault};
+pub use signal::Signal;
+pub use sim_disk::{DiskOperation, DiskTrouble, SimDisk, SimFault};
+pub use simulation::{ProcessId, SimFailure, SimProcess, SimReport, Simulation, note};
 pub use threads::{JoinHandle, beside, in_parallel, spawn};
 
 /// Everything the engine may touch outside its own memory.

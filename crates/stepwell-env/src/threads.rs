@@ -1,28 +1,119 @@
-//! Named threads.
+//! Named threads. One that is started by a thread of a simulation is a thread of it.
 
-use std::io;
+use std::{io, thread};
 
-pub use std::thread::JoinHandle;
+use crate::simulation::{Member, ProcessId, current};
+
+/// A thread to wait for.
+pub struct JoinHandle<T> {
+    thread: thread::JoinHandle<T>,
+    simulated: Option<Member>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for its end and takes what it made; an error is what it panicked with.
+    pub fn join(self) -> thread::Result<T> {
+        if let Some(simulated) = &self.simulated {
+            simulated.wait_for_end();
+        }
+        self.thread.join()
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.simulated.as_ref().map_or_else(|| self.thread.is_finished(), Member::is_finished)
+    }
+}
 
 /// Starts a named thread; fails where the operating system refuses one.
-#[expect(clippy::disallowed_methods, reason = "this is the one door to threads")]
 pub fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+    if current().is_some() {
+        return spawn_simulated(name, None, body).map(|(handle, _)| handle);
+    }
+    Ok(JoinHandle { thread: start(name, body)?, simulated: None })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one door to threads")]
+fn start<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+/// Starts a thread of the running thread's simulation.
+pub(crate) fn spawn_simulated<T: Send + 'static>(
+    name: &str,
+    process: Option<ProcessId>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<(JoinHandle<T>, Member)> {
+    let me = current().ok_or_else(|| io::Error::other("not a thread of a simulation"))?;
+    let member = me.add(name, process);
+    let (started, handle) = (member.clone(), member.clone());
+    let thread = start(name, move || started.run(body)).inspect_err(|_| member.was_refused())?;
+    Ok((JoinHandle { thread, simulated: Some(handle) }, member))
+}
+
+/// A thread that ends before `scope` does.
+struct Scoped<'scope, T> {
+    thread: Option<thread::ScopedJoinHandle<'scope, T>>,
+    simulated: Option<Member>,
+}
+
+impl<'scope, T: Send + 'scope> Scoped<'scope, T> {
+    fn start<'env>(
+        scope: &'scope thread::Scope<'scope, 'env>,
+        name: &str,
+        body: impl FnOnce() -> T + Send + 'scope,
+    ) -> io::Result<Self> {
+        let simulated = current().map(|me| me.add(name, None));
+        let member = simulated.clone();
+        let run = move || match member {
+            Some(member) => member.run(body),
+            None => body(),
+        };
+        match thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, run) {
+            Ok(thread) => Ok(Self { thread: Some(thread), simulated }),
+            Err(error) => {
+                simulated.iter().for_each(Member::was_refused);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<T> Scoped<'_, T> {
+    /// Waits for its end; `None` if that was done before.
+    fn join(&mut self) -> Option<thread::Result<T>> {
+        let thread = self.thread.take()?;
+        if let Some(simulated) = &self.simulated {
+            simulated.wait_for_end();
+        }
+        Some(thread.join())
+    }
+
+    /// What it made. Its panic is the caller's.
+    fn result(mut self) -> Option<T> {
+        self.join().map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
+/// A caller that unwinds waits here, where other threads of a simulation get their turns, and not at the end of the scope.
+impl<T> Drop for Scoped<'_, T> {
+    fn drop(&mut self) {
+        drop(self.join());
+    }
 }
 
 /// What `work` makes of each number below `parts`, in order. The first is done on the caller's thread, the others on named threads
 /// for as long as it takes, or by the caller too where the operating system refuses one. A panic of one is the caller's.
 pub fn in_parallel<T: Send>(name: &str, parts: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let work = &work;
-    std::thread::scope(|scope| {
-        let start = |part| std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, move || work(part));
-        let others: Vec<_> = (1..parts).map(start).collect();
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..parts).map(|part| Scoped::start(scope, name, move || work(part))).collect();
         let mut results: Vec<T> = (0..parts.min(1)).map(work).collect();
         for (part, thread) in (1..).zip(others) {
-            results.push(match thread {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(_) => work(part),
-            });
+            results.push(thread.ok().and_then(Scoped::result).unwrap_or_else(|| work(part)));
         }
         results
     })
@@ -32,12 +123,10 @@ pub fn in_parallel<T: Send>(name: &str, parts: usize, work: impl Fn(usize) -> T 
 /// A panic of either is the caller's.
 pub fn beside<S: Send, M>(name: &str, side: impl Fn() -> S + Sync, main: impl FnOnce() -> M) -> (S, M) {
     let side = &side;
-    std::thread::scope(|scope| match std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, side) {
-        Ok(thread) => {
-            let made = main();
-            (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), made)
-        }
-        Err(_) => (side(), main()),
+    thread::scope(|scope| {
+        let Ok(thread) = Scoped::start(scope, name, side) else { return (side(), main()) };
+        let made = main();
+        (thread.result().unwrap_or_else(side), made)
     })
 }
 

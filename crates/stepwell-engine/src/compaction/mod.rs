@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use stepwell_env::channel::{Receiver, RecvTimeoutError};
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::SegmentMeta;
 

@@ -1,0 +1,94 @@
+//! Waits that never ended, and what was shown of the deleted: each bug as a small world, in the orders of several seeds.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, Simulation, channel, spawn};
+
+use super::*;
+use crate::Deletion;
+
+/// Turns that none of these needs.
+const TURNS_MAX: u64 = 50_000;
+
+fn open_in(simulation: &Simulation, disk: &SimDisk, config: EngineConfig) -> Engine {
+    let env = simulation.env(Arc::new(disk.clone()) as Arc<dyn Disk>);
+    Engine::open(env, config).unwrap()
+}
+
+/// Queues a batch; the answer comes through a channel of the simulation.
+fn queue(engine: &Engine, i: i64) -> Result<channel::Receiver<bool>, EngineError> {
+    let (send, receive) = channel::bounded(1);
+    engine.ingest(batch(&[("loss", "a", i, i as f64)]), None, move |result| {
+        let _ = send.send(result.is_ok());
+    })?;
+    Ok(receive)
+}
+
+/// The log failed while memory was full and flushes failed. The batches behind it in the queue waited for memory, which only a
+/// flush could free, and whoever waited for their answers waited for ever.
+#[test]
+fn i4_a_batch_behind_the_failure_of_the_log_is_answered_though_memory_is_full() {
+    for seed in 0..20 {
+        let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
+            let disk = SimDisk::new();
+            // Any point fills a generation.
+            let config = EngineConfig { memtable_bytes: 1, frozen_max: 1, ..config(&PathBuf::from("data")) };
+            let engine = open_in(simulation, &disk, config);
+            // No segment gets its name; the log needs no renames.
+            let fail = |operations: &[DiskOperation]| {
+                let errors: BTreeMap<_, _> = operations.iter().map(|operation| (*operation, 10_000)).collect();
+                disk.set_trouble(DiskTrouble { errors, ..DiskTrouble::default() });
+            };
+            fail(&[DiskOperation::Rename]);
+            while queue(&engine, 1).unwrap().recv().unwrap() {}
+            // The flush that is asked for needs a new file of the log.
+            fail(&[DiskOperation::Rename, DiskOperation::Create]);
+            let flushing = spawn("flush", {
+                let engine = engine.clone();
+                move || drop(engine.flush())
+            });
+            let answers: Vec<_> = (0..10).filter_map(|i| queue(&engine, i).ok()).collect();
+            answers.into_iter().for_each(|answer| assert!(!answer.recv().unwrap()));
+            flushing.unwrap().join().unwrap();
+        });
+        assert_eq!(result, Ok(()), "seed {seed}");
+    }
+}
+
+/// Flushes waited for compaction to catch up where no merge was due: the segments were too few for one, or too large.
+#[test]
+fn a_flush_does_not_wait_for_a_merge_that_is_not_due() {
+    for (fan_in, segment_bytes_max) in [(10, 1 << 30), (2, 1)] {
+        let (result, _) = Simulation::run(1, TURNS_MAX, |simulation| {
+            let compaction = CompactionOptions { fan_in, segment_bytes_max, backlog_max: 2 };
+            let config = EngineConfig { compaction, ..config(&PathBuf::from("data")) };
+            let engine = open_in(simulation, &SimDisk::new(), config);
+            for i in 0..5 {
+                assert!(queue(&engine, i).unwrap().recv().unwrap());
+                engine.flush().unwrap();
+            }
+            assert_eq!(engine.stats().segments, 5);
+        });
+        assert_eq!(result, Ok(()), "merges of {fan_in} segments");
+    }
+}
+
+/// The last step of a run was that of points in memory which had been deleted.
+#[test]
+fn the_last_step_is_not_that_of_deleted_points() {
+    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+    let env = Env { disk: Arc::new(disk), ..Env::real() };
+    let engine = Engine::open(env, config(&dir)).unwrap();
+    ingest(&engine, batch(&[("loss", "a", 7, 1.0), ("acc", "a", 3, 1.0)]), None).unwrap();
+    let delete = |metric: &str| {
+        let of = (Some(metric.into()), Some("a".into()));
+        engine.delete(Deletion { project_id: "1".into(), metric: of.0, run_id: of.1, before_us: None }).unwrap();
+    };
+    delete("loss");
+    assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), Some(3));
+    delete("acc");
+    assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), None);
+    ingest(&engine, batch(&[("loss", "a", 2, 1.0)]), None).unwrap();
+    engine.flush().unwrap();
+    assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), Some(2));
+}

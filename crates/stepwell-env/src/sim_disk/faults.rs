@@ -1,0 +1,158 @@
+//! What goes wrong, when asked to, and by chance.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Random, SeededRandom};
+
+/// What a disk is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskOperation {
+    Create,
+    Append,
+    Sync,
+    Truncate,
+    Map,
+    Read,
+    List,
+    Rename,
+    Remove,
+    SyncDir,
+}
+
+impl DiskOperation {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Append,
+        Self::Sync,
+        Self::Truncate,
+        Self::Map,
+        Self::Read,
+        Self::List,
+        Self::Rename,
+        Self::Remove,
+        Self::SyncDir,
+    ];
+
+    /// Those that the old name of "sync" counts.
+    fn is_sync(self) -> bool {
+        matches!(self, Self::Sync | Self::SyncDir | Self::Truncate)
+    }
+}
+
+/// What to make fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SimFault {
+    /// Power goes at the n-th sync from now (0 is the next): it and everything after it fails.
+    PowerLossAtSync(u64),
+    /// The n-th sync from now, of a file, a length or a directory, fails once; what it should have written is never written (the
+    /// pages are marked clean).
+    SyncError(u64),
+    /// The n-th append from now fails once, after half of its bytes.
+    AppendError(u64),
+    /// The n-th operation of a kind from now fails once, without an effect (of an append, half of it).
+    Error(DiskOperation, u64),
+    /// Files may hold this many bytes more in all; then appends fail as on a full disk, after the bytes that fit.
+    Space(u64),
+    /// There is space again.
+    NoLimit,
+}
+
+/// What goes wrong by chance, until it is set again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskTrouble {
+    /// Operations that may fail, with how many of 10,000 do. Half of those that change something change it nevertheless.
+    pub errors: BTreeMap<DiskOperation, u64>,
+    /// How many of 10,000 operations take long.
+    pub slow: u64,
+    /// How long those take at most.
+    pub slowest: Duration,
+}
+
+/// How an operation is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strike {
+    WithoutEffect,
+    WithEffect,
+}
+
+/// Operations so far, and what is to become of those to come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults {
+    pub(super) trouble: DiskTrouble,
+    /// Operations so far.
+    counts: BTreeMap<DiskOperation, u64>,
+    /// Operations that failed.
+    pub(super) struck: BTreeMap<DiskOperation, u64>,
+    pub(super) slowed: u64,
+    pub(super) syncs: u64,
+    power_loss_at: Option<u64>,
+    sync_error_at: Option<u64>,
+    errors_at: Vec<(DiskOperation, u64)>,
+}
+
+impl Faults {
+    pub(super) fn power_loss_at_sync(&mut self, n: u64) {
+        self.power_loss_at = Some(self.syncs + n);
+    }
+
+    pub(super) fn sync_error(&mut self, n: u64) {
+        self.sync_error_at = Some(self.syncs + n);
+    }
+
+    pub(super) fn error(&mut self, operation: DiskOperation, n: u64) {
+        let at = self.counts.get(&operation).copied().unwrap_or(0) + n;
+        self.errors_at.push((operation, at));
+    }
+
+    /// How long the next operation takes.
+    pub(super) fn delay(&mut self, random: &SeededRandom) -> Option<Duration> {
+        if self.trouble.slow == 0 || random.next_u64() % 10_000 >= self.trouble.slow {
+            return None;
+        }
+        self.slowed += 1;
+        let most_us = u64::try_from(self.trouble.slowest.as_micros()).unwrap_or(u64::MAX).max(1);
+        Some(Duration::from_micros(random.next_u64() % most_us))
+    }
+
+    /// Counts an operation. `Err` is a loss of power at it, `Ok(Some)` how it fails.
+    pub(super) fn next(
+        &mut self,
+        operation: DiskOperation,
+        random: &SeededRandom,
+    ) -> Result<Option<Strike>, PowerLoss> {
+        let count = self.counts.entry(operation).or_default();
+        let at = *count;
+        *count += 1;
+        let mut strike = None;
+        if operation.is_sync() {
+            let sync = self.syncs;
+            self.syncs += 1;
+            if self.power_loss_at.is_some_and(|at| sync >= at) {
+                return Err(PowerLoss);
+            }
+            if self.sync_error_at == Some(sync) {
+                self.sync_error_at = None;
+                strike = Some(Strike::WithoutEffect);
+            }
+        }
+        let before = self.errors_at.len();
+        self.errors_at.retain(|planned| *planned != (operation, at));
+        if self.errors_at.len() < before {
+            strike = Some(Strike::WithoutEffect);
+        }
+        if let Some(chance) = self.trouble.errors.get(&operation)
+            && random.next_u64() % 10_000 < *chance
+        {
+            let has_effect = random.next_u64().is_multiple_of(2);
+            strike = Some(if has_effect { Strike::WithEffect } else { Strike::WithoutEffect });
+        }
+        if strike.is_some() {
+            *self.struck.entry(operation).or_default() += 1;
+        }
+        Ok(strike)
+    }
+}
+
+/// The power goes.
+pub(super) struct PowerLoss;

@@ -1,0 +1,142 @@
+use std::{io, path::Path};
+
+use super::*;
+use crate::Disk;
+
+#[test]
+fn only_what_was_synced_is_sure_to_survive() {
+    let (dir, path) = (Path::new("d"), Path::new("d/f"));
+    let mut lost_a_name = false;
+    let mut lost_bytes = false;
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        let mut file = disk.create(path).unwrap();
+        file.append(b"synced").unwrap();
+        file.sync().unwrap();
+        lost_a_name |= !disk.crash(seed).exists(path);
+        disk.sync_dir(dir).unwrap();
+        file.append(&[7; 2_000]).unwrap();
+        let after = disk.crash(seed);
+        let left = after.read(path).unwrap();
+        assert!(left.starts_with(b"synced"));
+        lost_bytes |= left.len() < 2_006;
+        assert_eq!(after.read(path).unwrap(), disk.crash(seed).read(path).unwrap(), "one seed, one crash");
+    }
+    assert!(lost_a_name && lost_bytes);
+}
+
+#[test]
+fn a_failed_sync_marks_pages_clean() {
+    let (dir, path) = (Path::new("d"), Path::new("d/f"));
+    let disk = SimDisk::new();
+    let mut file = disk.create(path).unwrap();
+    disk.sync_dir(dir).unwrap();
+    disk.inject(SimFault::SyncError(0));
+    file.append(b"abc").unwrap();
+    assert!(file.sync().is_err());
+    file.append(b"def").unwrap();
+    file.sync().unwrap();
+    assert_eq!(disk.read(path).unwrap(), b"abcdef", "programs see what the disk has not");
+    assert_eq!(disk.crash(1).read(path).unwrap(), b"\0\0\0def");
+}
+
+#[test]
+fn a_full_disk_takes_what_fits_and_space_returns() {
+    let disk = SimDisk::new();
+    let mut file = disk.create(Path::new("f")).unwrap();
+    disk.inject(SimFault::Space(2));
+    assert_eq!(file.append(b"abc").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.read(Path::new("f")).unwrap(), b"ab");
+    disk.inject(SimFault::NoLimit);
+    file.append(b"abc").unwrap();
+}
+
+/// A removal and a rename that were not synced come back or not, each whole; a rename never loses its file.
+#[test]
+fn names_change_whole_or_not_at_all() {
+    let (dir, old, new, gone) = (Path::new("d"), Path::new("d/f.tmp"), Path::new("d/f"), Path::new("d/gone"));
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let disk = SimDisk::new();
+        for path in [old, gone] {
+            drop(disk.create(path).unwrap());
+        }
+        disk.sync_dir(dir).unwrap();
+        disk.rename(old, new).unwrap();
+        disk.remove(gone).unwrap();
+        let after = disk.crash(seed);
+        assert!(after.exists(old) != after.exists(new), "seed {seed}");
+        seen.insert((after.exists(new), after.exists(gone)));
+        disk.sync_dir(dir).unwrap();
+        let after = disk.crash(seed);
+        assert!(after.exists(new) && !after.exists(gone), "seed {seed}");
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
+#[test]
+fn later_sectors_may_survive_earlier_ones() {
+    let (dir, path) = (Path::new("d"), Path::new("d/f"));
+    let disk = SimDisk::new();
+    let mut file = disk.create(path).unwrap();
+    disk.sync_dir(dir).unwrap();
+    file.append(&[7; 4 * 512]).unwrap();
+    let left = |seed| disk.crash(seed).read(path).unwrap();
+    let is_reordered = |bytes: Vec<u8>| bytes.len() == 4 * 512 && bytes[0] == 0 && bytes[3 * 512] == 7;
+    assert!((0..200).any(|seed| is_reordered(left(seed))));
+    let is_torn = |bytes: Vec<u8>| bytes.len() % 512 == 0 && bytes.chunks(512).all(|s| s.iter().all(|b| *b == s[0]));
+    assert!((0..200).all(|seed| is_torn(left(seed))), "sectors are whole");
+}
+
+#[test]
+fn each_operation_fails_when_asked_to_once() {
+    for operation in DiskOperation::ALL {
+        let disk = SimDisk::new();
+        let (dir, path) = (Path::new("d"), Path::new("d/f"));
+        let mut file = disk.create(path).unwrap();
+        let mut all = || -> Vec<bool> {
+            vec![
+                disk.create(&dir.join(disk.syncs().to_string())).is_ok(),
+                file.append(b"x").is_ok(),
+                file.sync().is_ok(),
+                file.truncate(0).is_ok(),
+                disk.map(path).is_ok(),
+                disk.read(path).is_ok(),
+                disk.list(dir).is_ok(),
+                disk.rename(path, path).is_ok(),
+                disk.create(Path::new("d/g")).is_ok() && disk.remove(Path::new("d/g")).is_ok(),
+                disk.sync_dir(dir).is_ok(),
+            ]
+        };
+        assert!(all().iter().all(|is_ok| *is_ok), "{operation:?}");
+        disk.inject(SimFault::Error(operation, 0));
+        assert_eq!(all().iter().filter(|is_ok| !**is_ok).count(), 1, "{operation:?}");
+        drop(disk.remove(Path::new("d/g")));
+        assert!(all().iter().all(|is_ok| *is_ok), "{operation:?}");
+        assert_eq!(disk.failures(), BTreeMap::from([(operation, 1)]));
+    }
+}
+
+#[test]
+fn trouble_comes_by_chance_and_by_seed() {
+    let failures = |seed| {
+        let disk = SimDisk::seeded(seed);
+        let errors = BTreeMap::from([(DiskOperation::SyncDir, 5_000)]);
+        disk.set_trouble(DiskTrouble { errors, ..DiskTrouble::default() });
+        (0..40).map(|_| disk.sync_dir(Path::new("d")).is_err()).collect::<Vec<_>>()
+    };
+    assert_eq!(failures(1), failures(1));
+    assert_ne!(failures(1), failures(2));
+    assert!(failures(1).contains(&true) && failures(1).contains(&false));
+}
+
+#[test]
+fn a_removed_file_gives_its_space_back() {
+    let disk = SimDisk::new();
+    let mut file = disk.create(Path::new("f")).unwrap();
+    disk.inject(SimFault::Space(4));
+    file.append(b"1234").unwrap();
+    assert!(disk.create(Path::new("g")).unwrap().append(b"1").is_err());
+    disk.remove(Path::new("f")).unwrap();
+    disk.create(Path::new("h")).unwrap().append(b"1234").unwrap();
+}
