@@ -115,6 +115,8 @@ impl Engine {
             next_lsn,
             producers,
             released,
+            release_fails: false,
+            rotation_fails: None,
             known,
         };
         let started =
