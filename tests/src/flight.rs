@@ -22,6 +22,7 @@ const CHANNEL_MESSAGES: usize = 16;
 /// One open stream.
 pub struct FlightPut {
     sender: Option<Sender<FlightData>>,
+    is_fresh: bool,
     results: Streaming<PutResult>,
 }
 
@@ -76,16 +77,22 @@ impl FlightPut {
             request.metadata_mut().insert("stepwell-producer", producer.parse().context("producer")?);
         }
         let results = client.do_put(request).await.context("DoPut")?.into_inner();
-        Ok(Self { sender: Some(sender), results })
+        Ok(Self { sender: Some(sender), is_fresh: true, results })
     }
 
     /// Waits until there is room for the message on its way to the connection. A stream that the server has ended takes
     /// nothing more; its acknowledgements say why.
     pub async fn send(&mut self, message: FlightData) -> bool {
+        self.is_fresh = false;
         match &mut self.sender {
             Some(sender) => sender.send(message).await.is_ok(),
             None => false,
         }
+    }
+
+    /// Whether nothing was sent yet: the schema comes first.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     /// Says that nothing more comes.

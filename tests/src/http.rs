@@ -47,11 +47,13 @@ impl Reply {
 impl Http {
     /// A client of the server at `base`, e.g. `http://127.0.0.1:9090`. Calls give up after 120 s.
     pub fn new(base: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
-            .proxy(None)
-            .build();
+        Self::with_timeout(base, Duration::from_secs(120))
+    }
+
+    /// The same, with calls that give up after `at_most`.
+    pub fn with_timeout(base: &str, at_most: Duration) -> Self {
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(at_most)).proxy(None).build();
         Self { agent: config.into(), base: base.to_owned() }
     }
 

@@ -3,9 +3,12 @@
 pub mod arrow_stream;
 pub mod backup;
 pub mod crash;
+pub mod faults;
 pub mod flight;
 mod http;
+pub mod load;
 mod locate;
+pub mod oracle;
 mod server;
 
 pub use http::{Http, Reply};

@@ -18,6 +18,8 @@ use crate::{Http, locate};
 pub struct ServerOptions {
     /// Flags besides `--listen` and `--data-dir`.
     pub flags: Vec<String>,
+    /// A program, with its arguments, that starts the binary and becomes it: `strace`, `prlimit`.
+    pub wrapper: Vec<String>,
     /// Variables of its environment; those of the caller that start with `STEPWELL_` are not handed on.
     pub variables: Vec<(String, String)>,
 }
@@ -34,7 +36,19 @@ pub struct Server {
 
 /// A command of the binary, free of the caller's `STEPWELL_*` variables.
 pub fn command() -> Result<Command> {
-    let mut command = Command::new(locate::binary()?);
+    wrapped(&[])
+}
+
+fn wrapped(wrapper: &[String]) -> Result<Command> {
+    let binary = locate::binary()?;
+    let mut command = match wrapper {
+        [] => Command::new(binary),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STEPWELL_")) {
         command.env_remove(name);
     }
@@ -64,7 +78,7 @@ impl Server {
 
     /// Starts a server on `data_dir` and waits only until it listens.
     pub fn spawn(data_dir: &Path, options: &ServerOptions) -> Result<Self> {
-        let mut child = command()?
+        let mut child = wrapped(&options.wrapper)?
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(&options.flags)
@@ -93,7 +107,8 @@ impl Server {
         Ok(Self { child, url, data_dir: data_dir.to_owned(), log, _temporary: None })
     }
 
-    fn wait_ready(&self) -> Result<()> {
+    /// Waits until it is ready to answer.
+    pub fn wait_ready(&self) -> Result<()> {
         let clock = SystemClock::new();
         while clock.monotonic() < Duration::from_secs(60) {
             if self.http().get("/ready").is_ok_and(|reply| reply.status == 200) {

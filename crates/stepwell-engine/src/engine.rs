@@ -118,6 +118,8 @@ impl Engine {
             next_lsn,
             producers,
             released,
+            release_fails: false,
+            rotation_fails: None,
             known,
         };
         let started =

@@ -59,6 +59,10 @@ pub(crate) struct Writer {
     pub(crate) next_lsn: Lsn,
     pub(crate) producers: Producers,
     pub(crate) released: Lsn,
+    /// The last try to remove log files failed, and was told of.
+    pub(crate) release_fails: bool,
+    /// What the last try to begin a new log file came to, if it failed: the active generation then cannot be handed on.
+    pub(crate) rotation_fails: Option<Health>,
     pub(crate) known: Cardinality,
 }
 
@@ -107,18 +111,18 @@ impl Writer {
         let is_due = active.heap_bytes() >= self.shared.config.memtable_bytes || age >= self.shared.config.flush_age;
         // With the flush thread behind, an old but small generation simply goes on filling.
         let has_room = self.shared.frozen_len() < self.shared.config.frozen_max;
-        if is_due
-            && active.points() > 0
-            && has_room
-            && let Err(error) = self.rotate()
-        {
-            tracing::error!(%error, "cannot start a new log file");
+        if is_due && active.points() > 0 && has_room {
+            // The health says what is wrong, and says it once.
+            drop(self.rotate());
         }
         let floor = Lsn(self.shared.wal_floor.load(Ordering::Acquire));
         if floor > self.released {
             match self.wal.release_keeping(floor, self.shared.config.wal_retain_bytes) {
-                Ok(_) => self.released = floor,
-                Err(error) => tracing::warn!(%error, "log files below the floor were not removed; trying again"),
+                Ok(_) => (self.released, self.release_fails) = (floor, false),
+                Err(error) if !std::mem::replace(&mut self.release_fails, true) => {
+                    tracing::warn!(%error, "log files below the floor were not removed; trying again");
+                }
+                Err(_) => {}
             }
         }
     }
@@ -129,7 +133,12 @@ impl Writer {
         if active.points() == 0 {
             return Ok(());
         }
-        self.wal.rotate(self.next_lsn).map_err(|error| self.log_failed(error))?;
+        self.rotation_fails = None;
+        if let Err(error) = self.wal.rotate(self.next_lsn) {
+            let health = self.log_failed(&error);
+            self.rotation_fails = Some(health.clone());
+            return Err(refusal_of(&health));
+        }
         let next = self.shared.new_generation(self.next_lsn);
         self.shared.change_storage(|storage| {
             storage.frozen.push(std::mem::replace(&mut storage.active, next));
@@ -176,22 +185,28 @@ impl Writer {
     }
 
     /// Holds the writer back while the active generation is full and the flush thread is behind (I9): the queue fills, and
-    /// callers hear `QueueFull`. Where flushing fails, they hear why instead of waiting; where the log has failed, there is nothing
-    /// to wait for, and it says so itself.
-    fn wait_for_memory(&self) -> Result<(), impl Fn() -> EngineError + use<>> {
-        let mut failing = None;
+    /// callers hear `QueueFull`. Where flushing fails, or no new log file can be begun, they hear why instead of waiting; where the
+    /// log has failed, there is nothing to wait for, and it says so itself.
+    fn wait_for_memory(&mut self) -> Result<(), impl Fn() -> EngineError + use<>> {
+        let is_full = |shared: &Shared| shared.storage().0.active.heap_bytes() >= shared.config.memtable_bytes;
+        if self.rotation_fails.is_some()
+            && is_full(&self.shared)
+            && self.shared.frozen_len() < self.shared.config.frozen_max
+        {
+            drop(self.rotate());
+        }
+        let mut failing = self.rotation_fails.clone().filter(|_| is_full(&self.shared));
         self.shared.wait_until(|shared| {
-            let is_full = shared.frozen_len() >= shared.config.frozen_max
-                && shared.storage().0.active.heap_bytes() >= shared.config.memtable_bytes;
-            failing = match shared.health() {
-                Health::FlushFails { reason } | Health::DiskFull { reason } if is_full => Some(reason),
-                _ => None,
-            };
+            let is_full = shared.frozen_len() >= shared.config.frozen_max && is_full(shared);
+            match shared.health() {
+                health @ (Health::FlushFails { .. } | Health::DiskFull { .. }) if is_full => failing = Some(health),
+                _ => {}
+            }
             let is_poisoned = matches!(shared.health(), Health::Poisoned { .. });
             !is_full || failing.is_some() || is_poisoned || shared.stopping.load(Ordering::Acquire)
         });
         match failing {
-            Some(reason) => Err(move || EngineError::FlushFails { reason: reason.clone(), retry_after: RETRY_AFTER }),
+            Some(health) => Err(move || refusal_of(&health)),
             None => Ok(()),
         }
     }
@@ -308,7 +323,9 @@ impl Writer {
             acks.push((ack, done));
         }
         self.next_lsn = next_lsn;
-        if matches!(self.shared.health(), Health::DiskFull { .. }) {
+        // Where the disk is too full for a segment or a new log file, room for this group proves nothing.
+        let is_of_log = self.rotation_fails.is_none() && self.shared.frozen_len() == 0;
+        if is_of_log && matches!(self.shared.health(), Health::DiskFull { .. }) {
             self.shared.set_health(Health::Ready);
         }
         counters.duplicates.fetch_add(duplicates.len() as u64, Ordering::Relaxed);
@@ -319,35 +336,32 @@ impl Writer {
     }
 
     fn refuse_group(&mut self, logged: Vec<Logged>, duplicates: Vec<Duplicate>, error: WalError) {
-        let first = self.log_failed(error);
-        let again = self.refusal();
-        let mut errors = std::iter::once(first).chain(std::iter::repeat_with(again));
+        let health = self.log_failed(&error);
         let refused = logged.into_iter().map(|logged| (logged.lane, logged.done));
         for (lane, done) in refused.chain(duplicates.into_iter().map(|(_, lane, done)| (lane, done))) {
-            if let Some(error) = errors.next() {
-                self.refuse(lane, done, error);
-            }
+            self.refuse(lane, done, refusal_of(&health));
         }
     }
 
-    fn log_failed(&self, error: WalError) -> EngineError {
+    /// Makes the log's failure the engine's health, and returns that.
+    fn log_failed(&self, error: &WalError) -> Health {
         let reason = error.to_string();
-        if matches!(error, WalError::DiskFull { .. }) {
-            self.shared.set_health(Health::DiskFull { reason: reason.clone() });
-            return EngineError::DiskFull { reason, retry_after: RETRY_AFTER };
-        }
-        self.shared.set_health(Health::Poisoned { reason: reason.clone() });
-        EngineError::Poisoned { reason }
+        let health = match error {
+            WalError::DiskFull { .. } => Health::DiskFull { reason },
+            WalError::OutOfFiles { .. } => Health::FlushFails { reason },
+            _ => Health::Poisoned { reason },
+        };
+        self.shared.set_health(health.clone());
+        health
     }
+}
 
-    fn refusal(&self) -> impl Fn() -> EngineError + use<> {
-        let health = self.shared.health();
-        move || match &health {
-            Health::DiskFull { reason } => EngineError::DiskFull { reason: reason.clone(), retry_after: RETRY_AFTER },
-            Health::Poisoned { reason } | Health::FlushFails { reason } => {
-                EngineError::Poisoned { reason: reason.clone() }
-            }
-            Health::Ready => EngineError::Poisoned { reason: "the log refused the batch".to_owned() },
-        }
+/// What a batch hears that cannot be taken in this state.
+fn refusal_of(health: &Health) -> EngineError {
+    match health {
+        Health::DiskFull { reason } => EngineError::DiskFull { reason: reason.clone(), retry_after: RETRY_AFTER },
+        Health::FlushFails { reason } => EngineError::FlushFails { reason: reason.clone(), retry_after: RETRY_AFTER },
+        Health::Poisoned { reason } => EngineError::Poisoned { reason: reason.clone() },
+        Health::Ready => EngineError::Poisoned { reason: "the log refused the batch".to_owned() },
     }
 }

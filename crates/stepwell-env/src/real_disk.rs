@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::{DirEntry, Disk, MappedFile, WriteFile};
+use crate::{DirEntry, Disk, MappedFile, WriteFile, open_files::AtPath};
 
 /// Files of the machine. Errors carry the path.
 pub struct RealDisk;
@@ -48,8 +48,8 @@ impl WriteFile for RealFile {
     }
 }
 
-fn at<T>(path: &Path, what: &str, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("{what} {}: {error}", path.display())))
+fn at<T>(path: &Path, what: &'static str, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|source| io::Error::new(source.kind(), AtPath { what, path: path.to_owned(), source }))
 }
 
 impl Disk for RealDisk {

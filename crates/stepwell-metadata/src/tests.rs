@@ -112,3 +112,25 @@ async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile()
     std::fs::write(&copy, bytes).unwrap();
     assert!(check_copy(&copy).await.is_err());
 }
+
+/// A full disk was answered as an internal error, which nobody tries again.
+#[tokio::test]
+async fn i8_a_full_disk_is_told_as_such_and_room_is_enough_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = Metadata::open(&dir.path().join("metadata.sqlite")).await.unwrap();
+    let project = metadata.ensure_project("p", 5).await.unwrap();
+    let pages = |most: &'static str| sqlx::query(most).execute(&metadata.writer);
+    // No more than there are.
+    pages("PRAGMA max_page_count = 1").await.unwrap();
+    let mut made = 0;
+    let error = loop {
+        match metadata.create_run(new_run(&format!("r{made}"), &project.project_id), 6).await {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made < 10_000);
+    };
+    assert!(matches!(error, MetadataError::DiskFull { .. }), "{error}");
+    pages("PRAGMA max_page_count = 1000000").await.unwrap();
+    metadata.create_run(new_run(&format!("r{made}"), &project.project_id), 7).await.unwrap();
+}

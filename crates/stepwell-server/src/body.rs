@@ -1,5 +1,7 @@
 //! Receiving the body of a request within its limits.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderMap, StatusCode, header},
@@ -17,6 +19,9 @@ use crate::{
 pub(crate) const INLINE_BYTES_MAX: usize = 512 << 10;
 /// The same for compressed bodies, which may grow.
 const INLINE_COMPRESSED_BYTES_MAX: usize = 16 << 10;
+/// A body that arrives more slowly than this, bytes a second, is given up: a byte now and then is no progress, and what has come
+/// so far holds memory of all.
+const BYTES_PER_SECOND_MIN: u64 = 1_024;
 /// How many times the limit is read and thrown away, so that a client that is still sending gets to see the refusal.
 const DRAIN_LIMITS: usize = 4;
 
@@ -32,7 +37,8 @@ pub(crate) async fn receive(state: &ServerState, headers: &HeaderMap, body: Body
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
     let encoding = ContentEncoding::parse(encoding)?;
     let mut budget = Budget::new(state.in_flight.clone(), state.config.decoded_limit_bytes);
-    let mut receiver = Receiver { state, body: body.into_data_stream(), received_bytes: 0 };
+    let begin = tokio::time::Instant::now();
+    let mut receiver = Receiver { state, body: body.into_data_stream(), begin, received_bytes: 0 };
     match receiver.collect(headers, &mut budget).await {
         Ok(bytes) => Ok(Received { bytes, encoding, budget }),
         Err(Refusal::AtOnce(problem)) => Err(problem),
@@ -80,6 +86,7 @@ enum Refusal {
 struct Receiver<'a> {
     state: &'a ServerState,
     body: axum::body::BodyDataStream,
+    begin: tokio::time::Instant,
     received_bytes: usize,
 }
 
@@ -111,7 +118,9 @@ impl Receiver<'_> {
 
     async fn next_chunk(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
         let idle_max = self.state.config.body_idle_max;
-        match tokio::time::timeout(idle_max, self.body.next()).await {
+        let earned = Duration::from_secs(self.received_bytes as u64 / BYTES_PER_SECOND_MIN);
+        let deadline = (tokio::time::Instant::now() + idle_max).min(self.begin + idle_max + earned);
+        match tokio::time::timeout_at(deadline, self.body.next()).await {
             Ok(None) => Ok(None),
             Ok(Some(Ok(chunk))) => {
                 self.received_bytes += chunk.len();
@@ -136,8 +145,11 @@ pub(crate) fn incomplete() -> Problem {
 }
 
 /// A body or message that made no progress.
-pub(crate) fn timed_out(idle_max: std::time::Duration) -> Problem {
-    let detail = format!("nothing of the body arrived for {} seconds", idle_max.as_secs());
+pub(crate) fn timed_out(idle_max: Duration) -> Problem {
+    let detail = format!(
+        "nothing of the body arrived for {} seconds, or less than {BYTES_PER_SECOND_MIN} bytes a second for longer: send it again, faster",
+        idle_max.as_secs()
+    );
     Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
 }
 

@@ -1,11 +1,12 @@
 //! The network: HTTP, Flight (SQL), PostgreSQL wire; routes, limits, status codes.
 //!
-//! A request's way: `server` (connections, shutdown) → `router` (routes, what every answer has in common) → `routes` (one
+//! A request's way: `server` (listening, shutdown) → `connections` (limits, silence) → `router` (routes, what every answer has in common) → `routes` (one
 //! module per call) → `body` and `decode` (bytes to a batch, within budgets) → the application layer. Whatever fails on the
 //! way becomes a `problem`. `flight` is the same way for streams: many batches a call. `openapi` describes it all, `metrics` counts it.
 
 mod accept;
 mod body;
+mod connections;
 mod decode;
 mod fields;
 mod flight;

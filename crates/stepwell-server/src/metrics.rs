@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     latency: Family<RouteLabels, Histogram>,
     in_flight_bytes: Gauge<u64, AtomicU64>,
     memory_bytes: Gauge<u64, AtomicU64>,
+    connections: Gauge<u64, AtomicU64>,
     flight_streams: Gauge<u64, AtomicU64>,
 }
 
@@ -65,6 +66,7 @@ impl Metrics {
             latency: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0001, 2.0, 19))),
             in_flight_bytes: Gauge::default(),
             memory_bytes: Gauge::default(),
+            connections: Gauge::default(),
             flight_streams: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -84,20 +86,19 @@ impl Metrics {
         registry.register("memory_used_bytes", "What is counted of the budget of memory", metrics.memory_bytes.clone());
         let budget = ConstGauge::new(memory_bytes as u64);
         registry.register("memory_budget_bytes", "The budget of memory, memory_bytes", budget);
+        registry.register("connections", "Connections open", metrics.connections.clone());
         registry.register("flight_streams", "Flight streams being read", metrics.flight_streams.clone());
         metrics
     }
 
     /// Counts a stream for as long as what it returns is kept.
     pub(crate) fn stream_opened(&self) -> impl Drop + Send + use<> {
-        struct Open(Gauge<u64, AtomicU64>);
-        impl Drop for Open {
-            fn drop(&mut self) {
-                self.0.dec();
-            }
-        }
-        self.flight_streams.inc();
-        Open(self.flight_streams.clone())
+        Open::one(&self.flight_streams)
+    }
+
+    /// The same of a connection.
+    pub(crate) fn connection_opened(&self) -> impl Drop + Send + use<> {
+        Open::one(&self.connections)
     }
 
     /// Counts a refusal that is not an answer's status.
@@ -152,6 +153,22 @@ impl Metrics {
         }
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// One of what a gauge counts.
+struct Open(Gauge<u64, AtomicU64>);
+
+impl Open {
+    fn one(gauge: &Gauge<u64, AtomicU64>) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -145,6 +145,16 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail).retry_after(RETRY_AFTER_DEFAULT)
     }
 
+    /// As many connections as may be are open.
+    pub(crate) fn too_many_connections(limit: usize) -> Self {
+        let detail = format!(
+            "{limit} connections are open, which is the limit: try again, and keep connections for many requests"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail)
+            .limit(limit)
+            .retry_after(RETRY_AFTER_DEFAULT)
+    }
+
     /// No such path.
     pub(crate) fn unknown_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();

@@ -2,26 +2,20 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use axum::serve::ListenerExt;
 use stepwell_types::ErrorKind;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
 use crate::{
-    router::router,
+    connections::Connections,
     state::{AppSlot, ServerConfig, ServerState},
 };
 
-/// A server that could not start or go on.
+/// A server that could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     #[error("cannot listen on {address}; choose another address, or stop who uses it")]
     Bind {
         address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot go on serving")]
-    Serve {
         #[source]
         source: io::Error,
     },
@@ -32,7 +26,6 @@ impl ServerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Bind { .. } => ErrorKind::Conflict,
-            Self::Serve { .. } => ErrorKind::Internal,
         }
     }
 }
@@ -60,33 +53,23 @@ impl Server {
 
     /// Serves until `shutdown` is ready, then takes no more connections, lets the requests at hand finish within the
     /// configured deadline, and returns.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let deadline = self.state.config.shutdown_deadline;
-        let (state, stopped) = (self.state.clone(), self.state.stopping.subscribe());
-        let graceful = async move {
-            shutdown.await;
-            state.stopping.send_replace(true);
-        };
-        // A small answer must not wait for the acknowledgement of the one before it.
-        let listener = self.listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
-        let serving = axum::serve(listener, router(self.state)).with_graceful_shutdown(graceful);
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) {
+        let Self { listener, state, .. } = self;
+        let connections = Connections::new(state.clone());
         tokio::select! {
-            served = serving => served.map_err(|source| ServerError::Serve { source }),
-            () = past_deadline(stopped, deadline) => {
-                tracing::warn!(deadline_s = deadline.as_secs(), "requests were still running at the deadline of the shutdown");
-                Ok(())
-            }
+            never = connections.accept(&listener) => match never {},
+            () = shutdown => {}
+        }
+        drop(listener);
+        state.stopping.send_replace(true);
+        let deadline = state.config.shutdown_deadline;
+        if tokio::time::timeout(deadline, connections.finish()).await.is_err() {
+            tracing::warn!(
+                deadline_s = deadline.as_secs(),
+                "requests were still running at the deadline of the shutdown"
+            );
         }
     }
-}
-
-async fn past_deadline(mut stopped: watch::Receiver<bool>, deadline: std::time::Duration) {
-    if stopped.wait_for(|stopped| *stopped).await.is_err() {
-        return std::future::pending().await;
-    }
-    tokio::time::sleep(deadline).await;
 }
 
 #[cfg(test)]
@@ -96,6 +79,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
+        sync::watch,
     };
 
     use super::*;
@@ -109,7 +93,7 @@ mod tests {
             let shutdown = async move {
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
-            server.run(shutdown).await.unwrap();
+            server.run(shutdown).await;
         });
         (address, stop, running)
     }

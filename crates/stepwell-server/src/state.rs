@@ -49,6 +49,10 @@ pub struct ServerConfig {
     pub in_flight_limit_bytes: usize,
     /// The budget of the whole process, bytes; shown, not enforced here.
     pub memory_bytes: usize,
+    /// Connections open at once; one more is answered with a refusal and closed.
+    pub connections_max: usize,
+    /// How long a connection may take for the whole head of a request, its rest between two requests included.
+    pub head_max: Duration,
     /// How long a body may make no progress.
     pub body_idle_max: Duration,
     /// How long requests may go on after shutdown was asked for.
@@ -64,6 +68,8 @@ impl Default for ServerConfig {
             decoded_limit_bytes: 256 << 20,
             in_flight_limit_bytes: 384 << 20,
             memory_bytes: 2 << 30,
+            connections_max: 16_384,
+            head_max: Duration::from_secs(60),
             body_idle_max: Duration::from_secs(30),
             shutdown_deadline: Duration::from_secs(8),
             clock: Arc::new(SystemClock::new()),

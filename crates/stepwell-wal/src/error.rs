@@ -17,6 +17,12 @@ pub enum WalError {
         #[source]
         source: io::Error,
     },
+    #[error("no file descriptor left for {path}: {source}; raise the limit of open files")]
+    OutOfFiles {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("the batch takes {actual} bytes in the log, the limit is {limit}; send it in parts")]
     FrameTooLarge { actual: usize, limit: usize },
     #[error("{what} {path}: {source}")]
@@ -33,7 +39,7 @@ impl WalError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
-            Self::Poisoned { .. } | Self::DiskFull { .. } => ErrorKind::Unavailable,
+            Self::Poisoned { .. } | Self::DiskFull { .. } | Self::OutOfFiles { .. } => ErrorKind::Unavailable,
             Self::FrameTooLarge { .. } => ErrorKind::InvalidCall,
             Self::Io { .. } => ErrorKind::Internal,
         }

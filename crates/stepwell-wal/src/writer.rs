@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_env::{Disk, WriteFile};
+use stepwell_env::{Disk, WriteFile, is_out_of_files};
 use stepwell_types::Lsn;
 
 use crate::{
@@ -108,7 +108,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Later frames go to a new file, the first point of which is `next_lsn`. Everything appended has been synced.
+    /// Later frames go to a new file, the first point of which is `next_lsn`. Everything appended has been synced. On
+    /// [`WalError::DiskFull`] and [`WalError::OutOfFiles`] they go on to the present one, and a later try may succeed.
     pub fn rotate(&mut self, next_lsn: Lsn) -> Result<(), WalError> {
         self.sync()?;
         if next_lsn == self.current.first_lsn {
@@ -123,7 +124,9 @@ impl Wal {
             }
             // The present file goes on; so no file that claims its later LSNs may stay, or a release would take the present
             // one for wholly below the floor.
-            Err(error @ WalError::DiskFull { .. }) => self.remove_remains(next_lsn).and(Err(error)),
+            Err(error @ (WalError::DiskFull { .. } | WalError::OutOfFiles { .. })) => {
+                self.remove_remains(next_lsn).and(Err(error))
+            }
             Err(error) => {
                 self.poisoned = Some(error.to_string());
                 Err(error)
@@ -144,11 +147,13 @@ impl Wal {
         self.current.cut().map_err(|source| self.poison("truncate", source))
     }
 
-    /// Removes, durably, what a rotation stopped by a full disk left behind.
+    /// Removes, durably, what a rotation stopped by want of space or descriptors left behind.
     fn remove_remains(&mut self, first_lsn: Lsn) -> Result<(), WalError> {
         let path = self.dir.join(file_name(first_lsn));
-        let removed = if self.disk.exists(&path) { self.disk.remove(&path) } else { Ok(()) };
-        removed.and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|source| {
+        if !self.disk.exists(&path) {
+            return Ok(());
+        }
+        self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|source| {
             let error = WalError::Io { what: "remove", path, source };
             self.poisoned = Some(error.to_string());
             error
@@ -250,7 +255,13 @@ impl Current {
         let failed = |what| {
             let path = path.clone();
             move |source| {
-                if is_full(&source) { WalError::DiskFull { path, source } } else { WalError::Io { what, path, source } }
+                if is_full(&source) {
+                    WalError::DiskFull { path, source }
+                } else if is_out_of_files(&source) {
+                    WalError::OutOfFiles { path, source }
+                } else {
+                    WalError::Io { what, path, source }
+                }
             }
         };
         let mut file = disk.create(&path).map_err(failed("create"))?;

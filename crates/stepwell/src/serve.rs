@@ -21,16 +21,22 @@ const DRAIN_MAX: Duration = Duration::from_secs(4);
 /// the log.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
+/// File descriptors that connections never get: those of storage, metadata, spill files and the runtime.
+const FILES_RESERVED: u64 = 128;
+/// The least that the limit of open files must leave for connections.
+const CONNECTIONS_MIN: u64 = 16;
+
 /// Serves until a signal.
 pub(crate) fn run(flags: ServeFlags) -> Result<()> {
     let settings = Settings::resolve(&flags)?;
     start_log(&settings)?;
+    let connections_max = connections_max(&settings)?;
     let env = Env::real();
     env.disk.create_dir_all(&settings.data_dir)?;
     let lock = DirLock::acquire(&settings.data_dir, &format!("stepwell serve, listening on {}", settings.listen))?;
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("stepwell-http").build().context("start threads")?;
-    let result = runtime.block_on(serve(env, &settings));
+    let result = runtime.block_on(serve(env, &settings, connections_max));
     // Blocking work that a drained request left behind must not hold up the end.
     runtime.shutdown_background();
     drop(lock);
@@ -49,12 +55,12 @@ fn start_log(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-async fn serve(env: Env, settings: &Settings) -> Result<()> {
+async fn serve(env: Env, settings: &Settings, connections_max: usize) -> Result<()> {
     // Handlers first, so that a signal during replay is not lost and does not kill.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let slot = AppSlot::new();
-    let server = Server::bind(settings.listen, slot.clone(), server_config(settings)).await?;
+    let server = Server::bind(settings.listen, slot.clone(), server_config(settings, connections_max)).await?;
     announce(server.local_addr(), settings)?;
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -85,8 +91,7 @@ async fn serve(env: Env, settings: &Settings) -> Result<()> {
     let ordered = async {
         // The server itself gives up on requests that do not end, see `server_config`.
         match serving.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the network failed while stopping"),
+            Ok(()) => {}
             Err(error) => tracing::error!(%error, "the network panicked while stopping"),
         }
         app.shutdown().await
@@ -122,8 +127,31 @@ fn announce(address: SocketAddr, settings: &Settings) -> Result<()> {
     stdout.flush().context("write to stdout")
 }
 
-fn server_config(settings: &Settings) -> ServerConfig {
+/// As many connections as were asked for, or as the limit of open files leaves room for.
+fn connections_max(settings: &Settings) -> Result<usize> {
+    let files = stepwell_env::raise_open_files().context("limit of open files")?;
+    let room = files.saturating_sub(FILES_RESERVED);
+    if room < CONNECTIONS_MIN {
+        bail!(
+            "the limit of open files is {files}, at least {} are needed; raise it (`ulimit -n`)",
+            FILES_RESERVED + CONNECTIONS_MIN
+        );
+    }
+    if room < settings.connections_max as u64 {
+        tracing::info!(
+            connections_max = room,
+            asked = settings.connections_max,
+            "the limit of open files leaves room for fewer connections; raise it (`ulimit -Hn`)"
+        );
+    }
+    Ok(settings.connections_max.min(usize::try_from(room).unwrap_or(usize::MAX)))
+}
+
+fn server_config(settings: &Settings, connections_max: usize) -> ServerConfig {
     ServerConfig {
+        connections_max,
+        head_max: settings.head_timeout,
+        body_idle_max: settings.body_idle,
         body_limit_bytes: settings.memory.body_limit,
         decoded_limit_bytes: settings.memory.decoded_limit,
         in_flight_limit_bytes: settings.memory.requests,

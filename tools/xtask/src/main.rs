@@ -1,8 +1,9 @@
-//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | faults | bench | growth | schemas`.
 
 mod bench;
 mod check;
 mod demo;
+mod faults;
 mod fuzz;
 mod growth;
 mod mutants;
@@ -33,6 +34,8 @@ usage: cargo xtask COMMAND
   growth [--points N] [--runs N] [--series N] | growth --draw
                   measure how figures change with the amount of data, up to N, into benches/growth.csv; draw it into
                   benches/plots; --draw only draws
+  faults [--rounds N] [--seed S] [KIND…]
+                  real faults on the real binary, all kinds or those named: kills, inject, full, power, memory, clock, clients
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         "mutants" => mutants::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
+        "faults" => faults::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

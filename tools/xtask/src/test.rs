@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    fuzz,
+    faults, fuzz,
     process::{self, cargo, target_dir},
     python,
 };
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let is_long = arguments.first().is_some_and(|first| first == "--long");
     let arguments = &arguments[usize::from(is_long)..];
     python::prepare(&target_dir()?)?;
+    faults::install();
     process::run(cargo().args(["build", "--package", "stepwell"]))?;
     // Tells the end-to-end suites that the binary is fresh, so that not each of them asks cargo again.
     process::run(cargo().args(["test", "--workspace"]).args(arguments).env("BINARY_IS_BUILT", "1"))?;

@@ -3,6 +3,7 @@
 mod cardinality;
 mod compaction;
 mod deletion;
+mod descriptors;
 mod faults;
 mod path;
 mod reading;

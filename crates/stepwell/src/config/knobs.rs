@@ -62,6 +62,30 @@ pub(super) const KNOBS: &[Knob] = &[
                  something else (a firewall, a proxy that authenticates) stands in front.",
     },
     Knob {
+        name: "connections_max",
+        kind: Kind::Integer { min: 16, max: 1_000_000 },
+        unit: "connections",
+        default: "16384",
+        reason: "Connections open at once; one more hears 503 and is closed. Never more than the limit of open files (`ulimit -n`, raised \
+                 to its hard limit at start) less 128, which are kept for storage, so that no number of clients can take them.",
+    },
+    Knob {
+        name: "head_timeout_seconds",
+        kind: Kind::Integer { min: 1, max: 3_600 },
+        unit: "seconds",
+        default: "60",
+        reason: "A connection on which no whole head of a request arrives for so long is closed, whether it is silent, slow, or at rest \
+                 between two requests. More lets clients keep connections for longer; less gets rid of slow and lost ones sooner.",
+    },
+    Knob {
+        name: "body_idle_seconds",
+        kind: Kind::Integer { min: 1, max: 3_600 },
+        unit: "seconds",
+        default: "30",
+        reason: "A body, or message of a stream, of which nothing arrives for so long is refused with 408, and so is a body that arrives \
+                 more slowly than 1,024 bytes a second for longer than that: what has come of it holds memory. More suits clients that stall.",
+    },
+    Knob {
         name: "memory_bytes",
         kind: Kind::Bytes { min: 64 * MIB, max: 1_024 * GIB },
         unit: "bytes",

@@ -15,6 +15,9 @@ use super::{
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) connections_max: usize,
+    pub(crate) head_timeout: Duration,
+    pub(crate) body_idle: Duration,
     pub(crate) memory: Memory,
     pub(crate) flush_age: Duration,
     pub(crate) wal_retain_bytes: u64,
@@ -40,6 +43,9 @@ impl Settings {
         let settings = Self {
             data_dir: get(&values, "data_dir")?,
             listen: get(&values, "listen")?,
+            connections_max: get(&values, "connections_max")?,
+            head_timeout: Duration::from_secs(get(&values, "head_timeout_seconds")?),
+            body_idle: Duration::from_secs(get(&values, "body_idle_seconds")?),
             memory: Memory::resolve(&values)?,
             flush_age: Duration::from_secs(get(&values, "flush_age_seconds")?),
             wal_retain_bytes: get(&values, "wal_retain_bytes")?,

@@ -1,0 +1,103 @@
+//! No new file can be opened for a while: for want of descriptors, or of inodes.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+};
+
+use stepwell_env::{DirEntry, Disk, Env, ManualClock, MappedFile, SeededRandom, SimDisk, WriteFile};
+
+use super::{batch, config, ingest, producer, rows};
+use crate::{Engine, EngineConfig, EngineError, Health};
+
+/// `EMFILE` and `ENOSPC` of Linux.
+const NO_FILES: i32 = 24;
+const NO_SPACE: i32 = 28;
+
+/// A disk on which creating fails with the error of this number, unless it is 0.
+struct Creating(SimDisk, AtomicI32);
+
+impl Disk for Creating {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        match self.1.load(Ordering::SeqCst) {
+            0 => self.0.create(path),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir_all(path)
+    }
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        self.0.map(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.0.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.0.truncate(path, bytes)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.0.exists(path)
+    }
+}
+
+/// A new log file could not be created: for want of descriptors that failed the log for good, and for want of inodes the points
+/// in memory, with nowhere to go, grew without bound, while each batch turned the health to full and back.
+#[test]
+fn i8_i9_without_a_new_file_batches_are_refused_before_memory_runs_out_and_taken_when_there_is_one() {
+    for code in [NO_FILES, NO_SPACE] {
+        let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+        let creating = Arc::new(Creating(disk.clone(), AtomicI32::new(0)));
+        let env = |disk: Arc<dyn Disk>| Env {
+            disk,
+            clock: Arc::new(ManualClock::new(0)),
+            random: Arc::new(SeededRandom::new(1)),
+        };
+        let small = EngineConfig { memtable_bytes: 1 << 20, ..config(&dir) };
+        let engine = Engine::open(env(creating.clone()), small.clone()).unwrap();
+        let points: Vec<(&str, &str, i64, f64)> = (0..2_000).map(|step| ("m", "r", step, 1.0)).collect();
+        creating.1.store(code, Ordering::SeqCst);
+        let mut acked = 0;
+        let refusal = loop {
+            match ingest(&engine, batch(&points), producer("p", acked)) {
+                Ok(_) => acked += 1,
+                Err(error) => break error,
+            }
+            assert!(acked < 1_000, "memory has no bound");
+        };
+        match code {
+            NO_FILES => assert!(matches!(refusal, EngineError::FlushFails { .. }), "{refusal}"),
+            _ => assert!(matches!(refusal, EngineError::DiskFull { .. }), "{refusal}"),
+        }
+        assert!(acked > 0 && refusal.retry_after().is_some());
+        assert!(engine.stats().memtable_bytes < 3 << 20, "{} bytes", engine.stats().memtable_bytes);
+        assert!(!matches!(engine.health(), Health::Ready | Health::Poisoned { .. }), "{:?}", engine.health());
+        assert_eq!(rows(&engine) as u64, acked * 2_000, "reads go on");
+
+        creating.1.store(0, Ordering::SeqCst);
+        for sequence in acked..acked + 5 {
+            assert!(!ingest(&engine, batch(&points), producer("p", sequence)).unwrap().duplicate);
+        }
+        engine.flush().unwrap();
+        assert_eq!(engine.health(), Health::Ready);
+        drop(engine);
+        let again = Engine::open(env(Arc::new(disk.crash(1))), small).unwrap();
+        assert_eq!(rows(&again) as u64, (acked + 5) * 2_000);
+    }
+}
