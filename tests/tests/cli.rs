@@ -155,6 +155,7 @@ fn flag_beats_environment_beats_file() {
             ("STEPWELL_BODY_LIMIT_BYTES".into(), "4096".into()),
             ("STEPWELL_LOG_FORMAT".into(), "json".into()),
         ],
+        ..ServerOptions::default()
     };
     let server = Server::start_with(&options).unwrap();
     let limit = |encoding: &str, body: &[u8]| {

@@ -10,9 +10,7 @@ fn with_report(test: impl FnOnce(&mut Report) -> anyhow::Result<()>) {
 
 #[test]
 fn i1_i3_i5_i7_kills_at_every_kind_of_moment_lose_nothing() {
-    let seed = stepwell_env::Random::next_u64(&stepwell_env::SystemRandom);
-    println!("seed {seed}");
-    let report = kills::run(Plan { rounds: 20, seed }).unwrap();
+    let report = kills::run(Plan { rounds: 20, seed: 11 }).unwrap();
     println!("{report}");
     assert!(report.get("batches acknowledged") > 20, "the producers hardly wrote");
 }
@@ -83,9 +81,7 @@ fn i1_i4_i7_failing_and_fatal_system_calls_lose_nothing() {
     if !inject::is_possible() {
         return skip("system calls", "strace is absent or may not trace");
     }
-    let seed = stepwell_env::Random::next_u64(&stepwell_env::SystemRandom) >> 16;
-    println!("seed {seed}");
-    println!("{}", inject::sample(6, seed).unwrap());
+    println!("{}", inject::sample(6, 1).unwrap());
 }
 
 #[test]

@@ -25,8 +25,8 @@ impl BackupStore {
     pub fn verify(&self, index: &BackupIndex) -> Result<(), BackupError> {
         self.check(index)?;
         // The log and the manifest are read already.
-        let others = index.files.iter().filter(|file| file.path != MANIFEST && file.parts().0 != WAL_DIR);
-        others.map(|file| self.read(file).map(drop)).collect()
+        let mut others = index.files.iter().filter(|file| file.path != MANIFEST && file.parts().0 != WAL_DIR);
+        others.try_for_each(|file| self.read(file).map(drop))
     }
 
     /// Reads manifest and log, and compares what they say with the index.
