@@ -84,7 +84,8 @@ fn later_sectors_may_survive_earlier_ones() {
     let left = |seed| disk.crash(seed).read(path).unwrap();
     let is_reordered = |bytes: Vec<u8>| bytes.len() == 4 * 512 && bytes[0] == 0 && bytes[3 * 512] == 7;
     assert!((0..200).any(|seed| is_reordered(left(seed))));
-    let is_torn = |bytes: Vec<u8>| bytes.len().is_multiple_of(512) && bytes.chunks(512).all(|s| s.iter().all(|b| *b == s[0]));
+    let is_torn =
+        |bytes: Vec<u8>| bytes.len().is_multiple_of(512) && bytes.chunks(512).all(|s| s.iter().all(|b| *b == s[0]));
     assert!((0..200).all(|seed| is_torn(left(seed))), "sectors are whole");
 }
 
