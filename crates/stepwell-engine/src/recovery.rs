@@ -12,11 +12,11 @@ use stepwell_env::{
     channel::{Sender, bounded},
     spawn,
 };
-use stepwell_manifest::{Manifest, ManifestStore};
+use stepwell_manifest::{FILE_NAME, Manifest, ManifestStore};
 use stepwell_memtable::SlabPool;
 use stepwell_segment::{FooterCache, SEGMENT_DIRS, Segment};
 use stepwell_types::{Lsn, SegmentMeta};
-use stepwell_wal::{ReplayReport, Wal, WalRecord};
+use stepwell_wal::{ReplayReport, Wal, WalRecord, first_lsn_of};
 
 use crate::{
     catalog::Catalog,
@@ -59,6 +59,7 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
         }
     }
     let (store, manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
+    refuse_lost_manifest(&*disk, &config, &manifest)?;
     if access == Access::ReadWrite {
         for name in SEGMENT_DIRS {
             remove_orphans(&*disk, &config.data_dir.join(name), &manifest)?;
@@ -208,6 +209,29 @@ impl Replay {
         self.shared.wal_floor.store(next_lsn.0, Ordering::Release);
         Ok(())
     }
+}
+
+/// Before the first commit of a directory a crash may leave segments that nothing names, and the log then has all their points. Where it
+/// does not reach back to the first point, those segments were committed, by a manifest that is gone: they are not a crash's remains.
+fn refuse_lost_manifest(disk: &dyn Disk, config: &EngineConfig, manifest: &Manifest) -> Result<(), EngineError> {
+    let names = |dir: &Path| -> Result<Vec<String>, EngineError> {
+        match disk.list(dir) {
+            Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(io_error("list", dir)(error)),
+        }
+    };
+    if manifest.version > 0
+        || names(&config.wal_dir())?.iter().filter_map(|name| first_lsn_of(name)).any(|lsn| lsn == manifest.wal_floor)
+    {
+        return Ok(());
+    }
+    for dir in SEGMENT_DIRS {
+        if names(&config.data_dir.join(dir))?.iter().any(|name| name.ends_with(".parquet")) {
+            return Err(EngineError::ManifestLost { path: config.manifest_dir().join(FILE_NAME) });
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a crash left between writing a segment and committing it.
