@@ -36,14 +36,6 @@ fn i8_i9_without_descriptors_it_refuses_and_goes_on_when_they_return() {
 }
 
 #[test]
-fn i8_a_full_disk_refuses_reads_go_on_and_room_is_enough_to_recover() {
-    if !is_root() {
-        return skip("full disk", "mounting needs root");
-    }
-    with_report(|report| full::bytes(&Mount::ext4(48, 0)?, 1, report));
-}
-
-#[test]
 fn i8_i9_a_disk_without_room_for_another_file_refuses_before_memory_runs_out() {
     if !is_root() {
         return skip("full of files", "mounting needs root");
