@@ -73,7 +73,8 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that are not shipped; they may use any crate.
-const TOOLS: [&str; 5] = ["stepwell-tests", "stepwell-benches", "stepwell-fuzz", "stepwell-loadgen", "xtask"];
+const TOOLS: [&str; 6] =
+    ["stepwell-tests", "stepwell-benches", "stepwell-fuzz", "stepwell-loadgen", "stepwell-rot", "xtask"];
 
 /// Heavy dependencies, each behind the crates that own it, so that their types stay inside.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -92,6 +93,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio", &["stepwell", "stepwell-server", "stepwell-app", "stepwell-query", "stepwell-metadata"]),
     ("datafusion", &["stepwell-query"]),
     ("sqlx", &["stepwell-metadata"]),
+    ("libsqlite3-sys", &["stepwell-metadata"]),
     ("parquet", &["stepwell-segment"]),
     ("crossbeam-channel", &["stepwell-engine", "stepwell-client"]),
     ("memmap2", &["stepwell-env"]),

@@ -10,7 +10,10 @@ use stepwell_env::Env;
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStream};
 
-use crate::{code::ErrorCode, config::AppConfig, error::AppError, known_runs::KnownRuns, trash::keep_expiring};
+use crate::{
+    care::refuse_lost_metadata, code::ErrorCode, config::AppConfig, error::AppError, known_runs::KnownRuns,
+    trash::keep_expiring,
+};
 
 /// All use cases. Clones share the parts.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ impl App {
     /// Recovers the data directory; its lock is the caller's. Blocks while the log is replayed.
     pub async fn open(env: Env, config: AppConfig) -> Result<Self, AppError> {
         let io = |error: std::io::Error| AppError::new(ErrorCode::Internal, error.to_string());
+        refuse_lost_metadata(&env, &config)?;
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?;
         let engine = Engine::open(env.clone(), config.engine)?;
@@ -45,6 +49,7 @@ impl App {
 
     /// Reads a data directory without changing it, also beside the server that owns it.
     pub async fn open_read_only(env: Env, mut config: AppConfig) -> Result<Self, AppError> {
+        refuse_lost_metadata(&env, &config)?;
         let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
         let engine = Engine::open_read_only(env.clone(), config.engine)?;
         // The directory is left alone, the spill included.
@@ -74,9 +79,10 @@ impl App {
         self.parts.engine.health()
     }
 
-    /// Gauges and totals of the engine.
+    /// Gauges and totals of the engine; damage to metadata counts as well.
     pub fn stats(&self) -> EngineStats {
-        self.parts.engine.stats()
+        let stats = self.parts.engine.stats();
+        EngineStats { damaged: stats.damaged + self.parts.metadata.damaged_pages(), ..stats }
     }
 
     /// Runs a query over what is visible now.

@@ -138,8 +138,10 @@ impl From<MetadataError> for AppError {
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
-            MetadataError::Damaged { .. } => refusal(ErrorCode::DataDamaged),
-            MetadataError::Database(_) | MetadataError::Migrate(_) => refusal(ErrorCode::Internal).caused_by(error),
+            MetadataError::Damaged { .. } | MetadataError::DamagedFile { .. } => refusal(ErrorCode::DataDamaged),
+            MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {
+                refusal(ErrorCode::Internal).caused_by(error)
+            }
         }
     }
 }
@@ -169,6 +171,7 @@ impl From<QueryError> for AppError {
             QueryError::Params { .. } => refusal(ErrorCode::InvalidQuery).field("params"),
             QueryError::Plan { .. } => refusal(ErrorCode::InvalidQuery),
             QueryError::Execution { .. } | QueryError::Cancelled => refusal(ErrorCode::QueryFailed),
+            QueryError::Damaged { .. } => refusal(ErrorCode::DataDamaged),
             QueryError::Runtime { .. } | QueryError::Broken => refusal(ErrorCode::Internal).caused_by(error),
         }
     }

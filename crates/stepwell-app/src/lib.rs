@@ -7,6 +7,7 @@
 
 mod app;
 mod backup;
+mod care;
 mod code;
 mod config;
 mod error;
@@ -21,6 +22,7 @@ mod trash;
 
 pub use app::App;
 pub use backup::{BackupFailure, back_up, list_backups, restore_backup, verify_backups};
+pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_directory};
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
@@ -31,9 +33,14 @@ pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::backup::{BackupError, BackupIndex, Pruned, Restored};
-pub use stepwell_engine::{EngineStats, Health, IngestAck};
+pub use stepwell_engine::{
+    CheckReport, Concern, Damage, EngineStats, Health, IngestAck, PointsConcerned, RepairReport, SegmentRepair,
+};
 pub use stepwell_kernels::XAxis;
-pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
+pub use stepwell_metadata::{
+    ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, ParamValue, Project, Run, RunPatch, RunStatus,
+    TrashedProject, TrashedRun,
+};
 pub use stepwell_query::{QueryRequest, QueryStream};
 pub use trash::Trash;
 

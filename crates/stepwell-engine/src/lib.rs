@@ -4,7 +4,7 @@
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
-//! and `chart` what they get instead of points.
+//! and `chart` what they get instead of points. `check` says what is damaged, `repair` mends it.
 //!
 //! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
@@ -13,6 +13,7 @@ pub mod backup;
 mod cardinality;
 mod catalog;
 mod chart;
+mod check;
 mod compaction;
 mod config;
 mod engine;
@@ -23,6 +24,7 @@ mod generation;
 mod lane;
 mod producers;
 mod recovery;
+mod repair;
 mod scan;
 mod shared;
 mod snapshot;
@@ -30,12 +32,14 @@ mod summaries;
 mod writer;
 
 pub use chart::{ChartData, ChartRequest};
+pub use check::{CheckReport, Concern, Damage, PointsConcerned, check};
 pub use compaction::CompactionOptions;
 pub use config::EngineConfig;
 pub use engine::{Deletion, Engine, IngestAck};
 pub use error::EngineError;
 pub use exclusions::ProjectRun;
 pub use lane::{Lane, Refused};
+pub use repair::{QUARANTINE, RepairReport, SegmentRepair, repair};
 pub use scan::{PointScan, ScanPartition};
 pub use shared::{EngineStats, Health};
 pub use snapshot::Snapshot;

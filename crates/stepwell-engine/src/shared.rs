@@ -14,7 +14,7 @@ use stepwell_segment::{FooterCache, Segment, SegmentError};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{
-    cardinality::NameHasher, compaction::pick, config::EngineConfig, exclusions::Exclusions, generation::Generation,
+    cardinality::NameHasher, compaction::due, config::EngineConfig, exclusions::Exclusions, generation::Generation,
 };
 
 /// Whether the engine takes batches.
@@ -104,6 +104,7 @@ pub(crate) struct Counters {
     pub(crate) replay_records: AtomicU64,
     pub(crate) replay_points: AtomicU64,
     pub(crate) replay_us: AtomicU64,
+    /// In the manifest and the log, at the start.
     pub(crate) damaged: AtomicU64,
     /// Bytes of what the writer knows of names.
     pub(crate) name_bytes: AtomicU64,
@@ -153,7 +154,7 @@ pub struct EngineStats {
     pub replay_us: u64,
     /// Bytes that knowing the names of series takes.
     pub name_bytes: u64,
-    /// Damaged places found in files.
+    /// Damaged places found in the log at the start, and damaged files: those known now.
     pub damaged: u64,
     /// Last visible LSN; 0 before the first point.
     pub visible_lsn: u64,
@@ -252,9 +253,8 @@ impl Shared {
 
     /// Whether segments wait to be merged.
     pub(crate) fn compaction_is_due(&self) -> bool {
-        let storage = self.storage().0;
-        let metas: Vec<_> = storage.segments.iter().map(|segment| segment.meta().clone()).collect();
-        !pick(&metas, storage.exclusions.deleted(), &self.config.compaction).is_empty()
+        let (segments, exclusions) = self.segments();
+        !due(&segments, exclusions.deleted(), &self.config.compaction).is_empty()
     }
 
     pub(crate) fn frozen_len(&self) -> usize {
@@ -299,7 +299,7 @@ impl Shared {
             replay_points: get(&c.replay_points),
             replay_us: get(&c.replay_us),
             name_bytes: get(&c.name_bytes),
-            damaged: get(&c.damaged),
+            damaged: get(&c.damaged) + storage.segments.iter().map(Segment::damaged_files).sum::<u64>(),
             visible_lsn: visible_below.0 - 1,
         }
     }

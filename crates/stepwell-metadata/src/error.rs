@@ -1,8 +1,10 @@
 //! What can go wrong with metadata.
 
+use std::{io, path::PathBuf};
+
 use stepwell_types::ErrorKind;
 
-use crate::model::ParamValue;
+use crate::{model::ParamValue, vfs};
 
 /// A metadata call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +27,53 @@ pub enum MetadataError {
     ParamConflict { run_id: String, key: String, old: ParamValue, new: ParamValue },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
+    #[error("{path} is damaged at byte {offset}: {detail}; stop the server and run `stepwell repair`")]
+    DamagedFile { path: PathBuf, offset: u64, detail: String },
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("metadata: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     #[error("metadata migrations: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
+}
+
+/// SQLite's word for a page that the layer below it refused.
+const IO_ERROR_OF_DATA: i32 = libsqlite3_sys::SQLITE_IOERR_DATA;
+/// The low byte of SQLite's words for a file that hangs together wrongly.
+const MALFORMED: [i32; 2] = [libsqlite3_sys::SQLITE_CORRUPT, libsqlite3_sys::SQLITE_NOTADB];
+
+/// Damage has one error of its own, wherever SQLite met it.
+impl From<sqlx::Error> for MetadataError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        match (code, vfs::last_damage()) {
+            (Some(IO_ERROR_OF_DATA), Some((path, offset))) => {
+                let detail = "the page that begins there does not fit its checksum".to_owned();
+                Self::DamagedFile { path, offset, detail }
+            }
+            (Some(code), last) if MALFORMED.contains(&(code & 0xff)) => {
+                let (path, offset) = last.unwrap_or_else(|| (PathBuf::from("metadata.sqlite"), 0));
+                Self::DamagedFile { path, offset, detail: error.to_string() }
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for MetadataError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+                error.into()
+            }
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 impl MetadataError {
@@ -42,8 +87,8 @@ impl MetadataError {
             | Self::RelatedRunNotFound { .. }
             | Self::ProjectNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
-            Self::Damaged { .. } => ErrorKind::DataDamaged,
-            Self::Database(_) | Self::Migrate(_) => ErrorKind::Internal,
+            Self::Damaged { .. } | Self::DamagedFile { .. } => ErrorKind::DataDamaged,
+            Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
         }
     }
 }

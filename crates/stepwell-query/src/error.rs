@@ -38,6 +38,9 @@ pub enum QueryError {
     Execution { message: String },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A query never answers from what is left: it fails if it needs what is damaged.
+    #[error("{message}")]
+    Damaged { message: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("query runtime: {source}")]
@@ -59,6 +62,7 @@ impl QueryError {
             Self::UnknownTable { .. } | Self::UnknownColumn { .. } | Self::UnknownProject { .. } => ErrorKind::NotFound,
             Self::Engine(error) => error.kind(),
             Self::Metadata(error) => error.kind(),
+            Self::Damaged { .. } => ErrorKind::DataDamaged,
             Self::Runtime { .. } | Self::Broken => ErrorKind::Internal,
             _ => ErrorKind::InvalidCall,
         }
@@ -81,6 +85,9 @@ impl QueryError {
             DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
                 Self::Plan { message: first_line(message) }
             }
+            DataFusionError::External(error) if is_damage(&**error) => {
+                Self::Damaged { message: first_line(&error.to_string()) }
+            }
             root if is_planning => Self::Plan { message: first_line(&root.strip_backtrace()) },
             root => Self::Execution { message: first_line(&root.strip_backtrace()) },
         }
@@ -94,6 +101,13 @@ impl QueryError {
         let (line, column) = position(&message);
         Self::Syntax { message, line, column }
     }
+}
+
+/// Whether what a query read was damaged.
+fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_engine = error.downcast_ref::<EngineError>().map(EngineError::kind);
+    let of_metadata = error.downcast_ref::<MetadataError>().map(MetadataError::kind);
+    of_engine.or(of_metadata) == Some(ErrorKind::DataDamaged)
 }
 
 /// The parser gives the position only as the end of its text: "… at Line: 1, Column: 8".

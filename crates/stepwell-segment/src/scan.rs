@@ -1,6 +1,6 @@
 //! Reading the rows that pass a filter.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::{
     array::{
@@ -19,14 +19,14 @@ use parquet::{
         parquet_to_arrow_field_levels,
     },
     errors::ParquetError,
-    file::metadata::ParquetMetaData,
 };
-use stepwell_env::MappedFile;
 
 use crate::{
     error::{SegmentError, guarded},
     filter::RowFilter,
+    footers::Footer,
     format::{METRIC, PROJECT, RUN, STEP},
+    health::Health,
     pages::Pages,
     prune::{GroupRows, known_name, matching_rows},
     table::Table,
@@ -50,7 +50,9 @@ pub struct SegmentScan {
     /// The wanted columns.
     output: Vec<Output>,
     schema: SchemaRef,
-    path: PathBuf,
+    health: Arc<Health>,
+    /// Whether each page is checked when it is read: what does not decode then is no damage.
+    has_sums: bool,
 }
 
 /// Rows as they are read, and which of them pass if not all do.
@@ -66,17 +68,30 @@ enum Output {
 impl SegmentScan {
     pub(crate) fn new(
         table: &Table,
+        filter: RowFilter,
+        projection: &[usize],
+        names: Names,
+        batch_rows: usize,
+    ) -> Result<Self, SegmentError> {
+        let footer = table.footer()?;
+        let groups = matching_rows(footer.metadata(), &filter);
+        Self::of_groups(table, (&footer, &groups), filter, projection, names, batch_rows)
+    }
+
+    /// Reads those of the rows `groups` that pass `filter`.
+    pub(crate) fn of_groups(
+        table: &Table,
+        (footer, groups): (&Footer, &[GroupRows]),
         mut filter: RowFilter,
         projection: &[usize],
         names: Names,
         batch_rows: usize,
     ) -> Result<Self, SegmentError> {
-        let path = table.path().to_owned();
-        let footer = table.footer()?;
+        let (health, has_sums) = (table.health().clone(), footer.sums.is_some());
+        let failed = |error: &dyn std::fmt::Display| error_of(&health, has_sums, error);
         let metadata = footer.metadata();
-        let groups = matching_rows(metadata, &filter);
         // Names that the index of pages tells are not decoded. Those of pages that can match and have one name are wanted.
-        let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, &groups, column));
+        let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, groups, column));
         filter.names.iter_mut().zip(&known).filter(|(_, known)| known.is_some()).for_each(|(wanted, _)| *wanted = None);
         let known = |column: usize| known.get(column).and_then(Option::as_ref);
         let is_read = |c: &usize| (projection.contains(c) && known(*c).is_none()) || filter.restricts(*c);
@@ -84,23 +99,26 @@ impl SegmentScan {
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
         let schema = with_numbers(table.schema(), numbered);
-        let reader = guarded(&path, || {
-            open(table.file(), metadata, &schema, &read, &groups, batch_rows)
-                .map_err(|source| SegmentError::Parquet { path: path.clone(), source })
+        let reader = guarded(table.path(), || {
+            open(table, footer, &schema, &read, groups, batch_rows).map_err(|source| {
+                failed(&source).unwrap_or_else(|| SegmentError::Parquet { path: table.path().to_owned(), source })
+            })
         })?;
         let output = |wanted: &usize| match known(*wanted) {
             Some(name) => Some(Output::Known(KnownName::new(name, names))),
             None => read.iter().position(|column| column == wanted).map(Output::Read),
         };
         let output = projection.iter().filter_map(output).collect();
-        let schema = schema.project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
-        Ok(Self { reader, filter, read, output, schema: Arc::new(schema), path })
+        let schema = schema
+            .project(projection)
+            .map_err(|source| SegmentError::Arrow { path: table.path().to_owned(), source })?;
+        Ok(Self { reader, filter, read, output, schema: Arc::new(schema), health, has_sums })
     }
 
     /// The next rows as they are read, and which of them pass if not all do: for who takes rows apart anyway.
     pub(crate) fn next_unfiltered(&mut self) -> Option<Result<Unfiltered, SegmentError>> {
-        let path = self.path.clone();
-        guarded(&path, || self.read_on()).transpose()
+        let health = self.health.clone();
+        guarded(health.path(), || self.read_on()).inspect_err(|error| health.note_error(error)).transpose()
     }
 
     /// The next rows of which some pass.
@@ -114,10 +132,15 @@ impl SegmentScan {
             match batch {
                 Ok(None) => {}
                 Ok(batch) => return Ok(batch),
-                Err(source) => return Err(SegmentError::Arrow { path: self.path.clone(), source }),
+                Err(source) => return Err(self.error(source)),
             }
         }
         Ok(None)
+    }
+
+    fn error(&self, source: ArrowError) -> SegmentError {
+        error_of(&self.health, self.has_sums, &source)
+            .unwrap_or_else(|| SegmentError::Arrow { path: self.health.path().to_owned(), source })
     }
 
     /// Which rows pass; `None` if all do.
@@ -192,19 +215,30 @@ fn with_numbers(schema: &Schema, numbered: impl Fn(usize) -> bool) -> SchemaRef 
     Arc::new(Schema::new(schema.fields().iter().enumerate().map(field).collect::<Vec<_>>()))
 }
 
+/// The damage that is why reading failed; `None` if it failed for another reason. A file without checksums of pages was whole when
+/// it was first looked at, so that what does not decode now has been damaged since.
+fn error_of(health: &Health, has_sums: bool, error: &dyn std::fmt::Display) -> Option<SegmentError> {
+    if !has_sums {
+        health.note(0, format!("it was whole when it was first read, and does not decode now: {error}"));
+    }
+    health.error()
+}
+
 fn open(
-    file: &MappedFile,
-    metadata: &Arc<ParquetMetaData>,
+    table: &Table,
+    footer: &Footer,
     schema: &Schema,
     columns: &[usize],
     groups: &[GroupRows],
     batch_rows: usize,
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let metadata = footer.metadata();
     let descr = metadata.file_metadata().schema_descr();
     let mask = ProjectionMask::roots(descr, columns.iter().copied());
     let levels = parquet_to_arrow_field_levels(descr, mask, Some(schema.fields()))?;
     let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
-    let pages = Pages::new(file, metadata, groups.iter().map(|group| group.row_group).collect())?;
+    let pages =
+        Pages::new(table.file(), table.pages(footer), metadata, groups.iter().map(|group| group.row_group).collect())?;
     // Buffers are as long as a batch.
     let batch_rows = batch_rows.clamp(1, pages.num_rows().max(1));
     ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, Some(RowSelection::from(selection)))
@@ -256,6 +290,6 @@ impl Iterator for SegmentScan {
         };
         let Some(keep) = keep else { return Some(Ok(batch)) };
         let filtered = filter_record_batch(&batch, &BooleanArray::new(keep, None));
-        Some(filtered.map_err(|source| SegmentError::Arrow { path: self.path.clone(), source }))
+        Some(filtered.map_err(|source| self.error(source)))
     }
 }

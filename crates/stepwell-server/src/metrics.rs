@@ -173,7 +173,7 @@ fn engine_registry(stats: &EngineStats) -> Registry {
         ("segment_rows", "Points in live segments", stats.segment_rows),
         ("segment_bytes", "Bytes of live segments", stats.segment_bytes),
         ("replay_points", "Points replayed from the log at the start", stats.replay_points),
-        ("damaged_places", "Damaged places found in files", stats.damaged),
+        ("damaged_places", "Damaged places known in files; `stepwell check` lists them", stats.damaged),
         ("visible_lsn", "Last visible LSN", stats.visible_lsn),
     ];
     for (name, help, value) in gauges {

@@ -111,12 +111,20 @@ fn tombstone_json(tombstone: &Tombstone) -> Value {
 
 fn live_segment(disk: &RealDisk, data_dir: &Path, meta: &SegmentMeta, verify: bool) -> Value {
     let mut description = segment_json(meta);
-    let state = Segment::open(disk, data_dir, meta, &FooterCache::new(0))
-        .and_then(|segment| if verify { segment.verify() } else { Ok(()) });
-    description["state"] = match state {
-        Ok(()) if verify => json!("every byte verified"),
-        Ok(()) => json!("opens"),
-        Err(error) => json!(format!("damaged: {}", chain(&error))),
+    let footers = FooterCache::new(0);
+    description["state"] = if verify {
+        let damages = Segment::open_damaged(disk, data_dir, meta, &footers).damages();
+        match damages.points.iter().chain(&damages.derived).next() {
+            None => json!("every byte verified"),
+            Some(found) => {
+                json!(format!("damaged: {} at byte {}: {}", found.path.display(), found.offset, found.detail))
+            }
+        }
+    } else {
+        match Segment::open(disk, data_dir, meta, &footers) {
+            Ok(_) => json!("opens"),
+            Err(error) => json!(format!("damaged: {}", chain(&error))),
+        }
     };
     description
 }

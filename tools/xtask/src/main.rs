@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | rot | schemas`.
 
 mod bench;
 mod check;
@@ -9,6 +9,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod rot;
 mod test;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ usage: cargo xtask COMMAND
   growth [--points N] [--runs N] [--series N] | growth --draw
                   measure how figures change with the amount of data, up to N, into benches/growth.csv; draw it into
                   benches/plots; --draw only draws
+  rot [--sample N | --all]
+                  damage a small data directory, every byte of every file in turn, and judge the answers (2,000 cases)
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         "mutants" => mutants::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
+        "rot" => rot::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

@@ -6,6 +6,7 @@ mod deletion;
 mod faults;
 mod path;
 mod reading;
+mod rot;
 
 use std::{path::Path, sync::mpsc, time::Duration};
 

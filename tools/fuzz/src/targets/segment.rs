@@ -58,7 +58,7 @@ fn put(disk: &SimDisk, table: usize, bytes: &[u8]) -> std::io::Result<FileMeta> 
     let dir = Path::new(DIR).join(SEGMENT_DIRS[table]);
     disk.create_dir_all(&dir)?;
     disk.create(&dir.join(NAME))?.append(bytes)?;
-    Ok(FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) })
+    Ok(FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes), tail: None })
 }
 
 /// Reads a table in every way there is. I11: an error or rows, nothing else.
