@@ -28,6 +28,7 @@ pub enum ErrorCode {
     QueryFailed,
     QueueFull,
     DiskFull,
+    FlushFails,
     WalFailed,
     ShuttingDown,
     ReadOnly,
@@ -38,7 +39,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 29] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -77,6 +78,12 @@ const TABLE: [Row; 28] = [
     (ErrorCode::QueryFailed, "query_failed", 400, "Correct the query: it met a value that it cannot work with."),
     (ErrorCode::QueueFull, "queue_full", 429, "Send the same batch again after `Retry-After`."),
     (ErrorCode::DiskFull, "disk_full", 503, "Free space; then send the same batch again."),
+    (
+        ErrorCode::FlushFails,
+        "flush_fails",
+        503,
+        "Send the same batch again after `Retry-After`; an operator looks at what `detail` names.",
+    ),
     (ErrorCode::WalFailed, "wal_failed", 503, "An operator looks at the disk and restarts the server; reads go on."),
     (ErrorCode::ShuttingDown, "shutting_down", 503, "Send the same batch again when the server is back."),
     (ErrorCode::ReadOnly, "read_only", 403, "Send the change to the server that owns the data directory."),
@@ -114,7 +121,7 @@ impl ErrorCode {
 }
 
 /// Codes that the HTTP layer gives before a use case is reached, for the index.
-const HTTP_TABLE: [(&str, u16, &str); 19] = [
+const HTTP_TABLE: [(&str, u16, &str); 20] = [
     ("malformed_arrow", 400, "Correct the Arrow stream; `detail` says where it breaks."),
     ("malformed_json", 400, "Correct the JSON; `row` is the line."),
     ("malformed_encoding", 400, "The body is not what `Content-Encoding` says."),
@@ -134,6 +141,7 @@ const HTTP_TABLE: [(&str, u16, &str); 19] = [
     ("unsupported_encoding", 415, "Compress with zstd or gzip, or not at all."),
     ("not_ready", 503, "The server is replaying its log; try again."),
     ("storage_failed", 503, "An operator looks at the disk and restarts the server."),
+    ("metadata_fails", 503, "Of `/ready`: an operator looks at metadata.sqlite and its disk; no restart is needed."),
 ];
 
 /// The index of codes, as committed in `schemas/errors.md`.

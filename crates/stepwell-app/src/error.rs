@@ -105,7 +105,8 @@ impl From<EngineError> for AppError {
         let code = match &error {
             EngineError::QueueFull { .. } => ErrorCode::QueueFull,
             EngineError::DiskFull { .. } => ErrorCode::DiskFull,
-            EngineError::Poisoned { .. } | EngineError::FlushFails { .. } => ErrorCode::WalFailed,
+            EngineError::FlushFails { .. } => ErrorCode::FlushFails,
+            EngineError::Poisoned { .. } => ErrorCode::WalFailed,
             EngineError::ShuttingDown | EngineError::FlushStopped => ErrorCode::ShuttingDown,
             EngineError::ReadOnly => ErrorCode::ReadOnly,
             EngineError::TooManySeries { .. } => ErrorCode::TooManySeries,
@@ -139,6 +140,7 @@ impl From<MetadataError> for AppError {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
             MetadataError::Damaged { .. } => refusal(ErrorCode::DataDamaged),
+            MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
             MetadataError::Database(_) | MetadataError::Migrate(_) => refusal(ErrorCode::Internal).caused_by(error),
         }
     }

@@ -1,13 +1,14 @@
 //! The machine's file system.
 
 use std::{
+    ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::Path,
 };
 
-use crate::{DirEntry, Disk, MappedFile, WriteFile};
+use crate::{DirEntry, Disk, DiskSpace, MappedFile, WriteFile};
 
 /// Files of the machine. Errors carry the path.
 pub struct RealDisk;
@@ -121,6 +122,19 @@ impl Disk for RealDisk {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: `name` ends with a zero byte and outlives the call, and `found` has room for what is written there.
+        if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return at(path, "look for space on", Err(io::Error::last_os_error()));
+        }
+        // SAFETY: the call succeeded, so that it has filled the structure.
+        let found = unsafe { found.assume_init() };
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(DiskSpace { free_bytes: bytes(found.f_bavail), total_bytes: bytes(found.f_blocks) })
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +155,14 @@ mod tests {
         assert_eq!((&old.bytes()[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
         assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);
         assert!(RealDisk.create(&path).is_err(), "an existing file is not overwritten");
+    }
+
+    #[test]
+    fn space_is_told_and_that_of_nowhere_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = RealDisk.space(dir.path()).unwrap();
+        assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
+        assert!(RealDisk.space(&dir.path().join("nowhere")).unwrap_err().to_string().contains("nowhere"));
     }
 
     #[test]

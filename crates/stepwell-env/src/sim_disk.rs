@@ -28,7 +28,9 @@ pub enum SimFault {
     AppendError(u64),
     /// Files may hold this many bytes more in all; then appends fail as on a full disk, after the bytes that fit.
     Space(u64),
-    /// There is space again.
+    /// This many files may still be made; then that fails as on a disk without inodes, while appends go on.
+    Files(u64),
+    /// There is space again, for bytes and files.
     NoLimit,
 }
 
@@ -78,6 +80,7 @@ struct State {
     sync_error_at: Option<u64>,
     append_error_at: Option<u64>,
     space: Option<u64>,
+    files_left: Option<u64>,
 }
 
 /// The simulated disk. Clones are the same disk.
@@ -128,7 +131,8 @@ impl SimDisk {
             SimFault::SyncError(n) => state.sync_error_at = Some(state.syncs + n),
             SimFault::AppendError(n) => state.append_error_at = Some(state.appends + n),
             SimFault::Space(bytes) => state.space = Some(bytes),
-            SimFault::NoLimit => state.space = None,
+            SimFault::Files(files) => state.files_left = Some(files),
+            SimFault::NoLimit => (state.space, state.files_left) = (None, None),
         }
     }
 
@@ -325,6 +329,11 @@ impl Disk for SimDisk {
         let mut state = self.powered()?;
         if state.cached_names.contains_key(path) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display())));
+        }
+        match &mut state.files_left {
+            Some(0) => return Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk has no inode left")),
+            Some(left) => *left -= 1,
+            None => {}
         }
         let id = state.next_file;
         state.next_file += 1;

@@ -25,8 +25,13 @@ pub enum MetadataError {
     ParamConflict { run_id: String, key: String, old: ParamValue, new: ParamValue },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
+    #[error("the disk is full, the metadata is unchanged; free space, then try again")]
+    DiskFull {
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("metadata: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     #[error("metadata migrations: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
@@ -43,7 +48,18 @@ impl MetadataError {
             | Self::ProjectNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } => ErrorKind::DataDamaged,
+            Self::DiskFull { .. } => ErrorKind::Unavailable,
             Self::Database(_) | Self::Migrate(_) => ErrorKind::Internal,
         }
+    }
+}
+
+/// `SQLITE_FULL`, as the driver gives it.
+const FULL: &str = "13";
+
+impl From<sqlx::Error> for MetadataError {
+    fn from(source: sqlx::Error) -> Self {
+        let code = source.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some(FULL) { Self::DiskFull { source } } else { Self::Database(source) }
     }
 }

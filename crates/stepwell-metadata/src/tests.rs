@@ -112,3 +112,28 @@ async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile()
     std::fs::write(&copy, bytes).unwrap();
     assert!(check_copy(&copy).await.is_err());
 }
+
+/// A change that could not be made durable is known until one could, without anybody changing anything.
+#[tokio::test]
+async fn a_store_that_cannot_be_read_or_written_says_so_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    metadata.probe().await.unwrap();
+    let refuse_commits = async |refuse: bool| {
+        let mut connection = metadata.writer.acquire().await.unwrap();
+        connection.lock_handle().await.unwrap().set_commit_hook(move || !refuse);
+    };
+    refuse_commits(true).await;
+    assert!(matches!(metadata.create_project("p", 1).await, Err(MetadataError::Database(_))));
+    assert!(metadata.probe().await.is_err() && metadata.probe().await.is_err());
+    refuse_commits(false).await;
+    metadata.probe().await.unwrap();
+    metadata.create_project("p", 1).await.unwrap();
+
+    let other = Metadata::open(&path).await.unwrap();
+    sqlx::query("ALTER TABLE runs RENAME TO elsewhere").execute(&other.writer).await.unwrap();
+    assert!(metadata.probe().await.is_err());
+    sqlx::query("ALTER TABLE elsewhere RENAME TO runs").execute(&other.writer).await.unwrap();
+    metadata.probe().await.unwrap();
+}

@@ -2,11 +2,11 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
-use axum::serve::ListenerExt;
 use stepwell_types::ErrorKind;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    connections::Connections,
     router::router,
     state::{AppSlot, ServerConfig, ServerState},
 };
@@ -67,15 +67,16 @@ impl Server {
             shutdown.await;
             state.stopping.send_replace(true);
         };
-        // A small answer must not wait for the acknowledgement of the one before it.
-        let listener = self.listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
+        let listener = Connections::new(self.listener, self.state.clone());
         let serving = axum::serve(listener, router(self.state)).with_graceful_shutdown(graceful);
         tokio::select! {
             served = serving => served.map_err(|source| ServerError::Serve { source }),
             () = past_deadline(stopped, deadline) => {
-                tracing::warn!(deadline_s = deadline.as_secs(), "requests were still running at the deadline of the shutdown");
+                tracing::warn!(
+                    deadline_s = deadline.as_secs(),
+                    "requests were still running at the deadline of the shutdown and are cut off; nothing to do: what was acknowledged is \
+                     durable, clients send the rest again"
+                );
                 Ok(())
             }
         }

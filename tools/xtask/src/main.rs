@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | concurrency | sanitize | schemas`.
 
 mod bench;
 mod check;
@@ -9,6 +9,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod sanitize;
 mod test;
 
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ usage: cargo xtask COMMAND
   growth [--points N] [--runs N] [--series N] | growth --draw
                   measure how figures change with the amount of data, up to N, into benches/growth.csv; draw it into
                   benches/plots; --draw only draws
+  concurrency     what is ordered by hand under every interleaving (loom), then snapshots under everything at once
+  sanitize [thread|miri]
+                  the data races that ThreadSanitizer finds, and what Miri says; needs the nightly toolchain with rust-src and miri
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         "mutants" => mutants::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
+        "concurrency" => sanitize::concurrency(),
+        "sanitize" => sanitize::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

@@ -4,6 +4,7 @@ mod cardinality;
 mod compaction;
 mod deletion;
 mod faults;
+mod health;
 mod path;
 mod reading;
 
