@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | bench | growth | schemas`.
 
 mod bench;
 mod check;
@@ -9,6 +9,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND
                   give hostile bytes to decoders under libFuzzer, N seconds each (60); needs rustup, installs a nightly
                   compiler; what it finds stays in target/fuzz/TARGET/found
   mutants [NAME…] break the storage on purpose, one way after the other, in a copy of the sources, and expect tests to notice
+  sim [--seeds N] [--hours N] [--seed S] [--plan 'PLAN']
+                  run N worlds (100) of the engine under simulated threads, time and disk, or worlds for N hours, or the one of a
+                  seed or plan; a world that fails is made smaller and printed
   bench [--seconds N] [--sustained-seconds N] [--runs N] [FIGURE…]
                   measure the figures and, beside them, peers; all of them: into benches/RESULTS.md; each load takes N
                   seconds (60), that of T1 alone as many as --sustained-seconds says; runs stand side by side
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         "check" => check::run(),
         "fuzz" => fuzz::run(rest),
         "mutants" => mutants::run(rest),
+        "sim" => sim::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
         "schemas" => test::schemas(),
