@@ -23,7 +23,7 @@ use crate::{
     recovery::{Access, Recovered, recover},
     shared::{EngineStats, Health, Shared},
     snapshot::Snapshot,
-    writer::{Command, Done, Ingest, Writer},
+    writer::{Command, Done, Ingest, Pace, Writer},
 };
 
 /// What an acknowledged batch became: durable and visible.
@@ -116,6 +116,7 @@ impl Engine {
             producers,
             released,
             known,
+            pace: Pace::default(),
         };
         let started =
             |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use stepwell_env::work_in_background;
 use stepwell_memtable::{MemtableView, SeriesHandle};
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
@@ -36,6 +37,8 @@ pub(crate) struct Flusher {
 impl Flusher {
     /// Runs until the writer has gone and all it froze is in segments, or until told to abandon.
     pub(crate) fn run(mut self) {
+        // Where it fails, acknowledgements wait longer, and nothing else.
+        let _ = work_in_background();
         while let Ok(generation) = self.generations.recv() {
             loop {
                 match self.flush(&generation) {

@@ -47,6 +47,9 @@ pub(crate) struct Ingest {
 const GROUP_BYTES_MAX: usize = 32 << 20;
 /// The same as a share of a generation, which a group may fill past its size: points take about three times their frames' bytes.
 const GROUPS_PER_GENERATION: usize = 32;
+/// Least time from the beginning of one group to that of the next, while batches come faster than groups can be written. A group costs
+/// a sync and a wake-up for each who waits, whatever is in it: larger ones leave the cores to those who send.
+const GROUP_EVERY: Duration = Duration::from_micros(300);
 /// How often an idle writer looks after rotation by age and the release of log files.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -60,6 +63,14 @@ pub(crate) struct Writer {
     pub(crate) producers: Producers,
     pub(crate) released: Lsn,
     pub(crate) known: Cardinality,
+    pub(crate) pace: Pace,
+}
+
+/// When the last group began, on the monotonic clock, and how many batches it had.
+#[derive(Default)]
+pub(crate) struct Pace {
+    began: Duration,
+    batches: usize,
 }
 
 /// A batch of the current group whose frame is in the log but not yet known to be durable.
@@ -144,6 +155,7 @@ impl Writer {
 
     /// Writes `first` and what else is waiting under one sync. Returns whether a stop was among it.
     fn ingest_group(&mut self, first: Ingest) -> bool {
+        self.let_fill();
         let mut group = vec![first];
         let mut bytes = group[0].frame.bytes();
         let mut stop = false;
@@ -163,6 +175,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
+        self.pace.batches = group.len();
         let released_bytes: usize = group.iter().map(|ingest| ingest.queued_bytes).sum();
         match self.wait_for_memory() {
             Ok(()) => self.write_group(group),
@@ -173,6 +186,20 @@ impl Writer {
             drop(answer.send(self.rotate()));
         }
         stop
+    }
+
+    /// Lets a group fill, if the last one shows that batches come from several sides at once. One who sends a batch when the last is
+    /// acknowledged waits for nothing.
+    fn let_fill(&mut self) {
+        let clock = &self.shared.env.clock;
+        let now = clock.monotonic();
+        let due = self.pace.began + GROUP_EVERY;
+        if self.pace.batches > 1 && now < due {
+            clock.sleep(due - now);
+            self.pace.began = clock.monotonic();
+        } else {
+            self.pace.began = now;
+        }
     }
 
     /// Holds the writer back while the active generation is full and the flush thread is behind (I9): the queue fills, and

@@ -11,6 +11,8 @@ pub trait Clock: Send + Sync {
     fn now_us(&self) -> i64;
     /// Time since some fixed moment of this process; never falls.
     fn monotonic(&self) -> Duration;
+    /// Blocks the calling thread for that long.
+    fn sleep(&self, duration: Duration);
 }
 
 /// The machine's clock.
@@ -39,6 +41,10 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
 }
 
 /// A clock that moves only when told to.
@@ -66,5 +72,10 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_micros(u64::try_from(self.now_us() - self.start_us).unwrap_or(0))
+    }
+
+    /// Moves the clock, so that who sleeps need not be woken.
+    fn sleep(&self, duration: Duration) {
+        self.advance(duration);
     }
 }

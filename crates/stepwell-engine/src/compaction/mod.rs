@@ -10,6 +10,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use stepwell_env::work_in_background;
 use stepwell_segment::{Segment, SegmentWriter};
 use stepwell_types::SegmentMeta;
 
@@ -39,6 +40,8 @@ pub(crate) struct Compactor {
 impl Compactor {
     /// Runs until the engine stops. A merge that is under way then is given up: nothing of it is committed.
     pub(crate) fn run(self) {
+        // Where it fails, acknowledgements wait longer, and nothing else.
+        let _ = work_in_background();
         loop {
             match self.flushed.recv_timeout(RETRY_EVERY) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
