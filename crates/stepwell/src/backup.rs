@@ -158,7 +158,7 @@ fn damaged_json(error: &stepwell_app::BackupError) -> Value {
 fn place(text: &str) -> Result<PathBuf, String> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(text.into()) };
     if scheme != "file" || !rest.starts_with('/') {
-        return Err("backups go to directories and file:///… for now; mount or synchronise other storage".to_owned());
+        return Err("backups go to directories and file:///… only; mount or synchronise other storage".to_owned());
     }
     let mut bytes = Vec::new();
     let mut left = rest.as_bytes();
