@@ -36,11 +36,12 @@ impl State {
     }
 
     fn sync(&mut self, id: FileId, strike: Option<Strike>) {
-        let Self { files, random, .. } = self;
+        let Self { files, random, faults, .. } = self;
         let Some(file) = files.get_mut(&id) else { return };
         match strike {
-            Some(Strike::WithoutEffect) => file.forget(),
-            Some(Strike::WithEffect) => file.sync_partly(random),
+            Some(Strike { has_effect: false, .. }) => file.forget(),
+            Some(Strike { has_effect: true, .. }) => file.sync_partly(random),
+            None if faults.trouble.lies => {}
             None => file.sync(),
         }
     }
@@ -51,8 +52,9 @@ impl State {
         let before = file.cached.len();
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         match strike {
-            Some(Strike::WithoutEffect) => return,
-            Some(Strike::WithEffect) => file.cut(bytes),
+            Some(Strike { has_effect: false, .. }) => return,
+            Some(Strike { has_effect: true, .. }) => file.cut(bytes),
+            None if self.faults.trouble.lies => file.cut(bytes),
             None => file.truncate(bytes),
         }
         let after = file.cached.len();
@@ -77,7 +79,7 @@ impl State {
 fn outcome(strike: Option<Strike>, operation: DiskOperation, path: &Path) -> io::Result<()> {
     match strike {
         None => Ok(()),
-        Some(_) => Err(failed(operation, path)),
+        Some(Strike { reason, .. }) => Err(failed(operation, path, reason)),
     }
 }
 
@@ -87,7 +89,7 @@ impl SimFile {
         let (mut state, strike) = self.disk.begin(DiskOperation::Append, &self.path)?;
         if strike.is_some() {
             state.write(self.id, self.end, &data[..data.len() / 2])?;
-            return Err(failed(DiskOperation::Append, &self.path));
+            return outcome(strike, DiskOperation::Append, &self.path);
         }
         let mut done = 0;
         if data.len() > 1 && state.random.next_u64().is_multiple_of(4) {
@@ -134,7 +136,7 @@ impl WriteFile for SimFile {
 impl Disk for SimDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let (mut state, strike) = self.begin(DiskOperation::Create, path)?;
-        if strike != Some(Strike::WithoutEffect) && !state.directories.iter().any(|known| known == path) {
+        if Strike::lets(strike) && !state.directories.iter().any(|known| known == path) {
             state.directories.push(path.to_owned());
         }
         outcome(strike, DiskOperation::Create, path)
@@ -146,7 +148,7 @@ impl Disk for SimDisk {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display())));
         }
         let id = state.next_file;
-        if strike != Some(Strike::WithoutEffect) {
+        if Strike::lets(strike) {
             state.next_file += 1;
             state.files.insert(id, File::default());
             state.names.create(path, id);
@@ -177,7 +179,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (mut state, strike) = self.begin(DiskOperation::Rename, from)?;
         let id = state.id(from)?;
-        if strike != Some(Strike::WithoutEffect) {
+        if Strike::lets(strike) {
             let replaced = state.names.id(to);
             state.names.rename(from, to, id);
             state.unlinked(replaced);
@@ -188,7 +190,7 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let (mut state, strike) = self.begin(DiskOperation::Remove, path)?;
         let id = state.id(path)?;
-        if strike != Some(Strike::WithoutEffect) {
+        if Strike::lets(strike) {
             state.names.remove(path);
             state.unlinked(Some(id));
         }
@@ -204,7 +206,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let (mut state, strike) = self.begin(DiskOperation::SyncDir, path)?;
-        if strike != Some(Strike::WithoutEffect) {
+        if Strike::lets(strike) && !state.faults.trouble.lies {
             state.names.sync(path);
         }
         outcome(strike, DiskOperation::SyncDir, path)

@@ -1,6 +1,6 @@
 //! What goes wrong, when asked to, and by chance.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use crate::{Random, SeededRandom};
 
@@ -34,6 +34,11 @@ impl DiskOperation {
         Self::SyncDir,
     ];
 
+    /// Those that need no room, so that none fails for want of it.
+    fn is_reading(self) -> bool {
+        matches!(self, Self::Map | Self::Read | Self::List | Self::Remove)
+    }
+
     /// Those that the old name of "sync" counts.
     fn is_sync(self) -> bool {
         matches!(self, Self::Sync | Self::SyncDir | Self::Truncate)
@@ -63,6 +68,10 @@ pub enum SimFault {
 pub struct DiskTrouble {
     /// Operations that may fail, with how many of 10,000 do. Half of those that change something change it nevertheless.
     pub errors: BTreeMap<DiskOperation, u64>,
+    /// How many of 10,000 of those failures say that the disk is full, where that can be a reason.
+    pub full: u64,
+    /// Syncs say that they have synced, and have not. No program survives that: it is for tests of what looks for losses.
+    pub lies: bool,
     /// How many of 10,000 operations take long.
     pub slow: u64,
     /// How long those take at most.
@@ -71,9 +80,19 @@ pub struct DiskTrouble {
 
 /// How an operation is to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Strike {
-    WithoutEffect,
-    WithEffect,
+pub(super) struct Strike {
+    /// What was asked for happens all the same, or some of it.
+    pub(super) has_effect: bool,
+    pub(super) reason: io::ErrorKind,
+}
+
+impl Strike {
+    const WITHOUT_EFFECT: Self = Self { has_effect: false, reason: io::ErrorKind::Other };
+
+    /// Whether an operation changes anything.
+    pub(super) fn lets(strike: Option<Self>) -> bool {
+        strike.is_none_or(|strike| strike.has_effect)
+    }
 }
 
 /// Operations so far, and what is to become of those to come.
@@ -85,10 +104,13 @@ pub(super) struct Faults {
     /// Operations that failed.
     pub(super) struck: BTreeMap<DiskOperation, u64>,
     pub(super) slowed: u64,
+    /// Operations that failed as on a full disk, whatever room there was.
+    pub(super) said_full: u64,
     pub(super) syncs: u64,
     power_loss_at: Option<u64>,
     sync_error_at: Option<u64>,
     errors_at: Vec<(DiskOperation, u64)>,
+    kill_at: Option<(DiskOperation, u64)>,
 }
 
 impl Faults {
@@ -105,6 +127,21 @@ impl Faults {
         self.errors_at.push((operation, at));
     }
 
+    pub(super) fn kill_at(&mut self, at: Option<(DiskOperation, u64)>) {
+        let count = |operation| self.counts.get(&operation).copied().unwrap_or(0);
+        self.kill_at = at.map(|(operation, n)| (operation, count(operation) + n));
+    }
+
+    /// Whether the next operation is the one at which its process is killed.
+    pub(super) fn kills(&mut self, operation: DiskOperation) -> bool {
+        let count = self.counts.get(&operation).copied().unwrap_or(0);
+        let kills = self.kill_at == Some((operation, count));
+        if kills {
+            self.kill_at = None;
+        }
+        kills
+    }
+
     /// How long the next operation takes.
     pub(super) fn delay(&mut self, random: &SeededRandom) -> Option<Duration> {
         if self.trouble.slow == 0 || random.next_u64() % 10_000 >= self.trouble.slow {
@@ -113,6 +150,11 @@ impl Faults {
         self.slowed += 1;
         let most_us = u64::try_from(self.trouble.slowest.as_micros()).unwrap_or(u64::MAX).max(1);
         Some(Duration::from_micros(random.next_u64() % most_us))
+    }
+
+    /// Operations so far, of all kinds.
+    pub(super) fn operations(&self) -> u64 {
+        self.counts.values().sum()
     }
 
     /// Counts an operation. `Err` is a loss of power at it, `Ok(Some)` how it fails.
@@ -133,19 +175,22 @@ impl Faults {
             }
             if self.sync_error_at == Some(sync) {
                 self.sync_error_at = None;
-                strike = Some(Strike::WithoutEffect);
+                strike = Some(Strike::WITHOUT_EFFECT);
             }
         }
         let before = self.errors_at.len();
         self.errors_at.retain(|planned| *planned != (operation, at));
         if self.errors_at.len() < before {
-            strike = Some(Strike::WithoutEffect);
+            strike = Some(Strike::WITHOUT_EFFECT);
         }
         if let Some(chance) = self.trouble.errors.get(&operation)
             && random.next_u64() % 10_000 < *chance
         {
             let has_effect = random.next_u64().is_multiple_of(2);
-            strike = Some(if has_effect { Strike::WithEffect } else { Strike::WithoutEffect });
+            let is_full = random.next_u64() % 10_000 < self.trouble.full && !operation.is_reading();
+            self.said_full += u64::from(is_full);
+            let reason = if is_full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+            strike = Some(Strike { has_effect, reason });
         }
         if strike.is_some() {
             *self.struck.entry(operation).or_default() += 1;

@@ -63,8 +63,8 @@ fn full() -> io::Error {
     io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full")
 }
 
-fn failed(operation: DiskOperation, path: &Path) -> io::Error {
-    io::Error::other(format!("simulated {operation:?} error of {}", path.display()))
+fn failed(operation: DiskOperation, path: &Path, reason: io::ErrorKind) -> io::Error {
+    io::Error::new(reason, format!("simulated {operation:?} error of {}", path.display()))
 }
 
 impl SimDisk {
@@ -100,6 +100,11 @@ impl SimDisk {
     fn begin(&self, operation: DiskOperation, path: &Path) -> io::Result<(MutexGuard<'_, State>, Option<Strike>)> {
         simulation::yield_now();
         // What a killed process has not begun is not done, not even by what cleans up after it.
+        let is_killed_here = !simulation::is_ending() && self.state().faults.kills(operation);
+        if is_killed_here {
+            simulation::note(|| format!("killed at {operation:?} {}", path.display()));
+            simulation::kill_own_process();
+        }
         if simulation::is_ending() {
             return Err(power_off());
         }
@@ -122,7 +127,10 @@ impl SimDisk {
         };
         simulation::note(|| match strike {
             None => format!("{operation:?} {}", path.display()),
-            Some(strike) => format!("{operation:?} {} fails {strike:?}", path.display()),
+            Some(Strike { has_effect, reason }) => {
+                let effect = if has_effect { "with" } else { "without" };
+                format!("{operation:?} {} fails {effect} effect: {reason}", path.display())
+            }
         });
         Ok((state, strike))
     }
@@ -137,10 +145,15 @@ impl SimDisk {
         self.state().faults.struck.clone()
     }
 
-    /// Operations that took long, and that found the disk full.
+    /// Operations that took long, and that found the disk full or said so.
     pub fn slow_and_full(&self) -> (u64, u64) {
         let state = self.state();
-        (state.faults.slowed, state.found_full)
+        (state.faults.slowed, state.found_full + state.faults.said_full)
+    }
+
+    /// Operations so far.
+    pub fn operations(&self) -> u64 {
+        self.state().faults.operations()
     }
 
     /// Makes something fail.
@@ -154,6 +167,11 @@ impl SimDisk {
             SimFault::Space(bytes) => state.space = Some(bytes),
             SimFault::NoLimit => state.space = None,
         }
+    }
+
+    /// Has the simulated process that comes to the n-th operation of a kind from now killed there, before that is done.
+    pub fn kill_at(&self, at: Option<(DiskOperation, u64)>) {
+        self.state().faults.kill_at(at);
     }
 
     /// Sets what goes wrong by chance from now on.

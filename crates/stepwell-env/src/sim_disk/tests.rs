@@ -1,7 +1,7 @@
 use std::{io, path::Path};
 
 use super::*;
-use crate::Disk;
+use crate::{Disk, Simulation};
 
 #[test]
 fn only_what_was_synced_is_sure_to_survive() {
@@ -140,4 +140,49 @@ fn a_removed_file_gives_its_space_back() {
     assert!(disk.create(Path::new("g")).unwrap().append(b"1").is_err());
     disk.remove(Path::new("f")).unwrap();
     disk.create(Path::new("h")).unwrap().append(b"1234").unwrap();
+}
+
+#[test]
+fn a_disk_that_lies_keeps_nothing_that_it_says_it_synced() {
+    let (dir, path) = (Path::new("d"), Path::new("d/f"));
+    let disk = SimDisk::new();
+    disk.set_trouble(DiskTrouble { lies: true, ..DiskTrouble::default() });
+    let mut file = disk.create(path).unwrap();
+    file.append(b"abc").unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(dir).unwrap();
+    assert_eq!(disk.read(path).unwrap(), b"abc");
+    assert!((0..50).any(|seed| !disk.crash(seed).exists(path)));
+    disk.set_trouble(DiskTrouble::default());
+    file.sync().unwrap();
+    disk.sync_dir(dir).unwrap();
+    assert!((0..50).all(|seed| disk.crash(seed).read(path).unwrap() == b"abc"), "it was only late");
+}
+
+#[test]
+fn failures_by_chance_may_say_that_the_disk_is_full() {
+    let disk = SimDisk::new();
+    let errors = BTreeMap::from([(DiskOperation::Create, 10_000), (DiskOperation::List, 10_000)]);
+    disk.set_trouble(DiskTrouble { errors, full: 10_000, ..DiskTrouble::default() });
+    assert_eq!(disk.create(Path::new("f")).err().unwrap().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(disk.list(Path::new("d")).unwrap_err().kind(), io::ErrorKind::Other, "that needs no room");
+    assert_eq!(disk.slow_and_full().1, 1);
+}
+
+#[test]
+fn a_process_is_killed_at_an_operation_which_is_not_done() {
+    let (result, _) = Simulation::run(1, 1_000, |simulation| {
+        let disk = SimDisk::new();
+        disk.kill_at(Some((DiskOperation::Create, 2)));
+        let inside = disk.clone();
+        let process = simulation.start_process("main", move || {
+            for name in ["a", "b", "c", "d"] {
+                drop(inside.create(Path::new(name)));
+            }
+        });
+        assert!(process.unwrap().wait());
+        assert_eq!(disk.files().into_iter().map(|(path, _)| path).collect::<Vec<_>>(), ["a", "b"].map(PathBuf::from));
+        disk.create(Path::new("c")).unwrap();
+    });
+    assert_eq!(result, Ok(()));
 }

@@ -123,6 +123,14 @@ pub(crate) fn is_ending() -> bool {
     current().is_some_and(|me| me.scheduler.was_killed(me.number))
 }
 
+/// Kills the process of the running thread, if that is one of a simulation. It ends here, unless it is unwinding.
+pub(crate) fn kill_own_process() {
+    if let Some(me) = current() {
+        me.scheduler.kill_process_of(me.number);
+        me.scheduler.yield_now(me.number);
+    }
+}
+
 /// Lets simulated time pass; does nothing outside a simulation.
 pub(crate) fn sleep(duration: Duration) {
     if let Some(resource) = Resource::of_current() {

@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use member::note;
-pub(crate) use member::{Member, Resource, current, is_ending, sleep, yield_now};
+pub(crate) use member::{Member, Resource, current, is_ending, kill_own_process, sleep, yield_now};
 pub use scheduler::ProcessId;
 pub(crate) use scheduler::Woken;
 use scheduler::{ROOT, Scheduler};
@@ -124,7 +124,10 @@ impl Simulation {
 
     /// Ends the simulation as failed, without unwinding through code under test that might take a panic for its own.
     pub fn fail(&self, what: String) {
-        self.scheduler.fail(what);
+        // What a killed thread finds wrong may be that others of its process have been killed too.
+        if !is_ending() {
+            self.scheduler.fail(what);
+        }
         yield_now();
     }
 

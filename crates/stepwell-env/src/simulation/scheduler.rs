@@ -232,6 +232,13 @@ impl Scheduler {
         self.lock().kill(process);
     }
 
+    /// The same with the process of a thread.
+    pub(crate) fn kill_process_of(&self, thread: ThreadNumber) {
+        let mut state = self.lock();
+        let process = state.threads[thread].process;
+        state.kill(process);
+    }
+
     /// The same, that many turns from now.
     pub(crate) fn kill_after(&self, process: ProcessId, turns: u64) {
         let mut state = self.lock();

@@ -102,6 +102,27 @@ fn a_killed_process_does_nothing_more_and_its_locks_are_free() {
     }
 }
 
+/// Main sees that its helper has ended, and does not know that both were killed.
+#[test]
+fn what_a_killed_thread_finds_wrong_is_no_failure() {
+    for seed in 0..30 {
+        let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
+            let inside = simulation.clone();
+            let process = simulation.start_process("main", move || {
+                let signal = Signal::new();
+                let helper = spawn("helper", move || signal.wait_until(Duration::from_millis(1), || false));
+                if helper.unwrap().join().is_err() {
+                    inside.fail("the helper has ended".to_owned());
+                }
+            });
+            let process = process.unwrap();
+            process.kill_after(50);
+            assert!(process.wait());
+        });
+        assert_eq!(result, Ok(()), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_panic_fails_the_simulation_with_its_message() {
     let (result, _) = Simulation::run(1, TURNS_MAX, |_| {
