@@ -61,6 +61,8 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
     let (store, manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
     refuse_lost_manifest(&*disk, &config, &manifest)?;
     if access == Access::ReadWrite {
+        // A kill may have come between its rename and the sync: from here on files go that only the manifest before it needs.
+        disk.sync_dir(config.manifest_dir()).map_err(io_error("sync directory", config.manifest_dir()))?;
         for name in SEGMENT_DIRS {
             remove_orphans(&*disk, &config.data_dir.join(name), &manifest)?;
         }

@@ -175,12 +175,12 @@ impl SeriesTable {
         found
     }
 
-    pub(crate) fn last_step(&self, project_id: &str, run_id: &str) -> Option<i64> {
-        let run = self.runs.number(run_id)?;
+    /// Where the rows of each series of a run are.
+    pub(crate) fn of_run(&self, project_id: &str, run_id: &str) -> impl Iterator<Item = &Chain> {
+        let of_run = self.runs.number(run_id).into_iter().flat_map(|run| &self.of_run[run as usize]);
         // A run is in one project; a foreign one of the same id has no points here.
-        let of_run = self.of_run[run as usize].iter();
-        let series = of_run.filter(|series| **self.names_of(**series)[0] == *project_id);
-        series.map(|series| self.chains[*series as usize].max_step).max()
+        let series = of_run.filter(move |series| **self.names_of(**series)[0] == *project_id);
+        series.map(|series| &self.chains[*series as usize])
     }
 }
 

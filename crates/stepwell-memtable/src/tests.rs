@@ -88,6 +88,8 @@ fn slabs_fill_and_chosen_rows_keep_their_lsn() {
     assert_eq!((memtable.series_len(), memtable.view(Lsn(10)).rows_max()), (1, 0));
     assert_eq!(view.last_step("1", "b"), odd.last().map(|&row| i64::from(row)));
     assert_eq!(view.last_step("2", "b"), None);
+    let earlier = [(18, Some(7)), (11, None)];
+    assert!(earlier.iter().all(|(lsn, last)| memtable.view(Lsn(*lsn)).last_step("1", "b") == *last));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 
 use crate::{
-    rows::Row,
+    rows::{Chain, Row},
     shard::{Memtable, State},
 };
 
@@ -115,8 +115,17 @@ impl MemtableView {
         state.rows.blocks(&state.series.chains[series.number as usize]).filter_map(last).last().unwrap_or(0)
     }
 
-    /// The largest step that any metric of the run has had, points after the view included.
+    /// The largest step of any metric of a run.
     pub fn last_step(&self, project_id: &str, run_id: &str) -> Option<i64> {
-        self.memtable.read().series.last_step(project_id, run_id)
+        let state = self.memtable.read();
+        let last = |chain: &Chain| {
+            let shown = |row: &&Row| row.lsn < self.visible_below;
+            match state.rows.blocks(chain).last()?.last() {
+                // All of its points are shown, the largest step of which it knows.
+                Some(row) if shown(&row) => Some(chain.max_step),
+                _ => state.rows.blocks(chain).flatten().take_while(shown).map(|row| row.step).max(),
+            }
+        };
+        state.series.of_run(project_id, run_id).filter_map(last).max()
     }
 }

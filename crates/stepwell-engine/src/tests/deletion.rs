@@ -1,6 +1,9 @@
 //! Deletion: gone from every read at once, from disk by and by, also across restarts; nothing else goes.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
+use stepwell_env::SimDisk;
 use stepwell_kernels::SummaryState;
 use stepwell_types::Lsn;
 
@@ -155,4 +158,45 @@ fn what_is_deleted_leaves_the_disk_and_then_its_tombstone_does() {
     let manifest =
         stepwell_manifest::ManifestStore::read(&stepwell_env::RealDisk, &dir.path().join("MANIFEST")).unwrap();
     assert_eq!((manifest.tombstones, manifest.segments.len()), (Vec::new(), 1));
+}
+
+/// Nothing but the tombstone hides these: one point is in a segment that is never merged, one in the log.
+#[test]
+fn i7_what_is_deleted_stays_so_over_a_restart_that_finds_it_on_disk() {
+    let disk = SimDisk::new();
+    let open = |disk: &SimDisk| {
+        let compaction = CompactionOptions { fan_in: 0, ..CompactionOptions::default() };
+        let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
+        Engine::open(env, EngineConfig { compaction, ..config(Path::new("data")) }).unwrap()
+    };
+    let engine = open(&disk);
+    ingest(&engine, batch(&[("loss", "a", 1, 1.0), ("loss", "b", 1, 1.0)]), None).unwrap();
+    engine.flush().unwrap();
+    ingest(&engine, batch(&[("loss", "a", 2, 2.0), ("loss", "b", 2, 2.0)]), None).unwrap();
+    delete(&engine, None, Some("a"), None);
+    let crashed = disk.crash(1);
+    engine.shutdown().unwrap();
+    for disk in [crashed, disk] {
+        for _ in 0..2 {
+            let engine = open(&disk);
+            assert!(series(&engine, "loss", "a").is_empty());
+            assert_eq!(series(&engine, "loss", "b").value, [1.0, 2.0]);
+            engine.shutdown().unwrap();
+        }
+        let engine = open(&disk);
+        ingest(&engine, batch(&[("loss", "a", 3, 3.0)]), None).unwrap();
+        assert_eq!(series(&engine, "loss", "a").value, [3.0], "what came after the deletion stays");
+    }
+}
+
+/// A segment says that it holds nothing of the tombstones that were known when it was written, and nobody looks again.
+#[test]
+fn i10_a_flush_leaves_out_what_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    ingest(&engine, batch(&[("loss", "a", 1, 1.0), ("loss", "b", 1, 1.0)]), None).unwrap();
+    delete(&engine, None, Some("a"), None);
+    engine.flush().unwrap();
+    assert_eq!((engine.stats().segment_rows, rows(&engine)), (1, 1));
+    assert!(series(&engine, "loss", "a").is_empty());
 }

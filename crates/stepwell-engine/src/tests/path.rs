@@ -93,7 +93,7 @@ fn a_read_only_engine_shows_the_log_and_changes_nothing() {
 }
 
 #[test]
-fn i9_a_full_queue_refuses_and_small_memtables_flush_by_themselves() {
+fn i9_small_memtables_flush_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     config.memtable_bytes = 1;

@@ -97,3 +97,17 @@ proptest! {
         engine.shutdown().unwrap();
     }
 }
+
+/// The last step of a run in a snapshot that was held moved on with the run.
+#[test]
+fn i10_the_last_step_of_a_snapshot_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    ingest(&engine, batch(&[("loss", "a", 7, 1.0), ("acc", "a", 3, 1.0)]), None).unwrap();
+    let held = engine.snapshot();
+    for step in [9, 8] {
+        ingest(&engine, batch(&[("acc", "a", step, 1.0), ("lr", "a", step, 1.0)]), None).unwrap();
+        assert_eq!(held.last_step("1", "a").unwrap(), Some(7));
+        assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), Some(9));
+    }
+}

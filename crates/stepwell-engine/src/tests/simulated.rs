@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, Simulation, channel, spawn};
+use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel, spawn};
 
 use super::*;
 use crate::Deletion;
@@ -91,4 +91,56 @@ fn the_last_step_is_not_that_of_deleted_points() {
     ingest(&engine, batch(&[("loss", "a", 2, 1.0)]), None).unwrap();
     engine.flush().unwrap();
     assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), Some(2));
+}
+
+/// The log is slow. Batches wait in the queue as far as its budget goes; who comes then is told so at once, and is taken later.
+#[test]
+fn i9_a_full_queue_refuses_until_there_is_room() {
+    let queue_bytes = 4_000;
+    for seed in 0..10 {
+        let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
+            let disk = SimDisk::new();
+            let engine = open_in(simulation, &disk, EngineConfig { queue_bytes, ..config(&PathBuf::from("data")) });
+            let slowest = Duration::from_secs(10);
+            disk.set_trouble(DiskTrouble { slow: 10_000, slowest, ..DiskTrouble::default() });
+            let mut answers = Vec::new();
+            let refused = loop {
+                match queue(&engine, answers.len() as i64) {
+                    Ok(answer) => answers.push(answer),
+                    Err(error) => break error,
+                }
+            };
+            let held = engine.stats().queue_bytes as usize;
+            assert!(matches!(refused, EngineError::QueueFull { .. }), "{refused}");
+            assert!(held <= queue_bytes && answers.len() > 3, "{} batches of {held} bytes wait", answers.len());
+            answers.into_iter().for_each(|answer| assert!(answer.recv().unwrap()));
+            assert!(queue(&engine, 0).unwrap().recv().unwrap());
+            assert_eq!((engine.stats().queue_bytes, engine.stats().refused), (0, 1));
+        });
+        assert_eq!(result, Ok(()), "seed {seed}");
+    }
+}
+
+/// A process was killed between the rename of a manifest and the sync of its directory. The next one went by the new manifest and
+/// removed log files that only the old one needs, durably; then the power went, and the old one was back.
+#[test]
+fn i7_nothing_is_removed_by_a_manifest_that_is_not_durable() {
+    for (seed, n) in (0..8).flat_map(|seed| (0..6).map(move |n| (seed, n))) {
+        let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
+            let disk = SimDisk::new();
+            let config = config(&PathBuf::from("data"));
+            let engine = open_in(simulation, &disk, config.clone());
+            assert!(queue(&engine, 1).unwrap().recv().unwrap());
+            // The n-th sync of a directory from here, the last of which is that of the manifest's.
+            disk.inject(SimFault::Error(DiskOperation::SyncDir, n));
+            drop(engine.flush());
+            let killed = disk.copy(seed);
+            let _second = open_in(simulation, &killed, config.clone());
+            // Its writer looks after what it can release.
+            simulation.sleep(Duration::from_secs(2));
+            let engine = open_in(simulation, &killed.crash(seed), config);
+            assert_eq!((rows(&engine), engine.stats().damaged), (1, 0));
+        });
+        assert_eq!(result, Ok(()), "seed {seed}, sync {n}");
+    }
 }
