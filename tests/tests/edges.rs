@@ -73,7 +73,8 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that are not shipped; they may use any crate.
-const TOOLS: [&str; 5] = ["stepwell-tests", "stepwell-benches", "stepwell-fuzz", "stepwell-loadgen", "xtask"];
+const TOOLS: [&str; 6] =
+    ["stepwell-tests", "stepwell-benches", "stepwell-fuzz", "stepwell-loadgen", "stepwell-sim", "xtask"];
 
 /// Heavy dependencies, each behind the crates that own it, so that their types stay inside.
 const OWNERS: &[(&str, &[&str])] = &[

@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | fuzz | mutants | faults | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | bench | growth | schemas`.
 
 mod bench;
 mod check;
@@ -10,6 +10,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ usage: cargo xtask COMMAND
                   where rustup has none; --files leaves out the targets of requests, which take long to build; what it finds
                   stays in target/fuzz/TARGET/found
   mutants [NAME…] break the storage on purpose, one way after the other, in a copy of the sources, and expect tests to notice
+  sim [--seeds N] [--from S] [--hours N] [--jobs N] [--seed S] [--plan 'PLAN'] [--release]
+                  run N worlds (100) of the engine under simulated threads, time and disk, or worlds for N hours, or the one of a
+                  seed or plan; a world that fails is made smaller and printed
   bench [--seconds N] [--sustained-seconds N] [--runs N] [FIGURE…]
                   measure the figures and, beside them, peers; all of them: into benches/RESULTS.md; each load takes N
                   seconds (60), that of T1 alone as many as --sustained-seconds says; runs stand side by side
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         "check" => check::run(),
         "fuzz" => fuzz::run(rest),
         "mutants" => mutants::run(rest),
+        "sim" => sim::run(rest),
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
         "faults" => faults::run(rest),
