@@ -44,6 +44,7 @@ pub struct Report {
     pub killed_backups: u64,
     pub killed_servers: u64,
     pub restored: u64,
+    pub killed_restores: u64,
     pub acked_batches: u64,
     pub points: u64,
     pub new_bytes: u64,
@@ -55,12 +56,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} backups ({} killed and made again, {} with the server killed meanwhile), {} restored; {} batches acknowledged, {} points \
-             compared, {} bytes copied of {}, {:.1} s, seed {}",
+            "{} backups ({} killed and made again, {} with the server killed meanwhile), {} restored ({} restores killed before); {} batches acknowledged, {} \
+             points compared, {} bytes copied of {}, {:.1} s, seed {}",
             self.backups,
             self.killed_backups,
             self.killed_servers,
             self.restored,
+            self.killed_restores,
             self.acked_batches,
             self.points,
             self.new_bytes,
@@ -260,14 +262,15 @@ pub fn run(plan: &Plan) -> Result<Report> {
         std::thread::sleep(Duration::from_millis(random.next_u64() % 300));
         let fault = cycle % 3;
         if fault == 1 {
-            killed_backup(&data_dir, &to, Duration::from_millis(random.next_u64() % 60))?;
+            let arguments = ["backup", "--data-dir", text(&data_dir)?, "--to", text(&to)?];
+            run_killed(&arguments, Duration::from_millis(random.next_u64() % 400))?;
             report.killed_backups += 1;
         }
         let at_least = load.acked();
         let (from, into) = (data_dir.clone(), to.clone());
         let making = spawn("backup", move || back_up(&from, &into, &["--keep", "4"]))?;
         if fault == 2 {
-            std::thread::sleep(Duration::from_millis(random.next_u64() % 80));
+            std::thread::sleep(Duration::from_millis(random.next_u64() % 300));
             server.kill()?;
             working.stop()?;
             server = Server::start_in(&data_dir, &options)?;
@@ -284,7 +287,15 @@ pub fn run(plan: &Plan) -> Result<Report> {
         let verified = stepwell(&["backup", "verify", text(&to)?])?;
         ensure!(verified.status.success(), "verify: {}", String::from_utf8_lossy(&verified.stderr));
         let restored = directory.path().join(format!("restored-{cycle}"));
-        restore(&to, &restored, &[])?;
+        if fault == 0 {
+            // A restore that is killed leaves nothing under the name, or all.
+            let arguments = ["restore", "--from", text(&to)?, "--data-dir", text(&restored)?];
+            run_killed(&arguments, Duration::from_millis(random.next_u64() % 300))?;
+            report.killed_restores += 1;
+        }
+        if !restored.exists() {
+            restore(&to, &restored, &[])?;
+        }
         report.points += check_restored(&restored, &load, &at_least)
             .with_context(|| format!("backup {cycle}, seed {}", plan.seed))?;
         std::fs::remove_dir_all(&restored)?;
@@ -308,9 +319,8 @@ fn check_restored(data_dir: &Path, load: &Load, at_least: &[u64]) -> Result<u64>
     Ok(points)
 }
 
-/// A backup that is killed after some time, if it has not ended before.
-fn killed_backup(data_dir: &Path, to: &Path, after: Duration) -> Result<()> {
-    let arguments = ["backup", "--data-dir", text(data_dir)?, "--to", text(to)?];
+/// A command that is killed after some time, if it has not ended before.
+fn run_killed(arguments: &[&str], after: Duration) -> Result<()> {
     let mut child = command()?.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     std::thread::sleep(after);
     child.kill()?;

@@ -80,6 +80,9 @@ fn a_restored_server_answers_on_every_surface_and_goes_on() {
     let words = String::from_utf8(stepwell(&["backup", "list", &url]).unwrap().stdout).unwrap();
     assert!(words.contains("backup 3 of 20") && words.contains("up to LSN 4"), "{words}");
 
+    let pruned = stepwell(&["backup", "prune", "--keep", "2", &url]).unwrap();
+    assert!(String::from_utf8_lossy(&pruned.stdout).starts_with("removed 0 older backups, 0 files"), "{pruned:?}");
+
     let old = directory.path().join("old");
     restore(&to, &old, &["--backup", "2"]).unwrap();
     let server = Server::start_in(&old, &options(&[])).unwrap();

@@ -74,6 +74,13 @@ pub fn list_backups(env: &Env, from: &Path) -> Result<Vec<Result<BackupIndex, Ba
     Ok(store.numbers()?.into_iter().map(|number| store.index(number)).collect())
 }
 
+/// Removes all backups of a directory but the newest `keep`, and what no backup names.
+pub fn prune_backups(env: &Env, from: &Path, keep: usize) -> Result<Pruned, BackupFailure> {
+    let store = BackupStore::open(env.disk.clone(), from)?;
+    let _lock = DirLock::acquire(from, "stepwell backup prune")?;
+    Ok(store.prune(keep)?)
+}
+
 /// Reads every byte of one backup, or of all, and proves that it can be restored. Returns those checked.
 pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec<BackupIndex>, BackupFailure> {
     let store = BackupStore::open(env.disk.clone(), from)?;

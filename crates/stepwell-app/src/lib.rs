@@ -20,7 +20,7 @@ mod series;
 mod trash;
 
 pub use app::App;
-pub use backup::{BackupFailure, back_up, list_backups, restore_backup, verify_backups};
+pub use backup::{BackupFailure, back_up, list_backups, prune_backups, restore_backup, verify_backups};
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use stepwell_app::{BackupIndex, back_up, list_backups, restore_backup, verify_backups};
+use stepwell_app::{BackupIndex, Pruned, back_up, list_backups, prune_backups, restore_backup, verify_backups};
 use stepwell_env::Env;
 use stepwell_types::format_utc_us;
 
@@ -48,6 +48,15 @@ enum BackupCommand {
         /// The number of one; all if not given
         #[arg(long)]
         backup: Option<u64>,
+    },
+    /// Removes old backups, and what interrupted ones left, without making one: where the directory is full
+    Prune {
+        /// The directory, or file:///…
+        #[arg(value_parser = place)]
+        from: PathBuf,
+        /// How many to keep, the newest
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+        keep: u64,
     },
 }
 
@@ -92,6 +101,10 @@ pub(crate) fn run(args: &BackupArgs) -> Result<()> {
             }
             Ok(())
         }
+        Some(BackupCommand::Prune { from, keep }) => {
+            println!("{}", removed(&prune_backups(&env, from, usize::try_from(*keep)?)?));
+            Ok(())
+        }
         None => create(&env, args),
     }
 }
@@ -107,10 +120,17 @@ fn create(env: &Env, args: &BackupArgs) -> Result<()> {
     }
     let pruned =
         pruned.context("the backup is whole; older ones, and what is left of interrupted ones, were not removed")?;
-    if pruned.files > 0 && !args.json {
-        println!("removed {} older backups, {} files, {} bytes", pruned.backups, pruned.files, pruned.bytes);
+    if pruned != Pruned::default() && !args.json {
+        println!("{}", removed(&pruned));
     }
     Ok(())
+}
+
+fn removed(pruned: &Pruned) -> String {
+    format!(
+        "removed {} older backups, {} files that no other names, {} bytes",
+        pruned.backups, pruned.files, pruned.bytes
+    )
 }
 
 /// Restores, and says how to go on.
