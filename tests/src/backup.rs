@@ -238,7 +238,8 @@ fn delete(http: &Http, stop: &AtomicBool) -> Result<()> {
 
 /// Runs of points that the metadata do not know: none, for a run is there before its points and goes after them.
 pub fn check_runs_known(http: &Http) -> Result<()> {
-    let query = "SELECT DISTINCT p.run_id FROM points p LEFT JOIN runs r ON p.run_id = r.run_id WHERE r.run_id IS NULL";
+    let query =
+        "SELECT DISTINCT s.run_id FROM summaries s LEFT JOIN runs r ON s.run_id = r.run_id WHERE r.run_id IS NULL";
     let unknown = http.sql(crash::PROJECT, query)?;
     ensure!(unknown.is_empty(), "points of runs that are not there: {unknown:?}");
     Ok(())
@@ -257,8 +258,8 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let load = Load::new(plan.seed, plan.writers);
     let mut report = Report { seed: plan.seed, ..Report::default() };
     let mut server = Server::start_in(&data_dir, &options)?;
-    let mut working = load.start(&server)?;
     for cycle in 0..plan.cycles {
+        let mut working = load.start(&server)?;
         std::thread::sleep(Duration::from_millis(random.next_u64() % 300));
         let fault = cycle % 3;
         if fault == 1 {
@@ -281,6 +282,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
             Ok(made) => made.with_context(|| format!("backup {cycle}, seed {}", plan.seed))?,
             Err(_) => bail!("the backup panicked"),
         };
+        working.stop()?;
         report.backups += 1;
         report.bytes += made["bytes"].as_u64().context("bytes")?;
         report.new_bytes += made["new_bytes"].as_u64().context("new_bytes")?;
@@ -301,7 +303,6 @@ pub fn run(plan: &Plan) -> Result<Report> {
         std::fs::remove_dir_all(&restored)?;
         report.restored += 1;
     }
-    working.stop()?;
     report.acked_batches = load.acked().iter().sum();
     report.seconds = clock.monotonic().as_secs_f64();
     Ok(report)
