@@ -1,8 +1,12 @@
 //! Backup and restore by the real binary, beside a real server.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
+use stepwell_env::DirLock;
 use stepwell_tests::{
     Http, Server, ServerOptions,
     backup::{self, Plan, back_up, restore, stepwell},
@@ -177,4 +181,67 @@ fn a_damaged_backup_is_named_and_not_restored_and_wrong_places_are_refused() {
     fails_with(&["backup", "--data-dir", data_dir, "--to", "s3://bucket/x"], "file:///");
     fails_with(&["backup", "--data-dir", data_dir], "--to");
     assert_eq!(files(Path::new(data_dir)).iter().filter(|path| path.ends_with("x")).count(), 0);
+}
+
+/// A server's life in which one point is logged.
+fn live_once(data_dir: &Path, step: i64) {
+    let mut server = Server::start_in(data_dir, &options(&[])).unwrap();
+    if step == 0 {
+        create_run(&server.http());
+    }
+    log(&server.http(), step, &[0.5]);
+    server.terminate().unwrap();
+}
+
+#[test]
+fn pruning_removes_old_backups_and_the_files_that_only_they_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    // The same states of the same directory; the one place never had the first.
+    let (to, never_first) = (directory.path().join("backups"), directory.path().join("never first"));
+    let place = to.to_str().unwrap();
+    for step in 0..3 {
+        live_once(&data_dir, step);
+        back_up(&data_dir, &to, &[]).unwrap();
+        if step > 0 {
+            back_up(&data_dir, &never_first, &[]).unwrap();
+        }
+    }
+    let stored = |place: &Path| -> BTreeSet<PathBuf> {
+        let root = place.join("files");
+        files(&root).into_iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
+    };
+    let before = stored(&to);
+    assert!(before.is_superset(&stored(&never_first)) && before.len() > stored(&never_first).len());
+    std::fs::write(to.join("files/segments/00000000000000000009.parquet.tmp"), b"of an interrupted one").unwrap();
+    std::fs::write(to.join("notes.txt"), b"not ours").unwrap();
+
+    fails_with(&["backup", "prune", place, "--keep", "0"], "--keep");
+    fails_with(&["backup", "prune", data_dir.to_str().unwrap(), "--keep", "1"], "holds no backup");
+    let lock = DirLock::acquire(&to, "a backup").unwrap();
+    fails_with(&["backup", "prune", place, "--keep", "1"], "a backup");
+    drop(lock);
+    assert_eq!(stored(&to).len(), before.len() + 1, "nothing was removed yet");
+
+    let pruned = stepwell(&["backup", "prune", place, "--keep", "2"]).unwrap();
+    let said = String::from_utf8(pruned.stdout).unwrap();
+    let gone = before.len() + 1 - stored(&to).len();
+    assert!(said.starts_with(&format!("removed 1 older backups, {gone} files")), "{said}");
+    assert_eq!(stored(&to), stored(&never_first), "what the kept backups name, and nothing else");
+    assert!(to.join("notes.txt").exists());
+    let list = stepwell(&["backup", "list", "--json", place]).unwrap();
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list.as_array().unwrap().iter().map(|row| &row["backup"]).collect::<Vec<_>>(), [2, 3]);
+    assert!(stepwell(&["backup", "verify", place]).unwrap().status.success());
+    let never = directory.path().join("never");
+    fails_with(
+        &["restore", "--from", place, "--backup", "1", "--data-dir", never.to_str().unwrap()],
+        "there is no backup 1",
+    );
+    for (number, points) in [("2", 2), ("3", 3)] {
+        let restored = directory.path().join(number);
+        restore(&to, &restored, &["--backup", number]).unwrap();
+        let server = Server::start_in(&restored, &options(&[])).unwrap();
+        assert_eq!(steps(&server.http()), (0..points).collect::<Vec<_>>());
+    }
 }
