@@ -42,6 +42,9 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Writes `data` over the beginning of a file that is there and cuts it behind that; durable when this returns. A file system
+    /// that writes in place needs no room for it.
+    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()>;
     /// Cuts a file to `bytes` and makes the new length durable.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.

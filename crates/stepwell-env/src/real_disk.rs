@@ -107,6 +107,13 @@ impl Disk for RealDisk {
         at(path, "remove", fs::remove_file(path))
     }
 
+    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let file = at(path, "open", OpenOptions::new().write(true).open(path))?;
+        at(path, "write", file.write_all_at(data, 0))?;
+        at(path, "truncate", file.set_len(data.len() as u64))?;
+        at(path, "sync", file.sync_all())
+    }
+
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let file = at(path, "open", OpenOptions::new().write(true).open(path))?;
         at(path, "truncate", file.set_len(bytes))?;
@@ -141,6 +148,9 @@ mod tests {
         assert_eq!((&old.bytes()[..], &RealDisk.read(&path).unwrap()[..]), (&b"one"[..], &b"second"[..]));
         assert_eq!(RealDisk.list(dir.path()).unwrap(), [DirEntry { name: "f".into(), bytes: 6, is_dir: false }]);
         assert!(RealDisk.create(&path).is_err(), "an existing file is not overwritten");
+        RealDisk.overwrite(&path, b"3rd").unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap(), b"3rd");
+        assert!(RealDisk.overwrite(&dir.path().join("absent"), b"x").is_err());
     }
 
     #[test]

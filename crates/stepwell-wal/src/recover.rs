@@ -198,15 +198,15 @@ fn remove_temporaries(disk: &dyn Disk, dir: &Path) -> Result<(), WalError> {
 
 /// What was replayed from the last file may be in the page cache only: the process was killed before its fsync, or the
 /// fsync failed, after which the kernel calls the bytes clean and no later fsync writes them. They are about to be
-/// served, and their repeats answered as duplicates, so they are written anew, without the torn tail (I1, I3). A full
-/// disk leaves the lesser way, an fsync of what is there.
+/// served, and their repeats answered as duplicates, so they are written anew, without the torn tail (I1, I3); on a full
+/// disk over themselves, which changes no byte but makes the kernel write them.
 fn make_durable(disk: &dyn Disk, path: &Path, whole: &[u8]) -> Result<(), WalError> {
     match write_atomically(disk, path, whole) {
         Err(error) if is_full(&error) => {
             if let Some(dir) = path.parent() {
                 remove_temporaries(disk, dir)?;
             }
-            disk.truncate(path, whole.len() as u64).map_err(io_error("truncate", path))
+            disk.overwrite(path, whole).map_err(io_error("write over", path))
         }
         result => result.map_err(io_error("rewrite", path)),
     }

@@ -48,6 +48,9 @@ impl Disk for Creating {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.remove(path)
     }
+    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        self.0.overwrite(path, data)
+    }
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         self.0.truncate(path, bytes)
     }

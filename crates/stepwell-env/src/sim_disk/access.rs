@@ -197,6 +197,16 @@ impl Disk for SimDisk {
         outcome(strike, DiskOperation::Remove, path)
     }
 
+    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        let (mut state, strike) = self.begin(DiskOperation::Append, path)?;
+        let id = state.id(path)?;
+        let written = if strike.is_some() { data.len() / 2 } else { data.len() };
+        state.write(id, 0, &data[..written])?;
+        outcome(strike, DiskOperation::Append, path)?;
+        drop(state);
+        self.truncate(path, data.len() as u64)
+    }
+
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let (mut state, strike) = self.begin(DiskOperation::Truncate, path)?;
         let id = state.id(path)?;

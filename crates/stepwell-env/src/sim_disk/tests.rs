@@ -40,6 +40,22 @@ fn a_failed_sync_marks_pages_clean() {
     assert_eq!(disk.crash(1).read(path).unwrap(), b"\0\0\0def");
 }
 
+/// What a failed sync called clean is written again when it is written over, without any room.
+#[test]
+fn what_is_written_over_is_durable() {
+    let (dir, path) = (Path::new("d"), Path::new("d/f"));
+    let disk = SimDisk::new();
+    let mut file = disk.create(path).unwrap();
+    disk.sync_dir(dir).unwrap();
+    disk.inject(SimFault::SyncError(0));
+    file.append(b"abcdef").unwrap();
+    assert!(file.sync().is_err());
+    disk.inject(SimFault::Space(0));
+    disk.overwrite(path, b"abcd").unwrap();
+    assert_eq!(disk.crash(1).read(path).unwrap(), b"abcd");
+    assert!(disk.overwrite(path, b"much longer").is_err() && disk.overwrite(Path::new("d/g"), b"").is_err());
+}
+
 #[test]
 fn a_full_disk_takes_what_fits_and_space_returns() {
     let disk = SimDisk::new();

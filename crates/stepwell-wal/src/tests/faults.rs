@@ -34,6 +34,23 @@ fn i8_a_failed_fsync_poisons_until_a_restart() {
     append_synced(&mut wal, &next).unwrap();
 }
 
+/// The same where there is no room for a copy of the file: it was cut and synced, which does not write what the kernel calls clean.
+#[test]
+fn i1_after_a_failed_fsync_a_restart_on_a_full_disk_makes_durable_what_it_serves() {
+    let disk = disk();
+    let (mut wal, _, _) = open(&disk);
+    append_synced(&mut wal, &record(1, 2)).unwrap();
+    disk.inject(SimFault::SyncError(0));
+    append(&mut wal, &record(3, 200)).unwrap();
+    assert!(wal.sync().is_err());
+    drop(wal);
+    // Enough for the header of the next file.
+    disk.inject(SimFault::Space(100));
+    let (_, replayed, _) = open(&disk);
+    assert_same(&replayed, &[record(1, 2), record(3, 200)]);
+    power_losses(&disk).for_each(|disk| assert_same(&open(&disk).1, &replayed));
+}
+
 #[test]
 fn i8_a_failed_append_poisons_and_leaves_nothing() {
     let disk = disk();
