@@ -19,15 +19,12 @@ use crate::{
     model::{Moment, Seen},
     operator,
     plan::Kind,
-    reading, rot,
+    reader, reading, rot,
     world::{End, World},
 };
 
 /// Simulated time after which whoever still waits for something waits for ever.
 const PATIENCE: Duration = Duration::from_secs(1_800);
-
-/// Snapshots of a life that follow close upon one another.
-const OFTEN: u64 = 20;
 
 /// What the threads of a life share.
 pub(crate) struct Life {
@@ -218,49 +215,8 @@ fn start_threads(life: &Arc<Life>) -> Threads {
         start(format!("client-{number}"), client::run, number);
     }
     start("operator".to_owned(), operator::run, 0);
-    start("reader".to_owned(), read, 0);
+    start("reader".to_owned(), reader::run, 0);
     threads
-}
-
-/// Compares snapshots now and then, and holds some for long (I10).
-fn read(life: &Life, _: usize) {
-    let dice = Dice::new(life.world.plan.seed, 3_000 + life.number);
-    let mut held: Vec<(Snapshot, Vec<Seen>)> = Vec::new();
-    for checks in 0.. {
-        // Lives that last long are not looked at as often.
-        let pauses = if checks < OFTEN { [5, 100, 1_500] } else { [100, 2_000, 60_000] };
-        life.world.simulation.sleep(dice.duration(Duration::from_millis(*dice.pick(&pauses))));
-        if life.is_stopping() {
-            break;
-        }
-        let Some(taken) = life.check(&dice, Moment::Later) else { return };
-        if dice.once_in(3) {
-            held.push(taken);
-        }
-        if held.len() > 3 || (dice.once_in(3) && !held.is_empty()) {
-            check_held(life, held.swap_remove(dice.below(held.len() as u64) as usize), &dice);
-        }
-    }
-    held.into_iter().for_each(|taken| check_held(life, taken, &dice));
-}
-
-fn check_held(life: &Life, (snapshot, points): (Snapshot, Vec<Seen>), dice: &Dice) {
-    let all = life.world.model().all_series.clone();
-    let again = match reading::all_points(&snapshot, &all, dice) {
-        Ok(again) => again,
-        Err(error) => return life.world.expect(Err(format!("I10: a snapshot that was held: {error}"))),
-    };
-    let is_same = reading::by_series(&again) == reading::by_series(&points);
-    life.world.expect(if is_same {
-        Ok(())
-    } else {
-        Err("I10: a snapshot that was held shows other points".to_owned())
-    });
-    life.world.tally().held += 1;
-    match reading::check_derived(&snapshot, &again, &all, dice) {
-        Ok(derived) => life.world.expect(derived),
-        Err(error) => life.world.expect(Err(format!("I10: a snapshot that was held: {error}"))),
-    }
 }
 
 /// Lets the life go on for a while; the last one until the clients have nothing left to send.

@@ -34,11 +34,11 @@ fn operation(kind: Kind) -> Option<DiskOperation> {
 pub(crate) fn choose_trouble(world: &World, dice: &Dice) {
     let disk = world.disk();
     let mut trouble = world.no_trouble();
-    if dice.once_in(2) {
+    if !dice.once_in(3) {
         let errors = world.plan.kinds.iter().filter_map(|kind| operation(*kind));
         let errors: BTreeMap<_, _> = errors
             .filter(|_| dice.once_in(2))
-            .map(|operation| (operation, *dice.pick(&[50, 300, 2_000, 10_000])))
+            .map(|operation| (operation, *dice.pick(&[200, 1_500, 5_000, 10_000])))
             .collect();
         trouble.errors = errors;
         if world.plan.has(Kind::Full) {

@@ -95,7 +95,7 @@ impl Plan {
     pub fn new(seed: u64) -> Self {
         let dice = Dice::new(seed, 1);
         // Some worlds have nearly everything, some nearly nothing, so that what happens in one does not hide another.
-        let share = *dice.pick(&[1, 2, 4, 7]);
+        let share = *dice.pick(&[1, 3, 5, 8]);
         let kinds = Kind::ALL.into_iter().filter(|_| dice.below(8) < share).collect();
         Self { seed, lives: 1 + dice.below(5), batches: 20 + dice.below(60), clients: 1 + dice.below(4), kinds }
     }

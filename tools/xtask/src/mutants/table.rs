@@ -82,6 +82,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         packages: STORAGE,
     },
     Mutant {
+        name: "start-by-a-manifest-not-durable",
+        why: "a start removes files by a manifest that a loss of power may still take back (I7)",
+        file: "crates/stepwell-engine/src/recovery.rs",
+        edits: &[(
+            "        disk.sync_dir(config.manifest_dir()).map_err(io_error(\"sync directory\", config.manifest_dir()))?;\n",
+            "",
+        )],
+        packages: ENGINE,
+    },
+    Mutant {
         name: "release-before-commit",
         why: "log files go before the manifest says that their points are in a segment (I7)",
         file: "crates/stepwell-engine/src/flusher.rs",
@@ -165,6 +175,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         why: "what was replayed from the page cache is served without a sync (I1, I3)",
         file: "crates/stepwell-wal/src/recover.rs",
         edits: &[("let is_rewritten = self.may_write && ", "let is_rewritten = false && ")],
+        packages: WAL,
+    },
+    Mutant {
+        name: "replayed-and-only-synced",
+        why: "on a full disk what a failed sync left is served after one more sync, which writes nothing (I1)",
+        file: "crates/stepwell-wal/src/recover.rs",
+        edits: &[("disk.overwrite(path, whole).map_err", "disk.truncate(path, whole.len() as u64).map_err")],
         packages: WAL,
     },
     Mutant {
