@@ -199,3 +199,38 @@ fn the_map_in_architecture_md_is_current() {
         assert!(written == map(), "ARCHITECTURE.md's map is out of date: run `cargo xtask schemas`");
     }
 }
+
+/// Rust files below the folders of the workspace's packages.
+fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() && !entry.ends_with("target") {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+/// Few blocks are unsafe, and each says right above it why it is sound (RELIABILITY.md, "Concurrency", says what checks them).
+#[test]
+fn every_unsafe_block_has_its_argument() {
+    let mut files = Vec::new();
+    for folder in ["crates", "tests", "tools", "benches"] {
+        sources(&stepwell_tests::repository().join(folder), &mut files);
+    }
+    let mut blocks = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains(concat!("unsafe", " {")) || code.contains(concat!("unsafe", " impl")) {
+                blocks += 1;
+                let above = &lines[number.saturating_sub(8)..number];
+                let is_argued = above.iter().any(|line| line.contains("SAFETY:"));
+                assert!(is_argued, "{}:{} is unsafe and does not say why it is sound", file.display(), number + 1);
+            }
+        }
+    }
+    assert!(blocks > 3, "{blocks} blocks found");
+}

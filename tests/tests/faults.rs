@@ -36,6 +36,14 @@ fn i8_i9_without_descriptors_it_refuses_and_goes_on_when_they_return() {
 }
 
 #[test]
+fn i8_a_disk_full_of_bytes_is_called_full_and_recovers_without_a_restart() {
+    if !is_root() {
+        return skip("full of bytes", "mounting needs root");
+    }
+    with_report(|report| full::bytes(&Mount::ext4(48, 0)?, 3, report));
+}
+
+#[test]
 fn i8_i9_a_disk_without_room_for_another_file_refuses_before_memory_runs_out() {
     if !is_root() {
         return skip("full of files", "mounting needs root");

@@ -2,15 +2,23 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
-use stepwell_engine::{Engine, EngineStats, Health};
-use stepwell_env::Env;
+use stepwell_engine::{Engine, EngineStats, Health, Progress};
+use stepwell_env::{DiskSpace, Env};
 use stepwell_metadata::{Metadata, Project};
-use stepwell_query::{QueryEngine, QueryRequest, QueryStream};
+use stepwell_query::{QueryEngine, QueryRequest, QueryStats, QueryStream};
 
-use crate::{code::ErrorCode, config::AppConfig, error::AppError, known_runs::KnownRuns, trash::keep_expiring};
+use crate::{
+    code::ErrorCode,
+    config::AppConfig,
+    error::AppError,
+    known_runs::KnownRuns,
+    readiness::{Watch, keep_watching},
+    trash::keep_expiring,
+};
 
 /// All use cases. Clones share the parts.
 #[derive(Clone)]
@@ -27,37 +35,55 @@ pub(crate) struct Parts {
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
+    pub(crate) watch: Watch,
+    pub(crate) data_dir: PathBuf,
 }
 
 impl App {
     /// Recovers the data directory; its lock is the caller's. Blocks while the log is replayed.
     pub async fn open(env: Env, config: AppConfig) -> Result<Self, AppError> {
+        Self::open_watched(env, config, &Progress::default()).await
+    }
+
+    /// The same, telling `progress` how far the replay is.
+    pub async fn open_watched(env: Env, config: AppConfig, progress: &Progress) -> Result<Self, AppError> {
         let io = |error: std::io::Error| AppError::new(ErrorCode::Internal, error.to_string());
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?;
-        let engine = Engine::open(env.clone(), config.engine)?;
+        let data_dir = config.engine.data_dir.clone();
+        let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        let app = Self::new(env, engine, metadata, query, false);
+        let app = Self::new(env, data_dir, engine, metadata, query, false);
         app.hide_trash().await?;
         tokio::spawn(keep_expiring(Arc::downgrade(&app.parts)));
+        tokio::spawn(keep_watching(Arc::downgrade(&app.parts)));
         Ok(app)
     }
 
     /// Reads a data directory without changing it, also beside the server that owns it.
     pub async fn open_read_only(env: Env, mut config: AppConfig) -> Result<Self, AppError> {
         let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
+        let data_dir = config.engine.data_dir.clone();
         let engine = Engine::open_read_only(env.clone(), config.engine)?;
         // The directory is left alone, the spill included.
         config.query.spill_dir = std::env::temp_dir();
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        let app = Self::new(env, engine, metadata, query, true);
+        let app = Self::new(env, data_dir, engine, metadata, query, true);
         app.hide_trash().await?;
         Ok(app)
     }
 
-    fn new(env: Env, engine: Engine, metadata: Metadata, query: QueryEngine, is_read_only: bool) -> Self {
-        let (known_runs, next_steps) = (KnownRuns::default(), Mutex::default());
-        Self { parts: Arc::new(Parts { env, engine, metadata, query, known_runs, next_steps, is_read_only }) }
+    fn new(
+        env: Env,
+        data_dir: PathBuf,
+        engine: Engine,
+        metadata: Metadata,
+        query: QueryEngine,
+        is_read_only: bool,
+    ) -> Self {
+        let (known_runs, next_steps, watch) = (KnownRuns::default(), Mutex::default(), Watch::default());
+        let parts = Parts { env, engine, metadata, query, known_runs, next_steps, is_read_only, watch, data_dir };
+        Self { parts: Arc::new(parts) }
     }
 
     /// Finishes what is queued, flushes for a few seconds at most, and closes the files.
@@ -77,6 +103,16 @@ impl App {
     /// Gauges and totals of the engine.
     pub fn stats(&self) -> EngineStats {
         self.parts.engine.stats()
+    }
+
+    /// What became of queries so far.
+    pub fn query_stats(&self) -> QueryStats {
+        self.parts.query.stats()
+    }
+
+    /// Room of the file system with the data directory; `None` where nobody knows.
+    pub fn disk_space(&self) -> Option<DiskSpace> {
+        self.parts.env.disk.space(&self.parts.data_dir).ok()
     }
 
     /// Runs a query over what is visible now.

@@ -121,7 +121,7 @@ impl ErrorCode {
 }
 
 /// Codes that the HTTP layer gives before a use case is reached, for the index.
-const HTTP_TABLE: [(&str, u16, &str); 20] = [
+const HTTP_TABLE: [(&str, u16, &str); 21] = [
     ("malformed_arrow", 400, "Correct the Arrow stream; `detail` says where it breaks."),
     ("malformed_json", 400, "Correct the JSON; `row` is the line."),
     ("malformed_encoding", 400, "The body is not what `Content-Encoding` says."),
@@ -142,6 +142,7 @@ const HTTP_TABLE: [(&str, u16, &str); 20] = [
     ("not_ready", 503, "The server is replaying its log; try again."),
     ("too_many_connections", 503, "Use fewer connections, or let the operator raise `connections_max`; try again."),
     ("storage_failed", 503, "An operator looks at the disk and restarts the server."),
+    ("metadata_fails", 503, "Of `/ready`: an operator looks at metadata.sqlite and its disk; no restart is needed."),
 ];
 
 /// The index of codes, as committed in `schemas/errors.md`.

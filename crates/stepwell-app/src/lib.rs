@@ -15,6 +15,7 @@ mod ingest_stream;
 mod known_runs;
 mod log;
 mod projects;
+mod readiness;
 mod runs;
 mod series;
 mod trash;
@@ -27,14 +28,16 @@ pub use error::AppError;
 pub use ingest::Queued;
 pub use ingest_stream::IngestStream;
 pub use log::LogRow;
+pub use readiness::{Readiness, TROUBLES, Trouble};
 pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::backup::{BackupError, BackupIndex, Pruned, Restored};
-pub use stepwell_engine::{EngineStats, Health, IngestAck};
+pub use stepwell_engine::{DurationCounts, EngineStats, Health, IngestAck, Progress, ReplayProgress};
+pub use stepwell_env::DiskSpace;
 pub use stepwell_kernels::XAxis;
 pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
-pub use stepwell_query::{QueryRequest, QueryStream};
+pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use trash::Trash;
 
 #[cfg(test)]

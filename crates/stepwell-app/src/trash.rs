@@ -161,7 +161,10 @@ pub(crate) async fn keep_expiring(parts: Weak<Parts>) {
             Ok::<_, AppError>(())
         };
         if let Err(error) = expired.await {
-            tracing::warn!(%error, "points past their retention were not deleted; tried again in an hour");
+            tracing::warn!(
+                %error,
+                "points past their retention were not deleted; correct what the error names: it is tried again in an hour"
+            );
         }
     }
 }

@@ -293,7 +293,7 @@ fn for_each_series(shared: &Shared, storage: &Storage, filter: &PointFilter, mut
         };
         if let Err(error) = of_segment() {
             let file = &segment.meta().file_name;
-            tracing::error!(file, %error, "the series of a damaged segment are not counted");
+            tracing::error!(file, %error, "the series of a damaged segment are not counted, so that limits are met late; restore it from a backup");
         }
     }
     for generation in storage.frozen.iter().chain([&storage.active]) {

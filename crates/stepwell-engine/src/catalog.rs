@@ -109,7 +109,7 @@ pub(crate) fn remove_files<'a>(disk: &dyn Disk, data_dir: &Path, names: impl Ite
             if disk.exists(&path)
                 && let Err(error) = disk.remove(&path)
             {
-                tracing::warn!(path = %path.display(), %error, "a replaced file was not removed; the next start tries again");
+                tracing::warn!(path = %path.display(), %error, "a replaced file was not removed; nothing to do: it only takes space, and the next start removes it");
             }
         }
     }

@@ -22,10 +22,13 @@ use crate::{
     error::EngineError,
     exclusions::ProjectRun,
     flusher::Flusher,
+    health::{Fault, Health},
     lane::{Lane, Refused},
+    progress::Progress,
     recovery::{Access, Recovered, recover},
-    shared::{EngineStats, Health, Shared},
+    shared::Shared,
     snapshot::Snapshot,
+    stats::EngineStats,
     writer::{Command, Done, Ingest, Writer},
 };
 
@@ -65,7 +68,7 @@ pub struct Deletion {
 }
 
 /// Batches that may wait in the queue, besides the limit in bytes.
-const QUEUE_BATCHES_MAX: usize = 65_536;
+pub(crate) const QUEUE_BATCHES_MAX: usize = 65_536;
 /// What a full queue tells its callers to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Tries of a read-only open beside a server that keeps flushing.
@@ -97,7 +100,12 @@ impl Engine {
     /// Recovers the data directory and starts the writer and the flush thread. Blocks for as long as the replay takes.
     /// The caller holds the directory's lock.
     pub fn open(env: Env, config: EngineConfig) -> Result<Self, EngineError> {
-        let recovered = recover(env, config, Access::ReadWrite)?;
+        Self::open_watched(env, config, &Progress::default())
+    }
+
+    /// The same, telling `progress` how far it is.
+    pub fn open_watched(env: Env, config: EngineConfig, progress: &Progress) -> Result<Self, EngineError> {
+        let recovered = recover(env, config, Access::ReadWrite, progress)?;
         let Recovered { shared, catalog, wal: Some(wal), producers, next_lsn, .. } = recovered else {
             return Err(EngineError::ReadOnly);
         };
@@ -118,9 +126,9 @@ impl Engine {
             next_lsn,
             producers,
             released,
-            release_fails: false,
-            rotation_fails: None,
             known,
+            space_wanted: 0,
+            looked_for_space: Duration::ZERO,
         };
         let started =
             |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };
@@ -136,7 +144,7 @@ impl Engine {
     pub fn open_read_only(env: Env, config: EngineConfig) -> Result<Self, EngineError> {
         let mut tries = 0;
         loop {
-            let result = recover(env.clone(), config.clone(), Access::ReadOnly);
+            let result = recover(env.clone(), config.clone(), Access::ReadOnly, &Progress::default());
             tries += 1;
             // A server that flushed meanwhile may have removed log files that the manifest read here still needs.
             let (_, now) = ManifestStore::open(env.disk.clone(), config.manifest_dir())?;
@@ -165,13 +173,14 @@ impl Engine {
         done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
     ) -> Result<(), EngineError> {
         self.queue(None, batch, producer, Box::new(done)).map_err(|refused| {
-            self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.shared.counters.refusals.count(&refused.error);
             refused.error
         })
     }
 
     /// The same for a batch that may only be applied if those queued before it in its lane were. One that is refused at
-    /// once comes back, does not break the lane and is counted as held, not as refused: it can be queued again.
+    /// once comes back and does not break the lane; for want of room in the queue it is counted as held, not as refused: it can
+    /// be queued again.
     pub fn ingest_in(
         &self,
         lane: &Lane,
@@ -180,8 +189,12 @@ impl Engine {
         done: impl FnOnce(Result<IngestAck, EngineError>) + Send + 'static,
     ) -> Result<(), Box<Refused>> {
         self.queue(Some(lane.clone()), batch, producer, Box::new(done)).inspect_err(|refused| {
-            if matches!(refused.error, EngineError::QueueFull { .. }) {
-                self.shared.counters.held.fetch_add(1, Ordering::Relaxed);
+            let counters = &self.shared.counters;
+            match refused.error {
+                EngineError::QueueFull { .. } => {
+                    counters.held.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => counters.refusals.count(&refused.error),
             }
         })
     }
@@ -209,6 +222,7 @@ impl Engine {
         };
         let bytes = batch.heap_bytes();
         let before = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.queued_batches.fetch_add(1, Ordering::Relaxed);
         // A batch larger than the whole budget still passes through an empty queue.
         let result = if before > 0 && before + bytes > self.shared.config.queue_bytes {
             Err((full(before), batch))
@@ -224,6 +238,7 @@ impl Engine {
         };
         result.or_else(|(error, batch)| {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.shared.queued_batches.fetch_sub(1, Ordering::Relaxed);
             refused(error, batch)
         })
     }
@@ -287,7 +302,7 @@ impl Engine {
             return Err(if self.commands.is_some() { EngineError::ShuttingDown } else { EngineError::ReadOnly });
         };
         let Deletion { project_id, metric, run_id, before_us } = deletion;
-        let lsn_below = Lsn(self.shared.visible_below.load(Ordering::Acquire));
+        let lsn_below = self.shared.visible.below();
         let tombstone = Tombstone { id: 0, project_id, metric, run_id, before_us, lsn_below };
         threads.catalog.commit_deletion(tombstone, |tombstones| {
             self.shared.change_storage(|storage| {
@@ -305,9 +320,19 @@ impl Engine {
         });
     }
 
-    /// Whether batches are taken.
+    /// What is wrong with taking batches, if anything is.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// What fails just now.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.faults.all()
+    }
+
+    /// Whether a batch that comes now is taken, as far as can be told.
+    pub fn takes_batches(&self) -> bool {
+        self.commands.is_some() && self.shared.takes_batches()
     }
 
     /// Gauges and totals.
@@ -339,11 +364,11 @@ impl Engine {
             return Err(EngineError::Poisoned { reason: "a thread of the engine ended by a panic".to_owned() });
         };
         if let Err(error) = wal.close() {
-            tracing::warn!(%error, "the log was not left tidy; the next start reads it all the same");
+            tracing::warn!(%error, "the log was not left tidy; nothing to do: the next start reads it all the same");
         }
         let floor = Lsn(self.shared.wal_floor.load(Ordering::Acquire));
         if let Err(error) = wal.release_keeping(floor, self.shared.config.wal_retain_bytes) {
-            tracing::warn!(%error, "log files below the floor were not removed; the next start removes them");
+            tracing::warn!(%error, "old log files were not removed; nothing to do: the next start removes them");
         }
         Ok(())
     }

@@ -17,7 +17,8 @@ use crate::{
     error::EngineError,
     exclusions::Exclusions,
     generation::Generation,
-    shared::{Health, Shared},
+    health::{FaultKind, Work},
+    shared::Shared,
 };
 
 /// Wait between tries of a flush that failed.
@@ -53,12 +54,8 @@ impl Flusher {
 
     fn failed(&self, error: &EngineError) {
         self.shared.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
-        let reason = error.to_string();
-        self.shared.set_health(if is_disk_full(error) {
-            Health::DiskFull { reason }
-        } else {
-            Health::FlushFails { reason }
-        });
+        let kind = if is_disk_full(error) { FaultKind::DiskFull } else { FaultKind::Failing };
+        self.shared.failed(Work::Flush, kind, error.to_string());
     }
 
     fn flush(&mut self, generation: &Arc<Generation>) -> Result<(), EngineError> {
@@ -75,21 +72,19 @@ impl Flusher {
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
         let end_lsn = self.end_of(generation);
         self.catalog.commit_flush(meta, end_lsn, &generation.producers(), |tombstones| {
+            // Before anybody sees the segment: who has waited for it finds all of this done.
+            self.shared.wal_floor.store(end_lsn.0, Ordering::Release);
+            let counters = &self.shared.counters;
+            counters.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+            counters.flush.observe(clock.monotonic().saturating_sub(start));
+            self.shared.worked(Work::Flush);
             self.shared.change_storage(|storage| {
                 storage.flushed(segment, tombstones);
                 storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
             });
         })?;
-        self.shared.wal_floor.store(end_lsn.0, Ordering::Release);
         // Full means that it has been told and not looked yet.
         let _ = self.flushed.try_send(());
-        let counters = &self.shared.counters;
-        counters.flushes.fetch_add(1, Ordering::Relaxed);
-        counters.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        counters.flush_us.fetch_add((clock.monotonic() - start).as_micros() as u64, Ordering::Relaxed);
-        if matches!(self.shared.health(), Health::FlushFails { .. } | Health::DiskFull { .. }) {
-            self.shared.set_health(Health::Ready);
-        }
         Ok(())
     }
 

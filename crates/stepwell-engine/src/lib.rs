@@ -4,9 +4,9 @@
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
-//! and `chart` what they get instead of points.
+//! and `chart` what they get instead of points. `health` knows what fails just now, `stats` what was counted.
 //!
-//! Lock order: `Shared::storage` before nothing; no lock is held while another is taken, and none but the catalog's across disk
+//! Lock order: `Shared::visible` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
 
 pub mod backup;
@@ -15,30 +15,40 @@ mod catalog;
 mod chart;
 mod compaction;
 mod config;
+mod durations;
 mod engine;
 mod error;
 mod exclusions;
 mod flusher;
 mod generation;
+mod health;
 mod lane;
 mod producers;
+mod progress;
 mod recovery;
+mod refusals;
 mod scan;
 mod shared;
 mod snapshot;
+mod stats;
 mod summaries;
+mod sync;
+mod visible;
 mod writer;
 
 pub use chart::{ChartData, ChartRequest};
 pub use compaction::CompactionOptions;
 pub use config::EngineConfig;
+pub use durations::DurationCounts;
 pub use engine::{Deletion, Engine, IngestAck};
 pub use error::EngineError;
 pub use exclusions::ProjectRun;
+pub use health::{Fault, FaultKind, Health, Work};
 pub use lane::{Lane, Refused};
+pub use progress::{Progress, ReplayProgress};
 pub use scan::{PointScan, ScanPartition};
-pub use shared::{EngineStats, Health};
 pub use snapshot::Snapshot;
+pub use stats::EngineStats;
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ use crate::{
     flusher::write_segment,
     generation::Generation,
     producers::Producers,
+    progress::Progress,
     shared::{Pools, Shared, Storage},
 };
 
@@ -49,7 +50,12 @@ pub(crate) enum Access {
 }
 
 /// Walks the road of the module's first line. Running it twice changes nothing (I7).
-pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<Recovered, EngineError> {
+pub(crate) fn recover(
+    env: Env,
+    config: EngineConfig,
+    access: Access,
+    progress: &Progress,
+) -> Result<Recovered, EngineError> {
     let start = env.clock.monotonic();
     let disk = env.disk.clone();
     if access == Access::ReadWrite {
@@ -87,25 +93,34 @@ pub(crate) fn recover(env: Env, config: EngineConfig, access: Access) -> Result<
         error: None,
     };
     let mut apply = Pipeline::start(replay)?;
-    let opened =
-        match access {
-            Access::ReadWrite => Wal::open(disk, &wal_dir, floor, &mut |record| apply.push(record))
-                .map(|(wal, report)| (Some(wal), report)),
-            Access::ReadOnly if !disk.exists(&wal_dir) => {
-                Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
-            }
-            Access::ReadOnly => Wal::replay_read_only(disk, &wal_dir, floor, &mut |record| apply.push(record))
-                .map(|report| (None, report)),
-        };
+    let passed = |bytes| progress.passed(bytes);
+    let opened = match access {
+        Access::ReadWrite => {
+            let files = disk.list(&wal_dir).map_err(io_error("list", &wal_dir))?;
+            progress.begin(files.iter().map(|file| file.bytes).sum());
+            let mut push = |record: WalRecord| {
+                progress.replayed(record.batch.len() as u64);
+                apply.push(record);
+            };
+            Wal::open_watched(disk, &wal_dir, floor, &passed, &mut push).map(|(wal, report)| (Some(wal), report))
+        }
+        Access::ReadOnly if !disk.exists(&wal_dir) => {
+            Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
+        }
+        Access::ReadOnly => {
+            Wal::replay_read_only(disk, &wal_dir, floor, &mut |record| apply.push(record)).map(|report| (None, report))
+        }
+    };
     let producers = apply.finish()?;
     let (wal, report) = opened?;
     let next_lsn = report.next_lsn.max(floor);
-    shared.visible_below.store(next_lsn.0, Ordering::Release);
+    shared.visible.show_below(next_lsn);
     let counters = &shared.counters;
     counters.replay_records.store(report.records, Ordering::Relaxed);
     counters.replay_points.store(report.points, Ordering::Relaxed);
     let elapsed = shared.env.clock.monotonic().saturating_sub(start);
     counters.replay_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
+    counters.torn_tails.store(u64::from(report.torn_tail.is_some()), Ordering::Relaxed);
     counters.damaged.store(damaged + report.damaged.len() as u64, Ordering::Relaxed);
     log_report(&report);
     Ok(Recovered { shared, catalog, version, wal, producers, next_lsn })
@@ -261,7 +276,7 @@ fn open_segments(
     let open = |meta| match Segment::open(disk, data_dir, meta, footers) {
         Ok(segment) => Some(segment),
         Err(error) => {
-            tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers");
+            tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers; restore it from a backup, `stepwell check` lists all damage");
             *damaged += 1;
             None
         }
@@ -276,7 +291,7 @@ fn log_report(report: &ReplayReport) {
     }
     for damage in &report.damaged {
         let path = damage.path.display();
-        tracing::error!(%path, offset = damage.offset, detail = damage.detail, "damage in the log; its points are lost");
+        tracing::error!(%path, offset = damage.offset, detail = damage.detail, "damage in the log: its points are lost; a copy of the file is kept as *.damaged, and they are in a backup or with their producer");
     }
 }
 

@@ -15,9 +15,10 @@ use crate::{
     engine::IngestAck,
     error::EngineError,
     generation::Generation,
+    health::{FaultKind, Health, Work},
     lane::Lane,
     producers::Producers,
-    shared::{Health, Shared},
+    shared::Shared,
 };
 
 /// Called once, with what became of the batch.
@@ -50,6 +51,10 @@ const GROUPS_PER_GENERATION: usize = 32;
 /// How often an idle writer looks after rotation by age and the release of log files.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How often a writer with nothing to write looks whether a full disk has space again, and a rotation that failed is tried.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Space that is looked for at least, bytes.
+const SPACE_MIN: usize = 1 << 20;
 
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -59,11 +64,11 @@ pub(crate) struct Writer {
     pub(crate) next_lsn: Lsn,
     pub(crate) producers: Producers,
     pub(crate) released: Lsn,
-    /// The last try to remove log files failed, and was told of.
-    pub(crate) release_fails: bool,
-    /// What the last try to begin a new log file came to, if it failed: the active generation then cannot be handed on.
-    pub(crate) rotation_fails: Option<Health>,
     pub(crate) known: Cardinality,
+    /// Bytes that a full disk did not take.
+    pub(crate) space_wanted: usize,
+    /// When that was last tried, monotonic.
+    pub(crate) looked_for_space: Duration,
 }
 
 /// A batch of the current group whose frame is in the log but not yet known to be durable.
@@ -93,13 +98,14 @@ impl Writer {
                 }
                 Ok(Command::Rotate(answer)) => drop(answer.send(self.rotate())),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                // Batches are the better trial, but a balancer that hears "not ready" sends none.
+                Err(RecvTimeoutError::Timeout) => self.look_for_space(),
             }
             self.tend();
         }
         // What is frozen now reaches a segment if the flush thread is in time; if not, the log has it.
         if let Err(error) = self.rotate() {
-            tracing::warn!(%error, "the last points stay in the log");
+            tracing::warn!(%error, "the last points stay in the log; nothing to do: the next start replays them");
         }
         self.wal
     }
@@ -111,20 +117,54 @@ impl Writer {
         let is_due = active.heap_bytes() >= self.shared.config.memtable_bytes || age >= self.shared.config.flush_age;
         // With the flush thread behind, an old but small generation simply goes on filling.
         let has_room = self.shared.frozen_len() < self.shared.config.frozen_max;
-        if is_due && active.points() > 0 && has_room {
-            // The health says what is wrong, and says it once.
-            drop(self.rotate());
+        let is_retry = self.shared.faults.of(Work::Rotation).is_some();
+        if (is_due || is_retry) && active.points() > 0 && has_room && (!is_retry || self.may_look()) {
+            // What is wrong is noted already, and it is tried again.
+            let _ = self.rotate();
         }
         let floor = Lsn(self.shared.wal_floor.load(Ordering::Acquire));
         if floor > self.released {
             match self.wal.release_keeping(floor, self.shared.config.wal_retain_bytes) {
-                Ok(_) => (self.released, self.release_fails) = (floor, false),
-                Err(error) if !std::mem::replace(&mut self.release_fails, true) => {
-                    tracing::warn!(%error, "log files below the floor were not removed; trying again");
+                Ok(_) => {
+                    self.released = floor;
+                    self.shared.worked(Work::Release);
                 }
-                Err(_) => {}
+                Err(error) => self.shared.failed(Work::Release, FaultKind::Failing, error.to_string()),
             }
         }
+    }
+
+    /// Whether it is time to try again what a full disk refused.
+    fn may_look(&mut self) -> bool {
+        let now = self.shared.env.clock.monotonic();
+        let is_time = now.saturating_sub(self.looked_for_space) >= LOOK_EVERY;
+        if is_time {
+            self.looked_for_space = now;
+        }
+        is_time
+    }
+
+    /// Ends the log's complaint of a full disk when as much as was refused can be written again.
+    fn look_for_space(&mut self) {
+        let is_full = self.shared.faults.of(Work::Log).is_some_and(|fault| fault.kind == FaultKind::DiskFull);
+        if is_full && self.may_look() && self.has_space().is_ok() {
+            self.shared.worked(Work::Log);
+        }
+    }
+
+    fn has_space(&self) -> std::io::Result<()> {
+        const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        let disk = &self.shared.env.disk;
+        // The next start would remove it, were it left behind.
+        let path = self.shared.config.wal_dir().join("space.tmp");
+        if disk.exists(&path) {
+            disk.remove(&path)?;
+        }
+        let mut file = disk.create(&path)?;
+        let pieces = self.space_wanted.max(SPACE_MIN).div_ceil(PIECE.len());
+        let written = (0..pieces).try_for_each(|_| file.append(&PIECE)).and_then(|()| file.sync());
+        drop(file);
+        written.and(disk.remove(&path))
     }
 
     /// Freezes the active generation, if it holds a point, and hands it to the flush thread.
@@ -133,12 +173,8 @@ impl Writer {
         if active.points() == 0 {
             return Ok(());
         }
-        self.rotation_fails = None;
-        if let Err(error) = self.wal.rotate(self.next_lsn) {
-            let health = self.log_failed(&error);
-            self.rotation_fails = Some(health.clone());
-            return Err(refusal_of(&health));
-        }
+        self.wal.rotate(self.next_lsn).map_err(|error| self.log_failed(Work::Rotation, &error)())?;
+        self.shared.worked(Work::Rotation);
         let next = self.shared.new_generation(self.next_lsn);
         self.shared.change_storage(|storage| {
             storage.frozen.push(std::mem::replace(&mut storage.active, next));
@@ -146,7 +182,8 @@ impl Writer {
         self.producers.bound();
         // The flush thread outlives the writer unless it died; then points stay in memory and in the log.
         if self.flush.send(active).is_err() {
-            self.shared.set_health(Health::FlushFails { reason: "the flush thread has ended".to_owned() });
+            let reason = "the flush thread has ended: restart the server".to_owned();
+            self.shared.failed(Work::Flush, FaultKind::Failing, reason);
         }
         Ok(())
     }
@@ -173,40 +210,37 @@ impl Writer {
             }
         }
         let released_bytes: usize = group.iter().map(|ingest| ingest.queued_bytes).sum();
+        let released_batches = group.len();
         match self.wait_for_memory() {
             Ok(()) => self.write_group(group),
             Err(refusal) => group.into_iter().for_each(|ingest| self.refuse(ingest.lane, ingest.done, refusal())),
         }
         self.shared.queued_bytes.fetch_sub(released_bytes, Ordering::AcqRel);
+        self.shared.queued_batches.fetch_sub(released_batches, Ordering::Relaxed);
         for answer in rotations {
             drop(answer.send(self.rotate()));
         }
         stop
     }
 
-    /// Holds the writer back while the active generation is full and the flush thread is behind (I9): the queue fills, and
-    /// callers hear `QueueFull`. Where flushing fails, or no new log file can be begun, they hear why instead of waiting; where the
-    /// log has failed, there is nothing to wait for, and it says so itself.
+    /// Holds the writer back while the active generation is full and cannot be frozen, because the flush thread is behind or no
+    /// new log file can be begun (I9): the queue fills, and callers hear `QueueFull`. Where that fails, they hear why instead of
+    /// waiting; where the log has failed, there is nothing to wait for, and it says so itself.
     fn wait_for_memory(&mut self) -> Result<(), impl Fn() -> EngineError + use<>> {
-        let is_full = |shared: &Shared| shared.storage().0.active.heap_bytes() >= shared.config.memtable_bytes;
-        if self.rotation_fails.is_some()
-            && is_full(&self.shared)
-            && self.shared.frozen_len() < self.shared.config.frozen_max
-        {
-            drop(self.rotate());
+        let has_room = self.shared.frozen_len() < self.shared.config.frozen_max;
+        if has_room && self.shared.faults.of(Work::Rotation).is_some() && self.shared.memory_is_full() {
+            // What is wrong is noted already.
+            let _ = self.rotate();
         }
-        let mut failing = self.rotation_fails.clone().filter(|_| is_full(&self.shared));
+        let mut failing = None;
         self.shared.wait_until(|shared| {
-            let is_full = shared.frozen_len() >= shared.config.frozen_max && is_full(shared);
-            match shared.health() {
-                health @ (Health::FlushFails { .. } | Health::DiskFull { .. }) if is_full => failing = Some(health),
-                _ => {}
-            }
+            let is_full = shared.memory_is_full();
+            failing = if is_full { shared.flush_fault() } else { None };
             let is_poisoned = matches!(shared.health(), Health::Poisoned { .. });
             !is_full || failing.is_some() || is_poisoned || shared.stopping.load(Ordering::Acquire)
         });
         match failing {
-            Some(health) => Err(move || refusal_of(&health)),
+            Some(fault) => Err(refusal(fault.kind, fault.reason)),
             None => Ok(()),
         }
     }
@@ -215,7 +249,7 @@ impl Writer {
         if let Some(lane) = lane {
             lane.mark_broken();
         }
-        self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.refusals.count(&error);
         done(Err(error));
     }
 
@@ -225,6 +259,7 @@ impl Writer {
         let mut seen: HashMap<Arc<str>, (u64, IngestAck)> = HashMap::new();
         let mut next_lsn = self.next_lsn;
         let mut failure: Option<WalError> = None;
+        let mut bytes = 0;
         for ingest in group {
             if ingest.lane.as_ref().is_some_and(Lane::is_broken) {
                 self.refuse(ingest.lane, ingest.done, EngineError::LaneBroken);
@@ -243,7 +278,7 @@ impl Writer {
                 match self.wal.append(first_lsn, &ingest.frame) {
                     Ok(()) => {
                         next_lsn = Lsn(first_lsn.0 + ingest.batch.len() as u64);
-                        self.shared.counters.wal_bytes.fetch_add(ingest.frame.bytes() as u64, Ordering::Relaxed);
+                        bytes += ingest.frame.bytes();
                     }
                     Err(error) => failure = Some(error),
                 }
@@ -261,9 +296,15 @@ impl Writer {
             None => self.sync(),
         };
         match result {
-            Ok(()) => self.apply(logged, duplicates, next_lsn),
+            Ok(()) => {
+                self.shared.counters.wal_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.apply(logged, duplicates, next_lsn);
+            }
             // A failed append takes the whole group back: nothing of it is durable.
-            Err(error) => self.refuse_group(logged, duplicates, error),
+            Err(error) => {
+                self.space_wanted = bytes;
+                self.refuse_group(logged, duplicates, error);
+            }
         }
         self.known.applied(&self.shared);
     }
@@ -295,11 +336,11 @@ impl Writer {
         let clock = &self.shared.env.clock;
         let start = clock.monotonic();
         let result = self.wal.sync();
-        let us = (clock.monotonic() - start).as_micros() as u64;
+        let took = clock.monotonic().saturating_sub(start);
         let counters = &self.shared.counters;
-        counters.wal_syncs.fetch_add(1, Ordering::Relaxed);
-        counters.wal_sync_us.fetch_add(us, Ordering::Relaxed);
-        counters.wal_sync_us_max.fetch_max(us, Ordering::Relaxed);
+        counters.wal_sync.observe(took);
+        counters.wal_sync_us_max.fetch_max(took.as_micros() as u64, Ordering::Relaxed);
+        counters.wal_sync_failures.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
         result
     }
 
@@ -317,17 +358,13 @@ impl Writer {
                 let mut of_generation = active.producers.lock().unwrap_or_else(PoisonError::into_inner);
                 of_generation.record(producer, first_lsn, last_lsn, now_us);
             }
-            self.shared.visible_below.store(first_lsn.0 + batch.len() as u64, Ordering::Release);
+            self.shared.visible.show_below(Lsn(first_lsn.0 + batch.len() as u64));
             counters.batches.fetch_add(1, Ordering::Relaxed);
             counters.points.fetch_add(batch.len() as u64, Ordering::Relaxed);
             acks.push((ack, done));
         }
         self.next_lsn = next_lsn;
-        // Where the disk is too full for a segment or a new log file, room for this group proves nothing.
-        let is_of_log = self.rotation_fails.is_none() && self.shared.frozen_len() == 0;
-        if is_of_log && matches!(self.shared.health(), Health::DiskFull { .. }) {
-            self.shared.set_health(Health::Ready);
-        }
+        self.shared.worked(Work::Log);
         counters.duplicates.fetch_add(duplicates.len() as u64, Ordering::Relaxed);
         acks.extend(duplicates.into_iter().map(|(ack, _, done)| (ack, done)));
         for (ack, done) in acks {
@@ -336,32 +373,35 @@ impl Writer {
     }
 
     fn refuse_group(&mut self, logged: Vec<Logged>, duplicates: Vec<Duplicate>, error: WalError) {
-        let health = self.log_failed(&error);
+        let refusal = self.log_failed(Work::Log, &error);
         let refused = logged.into_iter().map(|logged| (logged.lane, logged.done));
         for (lane, done) in refused.chain(duplicates.into_iter().map(|(_, lane, done)| (lane, done))) {
-            self.refuse(lane, done, refusal_of(&health));
+            self.refuse(lane, done, refusal());
         }
     }
 
-    /// Makes the log's failure the engine's health, and returns that.
-    fn log_failed(&self, error: &WalError) -> Health {
-        let reason = error.to_string();
-        let health = match error {
-            WalError::DiskFull { .. } => Health::DiskFull { reason },
-            WalError::OutOfFiles { .. } => Health::FlushFails { reason },
-            _ => Health::Poisoned { reason },
+    /// Notes that the log fails, and gives what its batches hear. For want of space or descriptors it is `work` alone that fails;
+    /// anything else poisons the log.
+    fn log_failed(&self, work: Work, error: &WalError) -> impl Fn() -> EngineError + use<> {
+        let (work, kind) = match error {
+            WalError::DiskFull { .. } => (work, FaultKind::DiskFull),
+            WalError::OutOfFiles { .. } => (work, FaultKind::Failing),
+            _ => (Work::Log, FaultKind::Poisoned),
         };
-        self.shared.set_health(health.clone());
-        health
+        let reason = error.to_string();
+        self.shared.failed(work, kind, reason.clone());
+        refusal(kind, reason)
     }
 }
 
-/// What a batch hears that cannot be taken in this state.
-fn refusal_of(health: &Health) -> EngineError {
-    match health {
-        Health::DiskFull { reason } => EngineError::DiskFull { reason: reason.clone(), retry_after: RETRY_AFTER },
-        Health::FlushFails { reason } => EngineError::FlushFails { reason: reason.clone(), retry_after: RETRY_AFTER },
-        Health::Poisoned { reason } => EngineError::Poisoned { reason: reason.clone() },
-        Health::Ready => EngineError::Poisoned { reason: "the log refused the batch".to_owned() },
+/// What batches hear that cannot be taken for such a fault.
+fn refusal(kind: FaultKind, reason: String) -> impl Fn() -> EngineError + use<> {
+    move || {
+        let (reason, retry_after) = (reason.clone(), RETRY_AFTER);
+        match kind {
+            FaultKind::DiskFull => EngineError::DiskFull { reason, retry_after },
+            FaultKind::Failing => EngineError::FlushFails { reason, retry_after },
+            FaultKind::Poisoned => EngineError::Poisoned { reason },
+        }
     }
 }

@@ -12,6 +12,15 @@ pub struct DirEntry {
     pub is_dir: bool,
 }
 
+/// Room of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
 /// A file open for appending.
 pub trait WriteFile: Send {
     /// Appends all of `data`, or fails; after a failure the length of the file is unknown.
@@ -51,6 +60,11 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Whether something is there.
     fn exists(&self, path: &Path) -> bool;
+    /// Room of the file system that a path is on. A figure to watch, no promise that a write of as many bytes succeeds; fails
+    /// where nobody knows.
+    fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Replaces `path` with `data` so that a crash leaves the old or the new content, whole:

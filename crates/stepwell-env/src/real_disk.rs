@@ -1,13 +1,14 @@
 //! The machine's file system.
 
 use std::{
+    ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::Path,
 };
 
-use crate::{DirEntry, Disk, MappedFile, WriteFile, open_files::AtPath};
+use crate::{DirEntry, Disk, DiskSpace, MappedFile, WriteFile, open_files::AtPath};
 
 /// Files of the machine. Errors carry the path.
 pub struct RealDisk;
@@ -128,6 +129,19 @@ impl Disk for RealDisk {
     fn exists(&self, path: &Path) -> bool {
         path.exists()
     }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: `name` ends with a zero byte and outlives the call, and `found` has room for what is written there.
+        if unsafe { libc::statvfs(name.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return at(path, "look for space on", Err(io::Error::last_os_error()));
+        }
+        // SAFETY: the call succeeded, so that it has filled the structure.
+        let found = unsafe { found.assume_init() };
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(DiskSpace { free_bytes: bytes(found.f_bavail), total_bytes: bytes(found.f_blocks) })
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +165,14 @@ mod tests {
         RealDisk.overwrite(&path, b"3rd").unwrap();
         assert_eq!(RealDisk.read(&path).unwrap(), b"3rd");
         assert!(RealDisk.overwrite(&dir.path().join("absent"), b"x").is_err());
+    }
+
+    #[test]
+    fn space_is_told_and_that_of_nowhere_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = RealDisk.space(dir.path()).unwrap();
+        assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
+        assert!(RealDisk.space(&dir.path().join("nowhere")).unwrap_err().to_string().contains("nowhere"));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use sqlx::{
-    SqlitePool,
+    Connection, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -30,6 +30,8 @@ pub struct Metadata {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
     version: Arc<AtomicU64>,
+    /// The last change was not made durable.
+    last_commit_failed: Arc<AtomicBool>,
 }
 
 impl Metadata {
@@ -42,17 +44,20 @@ impl Metadata {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let one = SqlitePoolOptions::new().max_connections(1);
+        let one = one.after_release(|connection, _| Box::pin(is_whole(connection)));
+        let writer = one.connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer, readers, version: Arc::default() })
+        Ok(Self { writer, readers, version: Arc::default(), last_commit_failed: Arc::default() })
     }
 
     /// Opens a file that a server may be using, for reading only.
     pub async fn open_read_only(path: &Path) -> Result<Self, MetadataError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer: readers.clone(), readers, version: Arc::default() })
+        let last_commit_failed = Arc::default();
+        Ok(Self { writer: readers.clone(), readers, version: Arc::default(), last_commit_failed })
     }
 
     /// Rises with every change made through this handle and its clones: what was read before is still true while it stays.
@@ -64,9 +69,41 @@ impl Metadata {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
+    pub(crate) fn committed(&self, is_durable: bool) {
+        self.last_commit_failed.store(!is_durable, Ordering::Release);
+    }
+
+    /// Whether it can be read, and, where the last change failed, written: for whoever watches.
+    pub async fn probe(&self) -> Result<(), MetadataError> {
+        sqlx::query("SELECT (SELECT count(*) FROM (SELECT 1 FROM projects LIMIT 1)) + (SELECT count(*) FROM (SELECT 1 FROM runs LIMIT 1))")
+            .fetch_one(&self.readers)
+            .await?;
+        if self.last_commit_failed.load(Ordering::Acquire) {
+            // A number in the file's head that nobody reads: small, and as durable as a change of rows.
+            let mut tx = self.writer.begin().await?;
+            sqlx::query("PRAGMA user_version = 1").execute(&mut *tx).await?;
+            self.commit(tx, ()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the connections were ended.
+    pub fn is_closed(&self) -> bool {
+        self.readers.is_closed()
+    }
+
     /// Ends all connections.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Whether a connection can go on to the next change. After a commit that failed SQLite has left the transaction and the driver has
+/// not: its next transactions would be savepoints, and once the commit of such a one failed, all later ones would end in success and
+/// be lost with the connection.
+async fn is_whole(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind what the end of a transaction has queued.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }

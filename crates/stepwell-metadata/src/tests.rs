@@ -134,3 +134,52 @@ async fn i8_a_full_disk_is_told_as_such_and_room_is_enough_to_go_on() {
     pages("PRAGMA max_page_count = 1000000").await.unwrap();
     metadata.create_run(new_run(&format!("r{made}"), &project.project_id), 7).await.unwrap();
 }
+
+/// Has the commits of the connection that is open fail, as on a disk that is full or broken.
+async fn refuse_commits(metadata: &Metadata) {
+    let mut connection = metadata.writer.acquire().await.unwrap();
+    connection.lock_handle().await.unwrap().set_commit_hook(|| false);
+}
+
+/// After two commits that failed, all later changes ended in success, and nobody else saw them: they were lost with the connection.
+#[tokio::test]
+async fn commits_that_failed_take_no_later_change_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    for _ in 0..3 {
+        refuse_commits(&metadata).await;
+        let refused = metadata.create_project("p", 1).await;
+        assert!(matches!(refused, Err(MetadataError::Database(_))), "{refused:?}");
+        assert_eq!(metadata.project_by_name("p").await.unwrap(), None);
+    }
+    // What the driver gives anew refuses nothing; one that it gives again does not either.
+    metadata.writer.acquire().await.unwrap().lock_handle().await.unwrap().remove_commit_hook();
+    let made = metadata.create_project("p", 1).await.unwrap();
+    let other = Metadata::open(&path).await.unwrap();
+    assert_eq!(other.project_by_name("p").await.unwrap(), Some(made));
+}
+
+/// A change that could not be made durable is known until one could, without anybody changing anything.
+#[tokio::test]
+async fn a_store_that_cannot_be_read_or_written_says_so_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    metadata.probe().await.unwrap();
+    refuse_commits(&metadata).await;
+    assert!(matches!(metadata.create_project("p", 1).await, Err(MetadataError::Database(_))));
+    for _ in 0..2 {
+        refuse_commits(&metadata).await;
+        let refused = metadata.probe().await;
+        assert!(matches!(refused, Err(MetadataError::Database(_))), "{refused:?}");
+    }
+    metadata.probe().await.unwrap();
+    metadata.create_project("p", 1).await.unwrap();
+
+    let other = Metadata::open(&path).await.unwrap();
+    sqlx::query("ALTER TABLE runs RENAME TO elsewhere").execute(&other.writer).await.unwrap();
+    assert!(metadata.probe().await.is_err());
+    sqlx::query("ALTER TABLE elsewhere RENAME TO runs").execute(&other.writer).await.unwrap();
+    metadata.probe().await.unwrap();
+}

@@ -123,7 +123,9 @@ impl Metadata {
     }
 
     pub(crate) async fn commit<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
-        tx.commit().await?;
+        let committed = tx.commit().await;
+        self.committed(committed.is_ok());
+        committed?;
         self.changed();
         Ok(done)
     }

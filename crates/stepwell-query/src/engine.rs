@@ -48,6 +48,7 @@ use crate::{
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
     series_functions,
+    stats::{Counted, Counters, Late, Outcome, QueryStats},
 };
 
 /// Keys of one side of a join up to which the scan of the other reads only those. The planner's own bounds are for files that
@@ -79,6 +80,7 @@ pub struct QueryEngine {
     metadata: Metadata,
     cache: Arc<RowsCache>,
     permits: Arc<Semaphore>,
+    counters: Arc<Counters>,
     /// `None` only while dropping.
     runtime: Option<Runtime>,
 }
@@ -100,6 +102,7 @@ pub struct QueryStream {
     /// The reader's own clock: a query that never yields cannot be told that its time is over.
     deadline: Pin<Box<Sleep>>,
     limit: Duration,
+    is_late: Late,
     is_over: bool,
 }
 
@@ -132,6 +135,7 @@ impl Stream for QueryStream {
             },
             Poll::Pending => {
                 ready!(self.deadline.as_mut().poll(context));
+                self.is_late.note();
                 self.task.0.abort();
                 Some(Err(QueryError::Deadline { limit: self.limit }))
             }
@@ -153,7 +157,17 @@ impl QueryEngine {
             .build()
             .map_err(|source| QueryError::Runtime { source })?;
         let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        Ok(Self { config, metadata, cache: Arc::default(), permits, runtime: Some(runtime) })
+        let counters = Arc::default();
+        Ok(Self { config, metadata, cache: Arc::default(), permits, counters, runtime: Some(runtime) })
+    }
+
+    /// What became of queries so far.
+    pub fn stats(&self) -> QueryStats {
+        QueryStats {
+            running_limit: self.config.concurrency.max(1) as u64,
+            memory_limit_bytes: self.config.memory_bytes as u64,
+            ..self.counters.read()
+        }
     }
 
     /// Plans a query and starts it. It ends at the deadline, or when the stream is dropped.
@@ -170,20 +184,29 @@ impl QueryEngine {
         };
         let permits = self.permits.clone();
         let last_word = out.clone();
+        let is_late = Late::default();
+        let mut counted = Counted::new(&self.counters, is_late.clone());
         let task = runtime.spawn(async move {
+            let query = &mut counted;
             let work = async move {
                 let Ok(_permit) = permits.acquire_owned().await else { return };
+                query.runs();
                 match context.start(request).await {
-                    Ok(stream) => {
+                    Ok((plan, stream)) => {
+                        query.planned(plan);
                         // A caller that has gone ends the query here or at its first batch.
                         if plan_out.send(Ok(stream.schema())).is_ok() {
-                            context.pump(stream, out).await;
+                            query.ends(context.pump(stream, out).await);
                         }
                     }
-                    Err(error) => drop(plan_out.send(Err(error))),
+                    Err(error) => {
+                        query.ends(Outcome::of(&error, true));
+                        drop(plan_out.send(Err(error)));
+                    }
                 }
             };
             if tokio::time::timeout(limit, work).await.is_err() {
+                counted.ends(Outcome::OverDeadline);
                 drop(last_word.send(Err(QueryError::Deadline { limit })).await);
             }
         });
@@ -191,7 +214,10 @@ impl QueryEngine {
         let deadline = Instant::now() + limit + DEADLINE_GRACE;
         let schema = match tokio::time::timeout_at(deadline, planned).await {
             Ok(Ok(result)) => result?,
-            Err(_) => return Err(QueryError::Deadline { limit }),
+            Err(_) => {
+                is_late.note();
+                return Err(QueryError::Deadline { limit });
+            }
             // The planner was dropped: by the deadline, or by a panic.
             Ok(Err(_)) => match tokio::time::timeout_at(deadline, &mut task.0).await {
                 Ok(Err(error)) if error.is_panic() => return Err(QueryError::Broken),
@@ -199,7 +225,7 @@ impl QueryEngine {
             },
         };
         let deadline = Box::pin(tokio::time::sleep_until(deadline));
-        Ok(QueryStream { schema, batches, task, deadline, limit, is_over: false })
+        Ok(QueryStream { schema, batches, task, deadline, limit, is_late, is_over: false })
     }
 }
 
@@ -220,7 +246,10 @@ struct Planning {
 }
 
 impl Planning {
-    async fn start(&self, request: QueryRequest) -> Result<SendableRecordBatchStream, QueryError> {
+    async fn start(
+        &self,
+        request: QueryRequest,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream), QueryError> {
         let planning = |error| QueryError::from_datafusion(error, self.config.memory_bytes, true);
         let statement = admit(&request.sql)?;
         let projects = self.metadata.projects().await?;
@@ -237,17 +266,26 @@ impl Planning {
         let plan = bind(plan, request.params)?;
         let physical = state.create_physical_plan(&plan).await.map_err(planning)?;
         let physical = yielding(physical).map_err(planning)?;
-        execute_stream(physical, state.task_ctx()).map_err(planning)
+        let stream = execute_stream(physical.clone(), state.task_ctx()).map_err(planning)?;
+        Ok((physical, stream))
     }
 
-    async fn pump(&self, mut stream: SendableRecordBatchStream, out: mpsc::Sender<Result<RecordBatch, QueryError>>) {
+    async fn pump(
+        &self,
+        mut stream: SendableRecordBatchStream,
+        out: mpsc::Sender<Result<RecordBatch, QueryError>>,
+    ) -> Outcome {
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| QueryError::from_datafusion(error, self.config.memory_bytes, false));
-            let is_last = batch.is_err();
-            if out.send(batch).await.is_err() || is_last {
-                return;
+            let failed = batch.as_ref().err().map(|error| Outcome::of(error, false));
+            if out.send(batch).await.is_err() {
+                return Outcome::Cancelled;
+            }
+            if let Some(outcome) = failed {
+                return outcome;
             }
         }
+        Outcome::Done
     }
 
     fn session(
@@ -295,16 +333,24 @@ impl Planning {
     }
 
     fn runtime_env(&self) -> datafusion::error::Result<Arc<RuntimeEnv>> {
-        let disk = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![self.config.spill_dir.clone()]))
-            .with_max_temp_directory_size(self.config.spill_bytes);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.config.memory_bytes)))
-            .with_disk_manager_builder(disk)
-            .build_arc()?;
+        let spilling = DiskManagerMode::Directories(vec![self.config.spill_dir.clone()]);
+        let runtime = self.runtime_with(spilling).or_else(|error| {
+            // A disk without room for the directory. Most queries have no need of it; one that has is refused for its memory.
+            tracing::debug!(%error, "a query runs without a place to spill to");
+            self.runtime_with(DiskManagerMode::Disabled)
+        })?;
         // It comes with the machine's files registered.
         runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
         Ok(runtime)
+    }
+
+    fn runtime_with(&self, spilling: DiskManagerMode) -> datafusion::error::Result<Arc<RuntimeEnv>> {
+        let disk =
+            DiskManagerBuilder::default().with_mode(spilling).with_max_temp_directory_size(self.config.spill_bytes);
+        RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.config.memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
     }
 }
 

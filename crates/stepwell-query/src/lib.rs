@@ -24,11 +24,13 @@ mod run_aggregate;
 mod run_list;
 mod series_functions;
 mod shape;
+mod stats;
 mod summaries_table;
 
 pub use config::QueryConfig;
 pub use engine::{QueryEngine, QueryRequest, QueryStream};
 pub use error::QueryError;
+pub use stats::QueryStats;
 
 #[cfg(test)]
 mod tests;

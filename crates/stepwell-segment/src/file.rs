@@ -49,7 +49,7 @@ impl NewFile {
     }
 
     /// Syncs it and gives it its name; durable when this returns.
-    pub(crate) fn publish(mut self) -> Result<FileMeta, SegmentError> {
+    pub(crate) fn publish(&mut self) -> Result<FileMeta, SegmentError> {
         let from = temporary(&self.path);
         let io = |what: &'static str, path: &Path| {
             let path = path.to_owned();

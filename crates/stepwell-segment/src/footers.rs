@@ -2,13 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, Weak},
 };
 
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Keeps what was read of the ends of files for the next reader, up to a number of bytes. What nobody used since it was last
 /// looked at goes first ("second chance", Corbató 1968). Clones share it.
@@ -61,7 +60,7 @@ impl Slot {
         // Two readers may have parsed it at once.
         if self.lock().replace((footer, bytes)).is_none() {
             self.kept.bytes.fetch_add(bytes, Ordering::Relaxed);
-            slots.push_back(Arc::downgrade(self));
+            push(&mut slots, Arc::downgrade(self));
         }
         while self.kept.bytes.load(Ordering::Relaxed) > self.kept.bytes_max {
             let Some(next) = slots.pop_front() else { break };
@@ -96,3 +95,18 @@ impl Drop for Slot {
         self.forget();
     }
 }
+
+/// Appends a slot. While there is room for footers nobody looks at the list, and merges let go of files for years: those that are
+/// gone are taken off whenever it would have to grow, and it grows where more than half of it are not.
+fn push(slots: &mut VecDeque<Weak<Slot>>, slot: Weak<Slot>) {
+    if slots.len() == slots.capacity() {
+        slots.retain(|slot| slot.strong_count() > 0);
+        if slots.len() > slots.capacity() / 2 {
+            slots.reserve(slots.capacity());
+        }
+    }
+    slots.push_back(slot);
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod scan;
 mod series_list;
 mod stored;
 mod summaries;
+mod sync;
 mod table;
 mod table_writer;
 mod text_column;

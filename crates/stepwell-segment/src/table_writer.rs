@@ -121,7 +121,9 @@ impl TableWriter {
     pub(crate) fn finish(mut self) -> Result<FileMeta, SegmentError> {
         self.write_group()?;
         let path = self.writer.inner().path().to_owned();
-        self.writer.into_inner().map_err(|source| SegmentError::Parquet { path, source })?.publish()
+        // Not by taking the file out of the writer, which would tell a full disk as a mere text.
+        self.writer.finish().map_err(|source| SegmentError::Parquet { path, source })?;
+        self.writer.inner_mut().publish()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{problem::Problem, router::router, state::ServerState};
+use crate::{metrics::Door, problem::Problem, router::router, state::ServerState};
 
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -24,8 +24,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 /// After a connection could not be accepted, most likely for want of descriptors: others close some meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The log tells of that at most so often.
-const ACCEPT_WARN_EVERY: Duration = Duration::from_secs(60);
+/// After the last such failure until the log says that it is over: one descriptor that comes free is no end of the want.
+const ACCEPT_CALM: Duration = Duration::from_secs(10);
 /// A peer that takes no bytes for so long is gone, or may as well be: what it asked for is given up.
 const PEER_SILENT_MAX: Duration = Duration::from_secs(120);
 /// Between two questions to the other end of a quiet HTTP/2 connection, and how long it has for the answer.
@@ -64,17 +64,29 @@ impl Connections {
 
     /// Takes connections for ever.
     pub(crate) async fn accept(&self, listener: &TcpListener) -> Infallible {
-        let mut warned: Option<Instant> = None;
+        // How often it failed, and when last.
+        let mut failing: Option<(u64, Instant)> = None;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.take(stream),
+                Ok((stream, _)) => {
+                    if let Some((failures, _)) = failing.take_if(|(_, last)| last.elapsed() >= ACCEPT_CALM) {
+                        tracing::info!(failures, "connections can be accepted again");
+                    }
+                    self.take(stream);
+                }
                 // Of a connection that ended before it was taken.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if warned.is_none_or(|at| at.elapsed() >= ACCEPT_WARN_EVERY) {
-                        tracing::warn!(%error, "connections cannot be accepted and wait; raise the limit of open files or lower connections_max");
-                        warned = Some(Instant::now());
+                    self.state.metrics.accept_failed();
+                    if failing.is_none() {
+                        tracing::error!(
+                            %error,
+                            advice = "those that are open are served; raise the limit of open files or lower connections_max: it is tried \
+                                      again ten times a second",
+                            "connections cannot be accepted"
+                        );
                     }
+                    failing = Some((failing.map_or(0, |(failures, _)| failures) + 1, Instant::now()));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -118,7 +130,7 @@ impl Connections {
     /// One too many: says so in HTTP/1.1, which most can read, and closes it.
     fn refuse(&self, mut stream: TcpStream) {
         let problem = Problem::too_many_connections(self.state.config.connections_max);
-        self.state.metrics.refused(problem.code());
+        self.state.metrics.refused(Door::Other, &problem);
         let Ok(place) = self.lingering.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             let body = problem.to_json();

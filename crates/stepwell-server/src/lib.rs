@@ -2,7 +2,8 @@
 //!
 //! A request's way: `server` (listening, shutdown) → `connections` (limits, silence) → `router` (routes, what every answer has in common) → `routes` (one
 //! module per call) → `body` and `decode` (bytes to a batch, within budgets) → the application layer. Whatever fails on the
-//! way becomes a `problem`. `flight` is the same way for streams: many batches a call. `openapi` describes it all, `metrics` counts it.
+//! way becomes a `problem`. `flight` is the same way for streams: many batches a call. `openapi` describes it all, `metrics` counts it,
+//! `readiness` says how things stand.
 
 mod accept;
 mod body;
@@ -16,12 +17,14 @@ mod offline;
 mod openapi;
 mod problem;
 mod producer;
+mod readiness;
 mod router;
 mod routes;
 mod server;
 mod state;
 
 pub use decode::PointsForm;
+pub use metrics::metrics_markdown;
 pub use offline::{FlightStream, Refusal, decode_log, decode_points, decompress, read_series_body, read_series_query};
 pub use openapi::openapi_json;
 pub use server::{Server, ServerError};

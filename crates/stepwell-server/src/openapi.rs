@@ -46,7 +46,7 @@ use crate::{problem, routes};
         routes::series::post,
         routes::series::get,
     ),
-    components(schemas(problem::ProblemDetails)),
+    components(schemas(problem::ProblemDetails, crate::readiness::Standing)),
 )]
 struct Api;
 

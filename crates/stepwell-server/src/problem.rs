@@ -66,9 +66,9 @@ pub(crate) struct Position {
     column: u64,
 }
 
-/// The code of the problem a response carries, for the counters.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ProblemCode(pub(crate) &'static str);
+/// The problem a response carries, for the counters.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) Problem);
 
 impl Problem {
     /// A problem with neither place nor limit.
@@ -155,6 +155,12 @@ impl Problem {
             .retry_after(RETRY_AFTER_DEFAULT)
     }
 
+    /// The same, saying how far it is.
+    pub(crate) fn not_ready_yet(far: &str) -> Self {
+        let detail = format!("the server is starting and replays its log ({far}): try again after a pause");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", detail).retry_after(RETRY_AFTER_DEFAULT)
+    }
+
     /// No such path.
     pub(crate) fn unknown_route(path: &str) -> Self {
         let shown: String = path.chars().take(200).collect();
@@ -214,9 +220,6 @@ impl From<DecodeError> for Problem {
 impl From<AppError> for Problem {
     fn from(error: AppError) -> Self {
         let status = StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if status.is_server_error() {
-            tracing::warn!(code = error.code.as_str(), error = %error, "a request failed");
-        }
         let mut problem = Self::new(status, error.code.as_str(), error.message);
         (problem.0.row, problem.0.field, problem.0.limit) = (error.row, error.field, error.limit);
         problem.0.position = error.position.map(|(line, column)| Position { line, column });
@@ -234,7 +237,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(ProblemCode(self.0.code));
+        response.extensions_mut().insert(Refused(self));
         response
     }
 }

@@ -13,7 +13,8 @@ use axum::{
 
 use crate::{
     accept, flight,
-    problem::{Problem, ProblemCode},
+    metrics::Door,
+    problem::{Problem, Refused},
     routes::{health, ingest, log, projects, runs, series, sql, trash},
     state::ServerState,
 };
@@ -88,10 +89,13 @@ async fn count(State(state): Shared, request: Request, next: Next) -> Response {
     let start = tokio::time::Instant::now();
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
+    let begun = state.metrics.began();
+    let mut response = next.run(request).await;
     let route = route.as_ref().map_or("unknown", |route| route.as_str());
-    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
-    state.metrics.answered(method, route, response.status().as_u16(), code, start.elapsed());
+    if let Some(Refused(problem)) = response.extensions_mut().remove::<Refused>() {
+        state.metrics.refused(Door::of_route(route), &problem);
+    }
+    state.metrics.answered(begun, method, route, response.status().as_u16(), start.elapsed());
     response
 }
 
@@ -111,5 +115,7 @@ fn known_method(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod app_tests;
+#[cfg(test)]
+mod ready_tests;
 #[cfg(test)]
 mod tests;

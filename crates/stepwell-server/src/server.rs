@@ -66,7 +66,8 @@ impl Server {
         if tokio::time::timeout(deadline, connections.finish()).await.is_err() {
             tracing::warn!(
                 deadline_s = deadline.as_secs(),
-                "requests were still running at the deadline of the shutdown"
+                "requests were still running at the deadline of the shutdown and are cut off; nothing to do: what was acknowledged is \
+                 durable, clients send the rest again"
             );
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use stepwell_app::App;
+use stepwell_app::{App, Progress};
 use stepwell_env::{Clock, SystemClock};
 use tokio::sync::watch;
 
@@ -13,7 +13,10 @@ use crate::{decode::InFlight, metrics::Metrics, problem::Problem};
 
 /// Where the application appears once it is open: until then the server answers that it is not ready.
 #[derive(Clone, Default)]
-pub struct AppSlot(Arc<OnceLock<App>>);
+pub struct AppSlot {
+    app: Arc<OnceLock<App>>,
+    progress: Progress,
+}
 
 impl AppSlot {
     /// An empty slot.
@@ -23,18 +26,23 @@ impl AppSlot {
 
     /// Fills the slot. A second application is refused and handed back.
     pub fn set(&self, app: App) -> Result<(), App> {
-        self.0.set(app)
+        self.app.set(app)
     }
 
     /// The application, if it is open.
     pub fn get(&self) -> Option<&App> {
-        self.0.get()
+        self.app.get()
+    }
+
+    /// How far its opening is, for whoever opens it to fill.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 }
 
 impl From<App> for AppSlot {
     fn from(app: App) -> Self {
-        Self(Arc::new(OnceLock::from(app)))
+        Self { app: Arc::new(OnceLock::from(app)), progress: Progress::default() }
     }
 }
 
@@ -83,6 +91,8 @@ pub(crate) struct ServerState {
     pub(crate) config: ServerConfig,
     pub(crate) in_flight: InFlight,
     pub(crate) metrics: Metrics,
+    /// Wall clock at the start, microseconds since the Unix epoch.
+    pub(crate) started_us: i64,
     /// Turns true when the shutdown is asked for: streams, which would go on without end, end then.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -91,8 +101,8 @@ impl ServerState {
     /// State of a server without requests.
     pub(crate) fn new(app: AppSlot, config: ServerConfig) -> Self {
         let in_flight = InFlight::new(config.in_flight_limit_bytes);
-        let metrics = Metrics::new(config.memory_bytes);
-        Self { app, config, in_flight, metrics, stopping: watch::Sender::new(false) }
+        let started_us = config.clock.now_us();
+        Self { app, config, in_flight, metrics: Metrics::new(), started_us, stopping: watch::Sender::new(false) }
     }
 
     /// The application, or why there is none.

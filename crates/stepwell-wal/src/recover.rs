@@ -78,6 +78,10 @@ pub(crate) struct Replay<'a> {
     pub(crate) floor: Lsn,
     /// Whether tails are cut and copies of damaged files kept.
     pub(crate) may_write: bool,
+    /// Told how many bytes of all files have been passed.
+    pub(crate) passed: &'a dyn Fn(u64),
+    /// Bytes of the files before the one that is being replayed.
+    pub(crate) bytes_before: u64,
     pub(crate) apply: &'a mut dyn FnMut(WalRecord),
     pub(crate) report: ReplayReport,
 }
@@ -146,6 +150,8 @@ impl Replay<'_> {
             self.keep_copy(path, &file)?;
         }
         rewritten?;
+        self.bytes_before += file.len() as u64;
+        (self.passed)(self.bytes_before);
         Ok(frames.len())
     }
 
@@ -159,6 +165,7 @@ impl Replay<'_> {
             self.report.next_lsn = self.report.next_lsn.max(next_lsn);
             match record(file, *offset, header) {
                 Some(record) => {
+                    (self.passed)(self.bytes_before + *offset as u64);
                     self.report.records += 1;
                     self.report.points += u64::from(header.points);
                     (self.apply)(record);

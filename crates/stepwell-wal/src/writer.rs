@@ -55,7 +55,19 @@ impl Wal {
         floor: Lsn,
         apply: &mut dyn FnMut(WalRecord),
     ) -> Result<(Self, ReplayReport), WalError> {
-        let mut replay = Replay { disk: disk.clone(), floor, may_write: true, apply, report: ReplayReport::default() };
+        Self::open_watched(disk, dir, floor, &|_| (), apply)
+    }
+
+    /// The same, telling `passed` now and then how many bytes of all files have been replayed.
+    pub fn open_watched(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        floor: Lsn,
+        passed: &dyn Fn(u64),
+        apply: &mut dyn FnMut(WalRecord),
+    ) -> Result<(Self, ReplayReport), WalError> {
+        let report = ReplayReport::default();
+        let mut replay = Replay { disk: disk.clone(), floor, may_write: true, passed, bytes_before: 0, apply, report };
         replay.run(dir)?;
         let report = replay.report;
         let next = report.next_lsn;
@@ -72,7 +84,8 @@ impl Wal {
         floor: Lsn,
         apply: &mut dyn FnMut(WalRecord),
     ) -> Result<ReplayReport, WalError> {
-        let mut replay = Replay { disk, floor, may_write: false, apply, report: ReplayReport::default() };
+        let report = ReplayReport::default();
+        let mut replay = Replay { disk, floor, may_write: false, passed: &|_| (), bytes_before: 0, apply, report };
         replay.run(dir)?;
         Ok(replay.report)
     }

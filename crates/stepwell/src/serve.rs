@@ -3,7 +3,7 @@
 use std::{io::Write, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use stepwell_app::{App, AppConfig};
+use stepwell_app::{App, AppConfig, Progress};
 use stepwell_env::{DirLock, Env};
 use stepwell_server::{AppSlot, Server, ServerConfig};
 use tokio::{
@@ -69,7 +69,7 @@ async fn serve(env: Env, settings: &Settings, connections_max: usize) -> Result<
         let _ = stopped.await;
     }));
     let app = tokio::select! {
-        opened = open(env, app_config(settings)) => Some(opened?),
+        opened = open(env, app_config(settings), slot.progress().clone()) => Some(opened?),
         () = either(&mut terminate, &mut interrupt) => None,
     };
     let Some(app) = app else {
@@ -92,14 +92,16 @@ async fn serve(env: Env, settings: &Settings, connections_max: usize) -> Result<
         // The server itself gives up on requests that do not end, see `server_config`.
         match serving.await {
             Ok(()) => {}
-            Err(error) => tracing::error!(%error, "the network panicked while stopping"),
+            Err(error) => {
+                tracing::error!(%error, "the network panicked while stopping: please report it; what was acknowledged is durable")
+            }
         }
         app.shutdown().await
     };
     match tokio::time::timeout(SHUTDOWN_MAX - Duration::from_millis(500), ordered).await {
         Ok(result) => result.context("shut down"),
         Err(_) => {
-            tracing::warn!("the last flush takes too long and is left to the next start, which replays the log");
+            tracing::warn!("the last flush takes too long; nothing to do: the next start replays the log");
             Ok(())
         }
     }
@@ -114,9 +116,9 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 }
 
 /// Opens the storage on a blocking thread: recovery reads the whole log.
-async fn open(env: Env, config: AppConfig) -> Result<App> {
+async fn open(env: Env, config: AppConfig, progress: Progress) -> Result<App> {
     let handle = Handle::current();
-    let opened = tokio::task::spawn_blocking(move || handle.block_on(App::open(env, config)));
+    let opened = tokio::task::spawn_blocking(move || handle.block_on(App::open_watched(env, config, &progress)));
     opened.await.context("the opening of the data directory panicked")?.context("open the data directory")
 }
 

@@ -272,7 +272,7 @@ pub fn descriptors(report: &mut Report) -> Result<()> {
     send_until(&mut writer, &http, &in_time)?;
     ensure!(writer.refusals.contains_key("flush_fails"), "never refused: {:?}", writer.refusals);
     let status = http.get("/ready")?;
-    ensure!(status.json()?["status"] == "flush_fails", "{}", status.text());
+    ensure!(status.json()?["code"] == "flush_fails", "{}", status.text());
     writer.producer.verify(&http).context("reads without descriptors")?;
     let told = server.log().iter().filter(|line| line.contains("connections cannot be accepted")).count();
     ensure!(told == 1, "the log tells {told} times:\n{}", server.log().join("\n"));

@@ -108,7 +108,7 @@ async fn i4_a_bad_batch_ends_the_stream_and_nothing_behind_it_is_applied() {
     assert_eq!((&details["row"], &details["field"]), (&json!(2), &json!("value")));
     assert!(end.unwrap().message().starts_with("batch 1 of the stream: value is null in row 2"));
     let metrics = server.http().get("/metrics").unwrap().text();
-    assert!(metrics.contains("stepwell_refusals_total{code=\"run_not_found\"} 1"), "{metrics}");
+    assert!(metrics.contains("stepwell_refusals_total{code=\"run_not_found\",door=\"flight\"} 1"), "{metrics}");
     server.check_log(&[]).unwrap();
 }
 

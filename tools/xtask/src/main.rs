@@ -1,4 +1,5 @@
-//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | bench | growth | schemas`.
+//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | bench | growth | concurrency |
+//! sanitize | schemas`.
 
 mod bench;
 mod check;
@@ -10,6 +11,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod sanitize;
 mod sim;
 mod test;
 
@@ -40,6 +42,9 @@ usage: cargo xtask COMMAND
                   benches/plots; --draw only draws
   faults [--rounds N] [--seed S] [KIND…]
                   real faults on the real binary, all kinds or those named: kills, inject, full, power, memory, clock, clients
+  concurrency     what is ordered by hand under every interleaving (loom), then snapshots under everything at once
+  sanitize [thread|miri]
+                  the data races that ThreadSanitizer finds, and what Miri says; needs the nightly toolchain with rust-src and miri
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "growth" => growth::run(rest),
         "faults" => faults::run(rest),
+        "concurrency" => sanitize::concurrency(),
+        "sanitize" => sanitize::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

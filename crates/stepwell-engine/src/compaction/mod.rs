@@ -18,6 +18,7 @@ use crate::{
     error::EngineError,
     exclusions::Exclusions,
     flusher::finish,
+    health::{FaultKind, Work},
     shared::Shared,
 };
 
@@ -48,12 +49,15 @@ impl Compactor {
                 let done = self.step();
                 self.shared.compaction_fails.store(done.is_err(), Ordering::Release);
                 match done {
-                    Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(true) => self.shared.worked(Work::Compaction),
+                    Ok(false) => {
+                        self.shared.worked(Work::Compaction);
+                        break;
+                    }
                     Err(EngineError::CompactionStopped) => return,
                     Err(error) => {
                         self.shared.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(%error, "a compaction failed and is tried again; its segments stay as they are");
+                        self.shared.failed(Work::Compaction, FaultKind::Failing, error.to_string());
                         break;
                     }
                 }
@@ -89,9 +93,8 @@ impl Compactor {
         // Snapshots that still read them hold their bytes.
         remove_files(&*self.shared.env.disk, &self.shared.config.data_dir, replaced.iter());
         let counters = &self.shared.counters;
-        counters.compactions.fetch_add(1, Ordering::Relaxed);
         counters.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
-        counters.compaction_us.fetch_add((clock.monotonic() - start).as_micros() as u64, Ordering::Relaxed);
+        counters.compaction.observe(clock.monotonic().saturating_sub(start));
         Ok(true)
     }
 

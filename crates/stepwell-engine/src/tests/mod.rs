@@ -5,6 +5,7 @@ mod compaction;
 mod deletion;
 mod descriptors;
 mod faults;
+mod health;
 mod path;
 mod reading;
 mod simulated;

@@ -147,6 +147,14 @@ impl Disk for SimDisk {
         if state.names.id(path).is_some() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display())));
         }
+        match &mut state.files_left {
+            Some(0) => {
+                state.found_full += 1;
+                return Err(full());
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let id = state.next_file;
         if Strike::lets(strike) {
             state.next_file += 1;

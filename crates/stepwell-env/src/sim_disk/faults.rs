@@ -59,7 +59,9 @@ pub enum SimFault {
     Error(DiskOperation, u64),
     /// Files may hold this many bytes more in all; then appends fail as on a full disk, after the bytes that fit.
     Space(u64),
-    /// There is space again.
+    /// This many files may still be made; then that fails as on a disk without inodes, while appends go on.
+    Files(u64),
+    /// There is space again, for bytes and files.
     NoLimit,
 }
 

@@ -34,6 +34,8 @@ struct State {
     has_power: bool,
     faults: Faults,
     space: Option<u64>,
+    /// How many more can be made; `None` is any number.
+    files_left: Option<u64>,
     /// Operations that found the disk full.
     found_full: u64,
     random: SeededRandom,
@@ -83,6 +85,7 @@ impl SimDisk {
             has_power: true,
             faults: Faults::default(),
             space: None,
+            files_left: None,
             found_full: 0,
             random: SeededRandom::new(seed),
         })
@@ -165,7 +168,8 @@ impl SimDisk {
             SimFault::AppendError(n) => state.faults.error(DiskOperation::Append, n),
             SimFault::Error(operation, n) => state.faults.error(operation, n),
             SimFault::Space(bytes) => state.space = Some(bytes),
-            SimFault::NoLimit => state.space = None,
+            SimFault::Files(files) => state.files_left = Some(files),
+            SimFault::NoLimit => (state.space, state.files_left) = (None, None),
         }
     }
 
@@ -223,6 +227,7 @@ impl State {
             has_power: true,
             faults: Faults::default(),
             space: None,
+            files_left: None,
             found_full: 0,
             random,
         }

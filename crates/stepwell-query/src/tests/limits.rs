@@ -78,6 +78,32 @@ async fn i9_the_deadline_ends_a_join_and_frees_its_threads() {
         assert!(matches!(answer, Err(QueryError::Deadline { .. })), "{answer:?}");
     }
     fixture.ask("SELECT count(*) FROM points").await.unwrap();
+    ended(&fixture, &[("over_deadline", 2), ("done", 1)]).await;
+}
+
+/// Waits until queries have ended so; the task that counts may go on for a moment after the last row.
+async fn ended(fixture: &Fixture, expected: &[(&'static str, u64)]) {
+    let met = || {
+        let stats = fixture.query.stats();
+        expected.iter().all(|end| stats.ended.contains(end)) && stats.running == 0 && stats.waiting == 0
+    };
+    for _ in 0..500 {
+        if met() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("wanted {expected:?}, found {:?}", fixture.query.stats());
+}
+
+#[tokio::test]
+async fn every_query_is_counted_by_how_it_ended() {
+    let fixture = Fixture::new(|_| {}).await;
+    fixture.ask("SELECT count(*) FROM points").await.unwrap();
+    fixture.ask("SELECT nothing FROM points").await.unwrap_err();
+    fixture.ask("DROP TABLE points").await.unwrap_err();
+    fixture.ask("SELECT 1 / (step - step) FROM points").await.unwrap_err();
+    ended(&fixture, &[("done", 1), ("refused", 2), ("failed", 1), ("cancelled", 0)]).await;
 }
 
 #[tokio::test]
@@ -94,6 +120,22 @@ async fn i9_a_dropped_stream_ends_its_query() {
     // The one permit and the one thread are free again well before the deadline of a minute.
     let answer = timeout(Duration::from_secs(20), fixture.ask("SELECT count(*) FROM points")).await;
     answer.expect("the dropped query holds its place").unwrap();
+    ended(&fixture, &[("cancelled", 1), ("done", 1)]).await;
+}
+
+/// On a disk without an inode every query was refused as the caller's fault.
+#[tokio::test]
+async fn without_a_place_to_spill_to_queries_that_need_none_are_answered() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let fixture = Fixture::new(|config| {
+        config.spill_dir = file.path().join("below-a-file");
+        config.memory_bytes = 1 << 20;
+    })
+    .await;
+    fixture.ask("SELECT metric, count(*) FROM points GROUP BY metric ORDER BY metric").await.unwrap();
+    let sorted = ENDLESS.replace("count(*)", "a.value") + " ORDER BY a.value, k.value";
+    let answer = timeout(PATIENCE, fixture.ask(&sorted)).await.unwrap();
+    assert!(matches!(answer, Err(QueryError::MemoryExceeded { .. })), "{answer:?}");
 }
 
 #[tokio::test]
@@ -103,4 +145,5 @@ async fn i9_memory_beyond_the_budget_fails_the_one_query() {
     let answer = timeout(PATIENCE, fixture.ask(sql)).await.unwrap();
     assert!(matches!(answer, Err(QueryError::MemoryExceeded { limit_bytes: 262_144, .. })), "{answer:?}");
     fixture.ask("SELECT count(*) FROM points").await.unwrap();
+    ended(&fixture, &[("over_memory", 1), ("done", 1)]).await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use super::{DecodeCode, DecodeError};
@@ -11,13 +11,15 @@ use super::{DecodeCode, DecodeError};
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     used_bytes: Arc<AtomicUsize>,
+    /// Times there was no room.
+    refused: Arc<AtomicU64>,
     limit_bytes: usize,
 }
 
 impl InFlight {
     /// A pool of `limit_bytes`.
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { used_bytes: Arc::default(), limit_bytes }
+        Self { used_bytes: Arc::default(), refused: Arc::default(), limit_bytes }
     }
 
     /// Bytes held now.
@@ -25,10 +27,23 @@ impl InFlight {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that may be held.
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    /// Times there was no room for a body or message.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     fn take(&self, bytes: usize) -> bool {
         let taken = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|&total| total <= self.limit_bytes)
         });
+        if taken.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         taken.is_ok()
     }
 }
@@ -145,6 +160,7 @@ mod tests {
         let mut b = Budget::new(pool.clone(), 80);
         assert_eq!(b.decode(51).unwrap_err().code, DecodeCode::QueueFull);
         assert_eq!(a.decode(usize::MAX).unwrap_err().code, DecodeCode::DecodedTooLarge);
+        assert_eq!((pool.refused(), pool.limit_bytes()), (1, 100));
         b.decode(50).unwrap();
         drop((a, b));
         assert_eq!(pool.used_bytes(), 0);

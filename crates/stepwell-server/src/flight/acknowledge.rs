@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tonic::Status;
 
 use super::{status, window::Place};
-use crate::{problem::Problem, routes::ingest::Acknowledged, state::ServerState};
+use crate::{metrics::Door, problem::Problem, routes::ingest::Acknowledged, state::ServerState};
 
 /// Which batch of its stream.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -33,7 +33,7 @@ pub(super) struct Waiting {
 /// What the reader says. The window bounds how much of it there is.
 pub(super) enum Event {
     Queued(Box<Waiting>),
-    /// The last: why nothing more is read.
+    /// The last: why nothing more is read. Whoever says it has counted it, because nobody may be listening any more.
     Refused(Problem, Option<Label>),
 }
 
@@ -58,12 +58,14 @@ pub(super) fn stream(
                 let label = waiting.label;
                 match acknowledge(&state, *waiting).await {
                     Ok(result) => return Some((Ok(result), Some((state, events)))),
-                    Err(problem) => (problem, Some(label)),
+                    Err(problem) => {
+                        state.metrics.refused(Door::Flight, &problem);
+                        (problem, Some(label))
+                    }
                 }
             }
         };
         let (problem, label) = refused;
-        state.metrics.refused(problem.code());
         let status = label.map_or_else(|| status::of(&problem), |label| status::of_batch(&problem, label));
         Some((Err(status), None))
     })

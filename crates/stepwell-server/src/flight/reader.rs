@@ -18,6 +18,7 @@ use crate::{
     body::{self, INLINE_BYTES_MAX},
     decode::{Budget, DecodeCode, DecodeError, Messages},
     fields::Fields,
+    metrics::Door,
     problem::Problem,
     producer,
     state::ServerState,
@@ -72,6 +73,7 @@ impl Reader {
             result = self.read() => result,
         };
         let Err(Refusal(problem, label)) = result else { return };
+        state.metrics.refused(Door::Flight, &problem);
         // Whoever does not listen any more does not need to know.
         let _ = events.send(Event::Refused(problem, label));
         if *state.stopping.borrow() {

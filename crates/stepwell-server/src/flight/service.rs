@@ -6,12 +6,13 @@ use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, SchemaResult, Ticket, flight_service_server::FlightService,
 };
+use axum::http::StatusCode;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc::unbounded_channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{HOLD_MAX, acknowledge, meter::Meter, reader::Reader, status};
-use crate::{problem::Problem, producer, state::ServerState};
+use crate::{metrics::Door, problem::Problem, producer, state::ServerState};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
@@ -44,12 +45,14 @@ impl Flight {
         });
         Ok(Box::pin(acknowledge::stream(self.state.clone(), received)))
     }
-}
 
-fn unimplemented<T>(instead: &str) -> Result<T, Status> {
-    let sentence =
-        format!("Stepwell's Flight service takes DoPut with the path [\"ingest\"] and nothing else: {instead}");
-    Err(Status::unimplemented(sentence))
+    fn unimplemented<T>(&self, instead: &str) -> Result<T, Status> {
+        let sentence =
+            format!("Stepwell's Flight service takes DoPut with the path [\"ingest\"] and nothing else: {instead}");
+        let problem = Problem::new(StatusCode::NOT_IMPLEMENTED, "unimplemented", sentence.as_str());
+        self.state.metrics.refused(Door::Flight, &problem);
+        Err(Status::unimplemented(sentence))
+    }
 }
 
 const READ_INSTEAD: &str = "read with POST /api/v1/sql or GET /api/v1/series, both of which answer in Arrow";
@@ -66,44 +69,44 @@ impl FlightService for Flight {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
         self.put(request).map(Response::new).map_err(|problem| {
-            self.state.metrics.refused(problem.code());
+            self.state.metrics.refused(Door::Flight, &problem);
             status::of(&problem)
         })
     }
 
     async fn handshake(&self, _: Request<Streaming<HandshakeRequest>>) -> Answer<Self::HandshakeStream> {
-        unimplemented("there is no authentication, so there is no handshake")
+        self.unimplemented("there is no authentication, so there is no handshake")
     }
 
     async fn list_flights(&self, _: Request<Criteria>) -> Answer<Self::ListFlightsStream> {
-        unimplemented(READ_INSTEAD)
+        self.unimplemented(READ_INSTEAD)
     }
 
     async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        unimplemented(READ_INSTEAD)
+        self.unimplemented(READ_INSTEAD)
     }
 
     async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Answer<PollInfo> {
-        unimplemented(READ_INSTEAD)
+        self.unimplemented(READ_INSTEAD)
     }
 
     async fn get_schema(&self, _: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        unimplemented("schemas/flight.md has the columns")
+        self.unimplemented("schemas/flight.md has the columns")
     }
 
     async fn do_get(&self, _: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        unimplemented(READ_INSTEAD)
+        self.unimplemented(READ_INSTEAD)
     }
 
     async fn do_action(&self, _: Request<Action>) -> Answer<Self::DoActionStream> {
-        unimplemented("runs and projects are changed with POST and PATCH below /api/v1")
+        self.unimplemented("runs and projects are changed with POST and PATCH below /api/v1")
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Answer<Self::ListActionsStream> {
-        unimplemented("there are no actions")
+        self.unimplemented("there are no actions")
     }
 
     async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Answer<Self::DoExchangeStream> {
-        unimplemented("stream batches with DoPut")
+        self.unimplemented("stream batches with DoPut")
     }
 }

@@ -85,7 +85,7 @@ async fn i4_every_refusal_has_its_code() {
     }
     let (_, _, metrics) = send(&router, "GET", "/metrics", &[], Body::empty()).await;
     let metrics = String::from_utf8(metrics).unwrap();
-    assert!(metrics.contains("stepwell_refusals_total{code=\"body_too_large\"} 1"), "{metrics}");
+    assert!(metrics.contains("stepwell_refusals_total{code=\"body_too_large\",door=\"ingest\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

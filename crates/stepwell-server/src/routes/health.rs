@@ -2,54 +2,60 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use stepwell_app::Health;
 use utoipa::ToSchema;
 
 use crate::{
-    metrics::OPENMETRICS_TEXT,
+    metrics::{AppSources, OPENMETRICS_TEXT, Sources},
     openapi::openapi_json,
-    problem::{Problem, ProblemDetails},
+    problem::{Problem, ProblemDetails, Refused},
+    readiness::Standing,
     router::Shared,
 };
 
-/// How the server is.
+/// The process is there.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Status {
-    /// `alive`, `ready`, or `disk_full`: reads are answered and writes refused until space returns.
+    /// `alive`
     status: &'static str,
-    /// Why, where it is not plainly well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
 }
 
-/// Whether the process answers at all.
+/// Why requests would be refused, and how things stand.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NotReady {
+    #[serde(flatten)]
+    problem: ProblemDetails,
+    standing: Standing,
+}
+
+/// Whether the process answers at all, whatever fails in it.
 #[utoipa::path(get, path = "/health", tag = "server", responses((status = 200, body = Status)))]
 pub(crate) async fn health() -> Json<Status> {
-    Json(Status { status: "alive", reason: None })
+    Json(Status { status: "alive" })
 }
 
-/// Whether requests would be served: not while the log is replayed, nor after it failed.
+/// Whether requests of all kinds would be served now, and if not why, and what to do.
 #[utoipa::path(get, path = "/ready", tag = "server", responses(
-    (status = 200, body = Status),
-    (status = 503, description = "not_ready, storage_failed", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 200, description = "ready, or degraded: all is served, but something fails", body = Standing),
+    (status = 503, description = "not_ready (with the progress of the replay), shutting_down, storage_failed, disk_full, flush_fails, \
+        metadata_fails", body = NotReady, content_type = "application/problem+json"),
 ))]
-pub(crate) async fn ready(State(state): Shared) -> Result<Json<Status>, Problem> {
-    match state.app()?.health() {
-        Health::Ready => Ok(Json(Status { status: "ready", reason: None })),
-        Health::DiskFull { reason } => Ok(Json(Status { status: "disk_full", reason: Some(reason) })),
-        // Batches are taken while memory lasts, so that a balancer need not turn away.
-        Health::FlushFails { reason } => Ok(Json(Status { status: "flush_fails", reason: Some(reason) })),
-        Health::Poisoned { reason } => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "storage_failed",
-            format!("the write-ahead log has failed: reads are answered, writes are refused until a restart: {reason}"),
-        )),
+pub(crate) async fn ready(State(state): Shared) -> Response {
+    let standing = state.standing();
+    let Some(problem) = standing.problem() else { return Json(standing).into_response() };
+    let body = serde_json::to_vec(&NotReady { problem: problem.details().clone(), standing });
+    let mut response = problem.into_response();
+    // A probe that hears the truth is not a refusal of work.
+    response.extensions_mut().remove::<Refused>();
+    if let Ok(body) = body {
+        *response.body_mut() = Body::from(body);
     }
+    response
 }
 
 /// Figures for Prometheus.
@@ -57,10 +63,24 @@ pub(crate) async fn ready(State(state): Shared) -> Result<Json<Status>, Problem>
     (status = 200, body = String, content_type = "application/openmetrics-text"),
 ))]
 pub(crate) async fn metrics(State(state): Shared) -> Result<Response, Problem> {
-    let stats = state.app.get().map(|app| app.stats());
+    let standing = state.standing();
+    let app = state.app.get().map(|app| AppSources {
+        readiness: app.readiness(),
+        engine: app.stats(),
+        queries: app.query_stats(),
+        disk: app.disk_space(),
+    });
+    let sources = Sources {
+        state: standing.status(),
+        started_us: state.started_us,
+        memory_bytes: state.config.memory_bytes,
+        bodies: &state.in_flight,
+        replay: state.app.progress().read(),
+        app,
+    };
     let text = state
         .metrics
-        .scrape(state.in_flight.used_bytes(), stats.as_ref())
+        .scrape(&sources)
         .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the figures could not be written"))?;
     Ok(([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text).into_response())
 }

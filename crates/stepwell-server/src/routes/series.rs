@@ -1,6 +1,6 @@
 //! Charts: many series over a range, downsampled to a number of buckets.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use arrow::error::ArrowError;
 use axum::{
@@ -20,8 +20,10 @@ use crate::{
     accept,
     body::receive_json,
     fields::Fields,
+    metrics::Door,
     problem::{Problem, ProblemDetails},
     router::Shared,
+    state::ServerState,
 };
 
 const JSON: &str = "application/json";
@@ -125,7 +127,7 @@ pub(crate) fn read_query(text: Option<&str>) -> Result<SeriesRequest, Problem> {
 }
 
 async fn answer(
-    state: std::sync::Arc<crate::state::ServerState>,
+    state: Arc<ServerState>,
     request: SeriesRequest,
     form: &'static str,
     headers: &HeaderMap,
@@ -145,7 +147,7 @@ async fn answer(
     let body = match form {
         ARROW => {
             let (first, answer) = work(move || encode_next(ArrowAnswer::new(series)?)).await?;
-            in_chunks(first, answer)
+            in_chunks(state, first, answer)
         }
         _ => Body::from(work(move || series_json::encode(&series)).await?),
     };
@@ -169,16 +171,21 @@ fn encode_next(mut answer: ArrowAnswer) -> Chunk {
 }
 
 /// While the client reads a chunk the next one is made.
-fn in_chunks(first: Vec<u8>, answer: ArrowAnswer) -> Body {
+fn in_chunks(state: Arc<ServerState>, first: Vec<u8>, answer: ArrowAnswer) -> Body {
     let start = |answer: ArrowAnswer| (!answer.is_complete()).then(|| spawn_blocking(|| encode_next(answer)));
     let Some(next) = start(answer) else { return Body::from(first) };
-    let rest = stream::unfold(Some(next), move |next: Option<JoinHandle<Chunk>>| async move {
-        Some(match next?.await.map_err(BoxError::from).and_then(|chunk| chunk.map_err(BoxError::from)) {
-            Ok((bytes, answer)) => (Ok(bytes), start(answer)),
-            // The status is sent already: the answer breaks off.
-            Err(error) => (Err(error), None),
-        })
-    });
+    let rest =
+        stream::unfold(Some((state, next)), move |rest: Option<(Arc<ServerState>, JoinHandle<Chunk>)>| async move {
+            let (state, next) = rest?;
+            Some(match next.await.map_err(BoxError::from).and_then(|chunk| chunk.map_err(BoxError::from)) {
+                Ok((bytes, answer)) => (Ok(bytes), start(answer).map(|next| (state, next))),
+                // The status is sent already: the answer breaks off.
+                Err(error) => {
+                    state.metrics.refused(Door::Series, &internal(&error.to_string()));
+                    (Err(error), None)
+                }
+            })
+        });
     Body::from_stream(stream::once(async { Ok(first) }).chain(rest))
 }
 

@@ -1,5 +1,7 @@
 //! SQL: one query in, its rows out as they come.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -18,8 +20,10 @@ use utoipa::ToSchema;
 use crate::{
     accept,
     body::receive_json,
+    metrics::Door,
     problem::{Problem, ProblemDetails},
     router::Shared,
+    state::ServerState,
 };
 
 const FORMS: [&str; 5] = [
@@ -84,7 +88,7 @@ pub(crate) async fn sql(State(state): Shared, headers: HeaderMap, body: Body) ->
         params: fields.optional("params")?.unwrap_or_default(),
     };
     let rows = app.sql(request).await?;
-    let answer = Answer::start(rows, format(form)).await?;
+    let answer = Answer::start(state, rows, format(form)).await?;
     let content_type = if form == "text/csv" { "text/csv; charset=utf-8" } else { form };
     Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(answer.into_stream())).into_response())
 }
@@ -101,6 +105,7 @@ fn format(form: &str) -> ResultFormat {
 
 /// A result on its way. Dropping it ends the query.
 struct Answer {
+    state: Arc<ServerState>,
     rows: QueryStream,
     format: ResultFormat,
     /// `None` once the end is written.
@@ -110,12 +115,13 @@ struct Answer {
 }
 
 impl Answer {
-    async fn start(mut rows: QueryStream, format: ResultFormat) -> Result<Self, Problem> {
+    async fn start(state: Arc<ServerState>, mut rows: QueryStream, format: ResultFormat) -> Result<Self, Problem> {
         let mut encoder = ResultEncoder::new(format, rows.schema()).map_err(AppError::from)?;
         let first = match rows.next().await {
             Some(batch) => encoder.push(&batch.map_err(AppError::from)?).map_err(AppError::from)?,
             None => {
                 return Ok(Self {
+                    state,
                     rows,
                     format,
                     first: Some(encoder.finish().map_err(AppError::from)?),
@@ -123,7 +129,7 @@ impl Answer {
                 });
             }
         };
-        Ok(Self { rows, format, encoder: Some(encoder), first: Some(first) })
+        Ok(Self { state, rows, format, encoder: Some(encoder), first: Some(first) })
     }
 
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Broken>> {
@@ -152,7 +158,9 @@ impl Answer {
     /// The status is sent already: the forms that can say so end with the problem, the others break off.
     fn fail(&mut self, error: AppError) -> Result<Vec<u8>, Broken> {
         self.encoder = None;
-        let problem = Problem::from(error).to_json();
+        let problem = Problem::from(error);
+        self.state.metrics.refused(Door::Sql, &problem);
+        let problem = problem.to_json();
         match self.format {
             ResultFormat::Json => Ok(format!("],\"error\":{problem}}}").into_bytes()),
             ResultFormat::Ndjson => Ok(format!("{{\"error\":{problem}}}\n").into_bytes()),

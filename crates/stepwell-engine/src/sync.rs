@@ -1,0 +1,14 @@
+//! The primitives of what `visible` orders by hand: the standard library's, or, with the feature `loom`, those of a checker that
+//! tries every interleaving and every value that an atomic may be seen with (`cargo xtask concurrency`).
+
+#[cfg(not(feature = "loom"))]
+pub(crate) use std::sync::{
+    RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+#[cfg(feature = "loom")]
+pub(crate) use loom::sync::{
+    RwLock,
+    atomic::{AtomicU64, Ordering},
+};
