@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stepwell_benches::{batch, series};
 use stepwell_engine::{CompactionOptions, Engine, EngineConfig};
-use stepwell_env::{Env, RealDisk};
+use stepwell_env::{Disk, Env, RealDisk};
 use stepwell_segment::{FooterCache, Names, SEGMENT_DIRS, Segment, SegmentOptions, SegmentWriter};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 
@@ -29,7 +29,8 @@ fn segment(c: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(SERIES * POINTS));
     group.bench_function("write, synced", |b| b.iter(|| write(dir.path(), "1.parquet")));
     let meta = write(dir.path(), "2.parquet");
-    let segment = Segment::open(&RealDisk, dir.path(), &meta, &FooterCache::new(1 << 30)).expect("a segment");
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let segment = Segment::open(&disk, dir.path(), &meta, &FooterCache::new(1 << 30)).expect("a segment");
     group.bench_function("scan, all columns", |b| {
         b.iter(|| {
             segment.scan(&PointFilter::default(), &[0, 1, 2, 3, 4, 5, 6], Names::Views, 8_192).expect("a scan").count()

@@ -73,8 +73,15 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that are not shipped; they may use any crate.
-const TOOLS: [&str; 6] =
-    ["stepwell-tests", "stepwell-benches", "stepwell-fuzz", "stepwell-loadgen", "stepwell-sim", "xtask"];
+const TOOLS: [&str; 7] = [
+    "stepwell-tests",
+    "stepwell-benches",
+    "stepwell-fuzz",
+    "stepwell-loadgen",
+    "stepwell-rot",
+    "stepwell-sim",
+    "xtask",
+];
 
 /// Heavy dependencies, each behind the crates that own it, so that their types stay inside.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -93,6 +100,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio", &["stepwell", "stepwell-server", "stepwell-app", "stepwell-query", "stepwell-metadata"]),
     ("datafusion", &["stepwell-query"]),
     ("sqlx", &["stepwell-metadata"]),
+    ("libsqlite3-sys", &["stepwell-metadata"]),
     ("parquet", &["stepwell-segment"]),
     ("crossbeam-channel", &["stepwell-env", "stepwell-client"]),
     ("memmap2", &["stepwell-env"]),

@@ -12,6 +12,7 @@ use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStats, QueryStream};
 
 use crate::{
+    care::refuse_lost_metadata,
     code::ErrorCode,
     config::AppConfig,
     error::AppError,
@@ -48,6 +49,7 @@ impl App {
     /// The same, telling `progress` how far the replay is.
     pub async fn open_watched(env: Env, config: AppConfig, progress: &Progress) -> Result<Self, AppError> {
         let io = |error: std::io::Error| AppError::new(ErrorCode::Internal, error.to_string());
+        refuse_lost_metadata(&env, &config)?;
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?;
         let data_dir = config.engine.data_dir.clone();
@@ -62,6 +64,7 @@ impl App {
 
     /// Reads a data directory without changing it, also beside the server that owns it.
     pub async fn open_read_only(env: Env, mut config: AppConfig) -> Result<Self, AppError> {
+        refuse_lost_metadata(&env, &config)?;
         let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
         let data_dir = config.engine.data_dir.clone();
         let engine = Engine::open_read_only(env.clone(), config.engine)?;
@@ -100,9 +103,10 @@ impl App {
         self.parts.engine.health()
     }
 
-    /// Gauges and totals of the engine.
+    /// Gauges and totals of the engine; damage to metadata counts as well.
     pub fn stats(&self) -> EngineStats {
-        self.parts.engine.stats()
+        let stats = self.parts.engine.stats();
+        EngineStats { damaged: stats.damaged + self.parts.metadata.damaged_pages(), ..stats }
     }
 
     /// What became of queries so far.

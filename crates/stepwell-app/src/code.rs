@@ -33,13 +33,14 @@ pub enum ErrorCode {
     ShuttingDown,
     ReadOnly,
     DataDamaged,
+    FileUnreadable,
     Internal,
 }
 
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 30] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -88,6 +89,12 @@ const TABLE: [Row; 29] = [
     (ErrorCode::ShuttingDown, "shutting_down", 503, "Send the same batch again when the server is back."),
     (ErrorCode::ReadOnly, "read_only", 403, "Send the change to the server that owns the data directory."),
     (ErrorCode::DataDamaged, "data_damaged", 500, "An operator looks at the file that the message names."),
+    (
+        ErrorCode::FileUnreadable,
+        "file_unreadable",
+        503,
+        "Ask again: the file that the message names is tried anew; if it stays so, an operator looks at it.",
+    ),
     (ErrorCode::Internal, "internal", 500, "An operator looks at the log."),
 ];
 

@@ -111,6 +111,7 @@ impl From<EngineError> for AppError {
             EngineError::ReadOnly => ErrorCode::ReadOnly,
             EngineError::TooManySeries { .. } => ErrorCode::TooManySeries,
             EngineError::TooManyMetrics { .. } => ErrorCode::TooManyMetrics,
+            EngineError::Segment(error) if error.kind() == ErrorKind::Unavailable => ErrorCode::FileUnreadable,
             other => match other.kind() {
                 ErrorKind::DataDamaged => ErrorCode::DataDamaged,
                 ErrorKind::InvalidCall => ErrorCode::TooManyPoints,
@@ -139,9 +140,11 @@ impl From<MetadataError> for AppError {
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
-            MetadataError::Damaged { .. } => refusal(ErrorCode::DataDamaged),
+            MetadataError::Damaged { .. } | MetadataError::DamagedFile { .. } => refusal(ErrorCode::DataDamaged),
             MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
-            MetadataError::Database(_) | MetadataError::Migrate(_) => refusal(ErrorCode::Internal).caused_by(error),
+            MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {
+                refusal(ErrorCode::Internal).caused_by(error)
+            }
         }
     }
 }
@@ -171,6 +174,8 @@ impl From<QueryError> for AppError {
             QueryError::Params { .. } => refusal(ErrorCode::InvalidQuery).field("params"),
             QueryError::Plan { .. } => refusal(ErrorCode::InvalidQuery),
             QueryError::Execution { .. } | QueryError::Cancelled => refusal(ErrorCode::QueryFailed),
+            QueryError::Damaged { .. } => refusal(ErrorCode::DataDamaged),
+            QueryError::Unreadable { .. } => refusal(ErrorCode::FileUnreadable),
             QueryError::Runtime { .. } | QueryError::Broken => refusal(ErrorCode::Internal).caused_by(error),
         }
     }

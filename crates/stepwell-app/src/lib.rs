@@ -7,6 +7,7 @@
 
 mod app;
 mod backup;
+mod care;
 mod code;
 mod config;
 mod error;
@@ -22,6 +23,7 @@ mod trash;
 
 pub use app::App;
 pub use backup::{BackupFailure, back_up, list_backups, prune_backups, restore_backup, verify_backups};
+pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_directory};
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
@@ -33,10 +35,16 @@ pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
 pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::backup::{BackupError, BackupIndex, Pruned, Restored};
-pub use stepwell_engine::{DurationCounts, EngineStats, Health, IngestAck, Progress, ReplayProgress};
+pub use stepwell_engine::{
+    CheckReport, Concern, Damage, DurationCounts, EngineStats, Health, IngestAck, PointsConcerned, Progress,
+    RepairReport, ReplayProgress, SegmentRepair,
+};
 pub use stepwell_env::DiskSpace;
 pub use stepwell_kernels::XAxis;
-pub use stepwell_metadata::{ForkPoint, ParamValue, Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun};
+pub use stepwell_metadata::{
+    ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, ParamValue, Project, Run, RunPatch, RunStatus,
+    TrashedProject, TrashedRun,
+};
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use trash::Trash;
 

@@ -40,11 +40,6 @@ pub enum EngineError {
     CompactionStopped,
     #[error("a segment has other rows than its list of series says; it stays as it is")]
     RowsMissing,
-    #[error(
-        "{path} is absent, but there are segments beside it whose points are not in the log; nothing was changed: put the file \
-         back, or restore a backup"
-    )]
-    ManifestLost { path: PathBuf },
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -75,7 +70,7 @@ impl EngineError {
             | Self::LaneBroken
             | Self::ShuttingDown => ErrorKind::Unavailable,
             Self::ReadOnly | Self::TooManySeries { .. } | Self::TooManyMetrics { .. } => ErrorKind::InvalidCall,
-            Self::RowsMissing | Self::ManifestLost { .. } => ErrorKind::DataDamaged,
+            Self::RowsMissing => ErrorKind::DataDamaged,
             Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
             Self::Wal(error) => error.kind(),
             Self::Segment(error) => error.kind(),

@@ -8,7 +8,7 @@ use std::{
 
 use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use stepwell_memtable::{MemtableView, SeriesHandle};
-use stepwell_segment::{Segment, SegmentWriter};
+use stepwell_segment::SegmentWriter;
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
 
 use crate::{
@@ -96,8 +96,7 @@ impl Flusher {
         self.shared.wait_until(|shared| {
             let is_hopeless = options.fan_in < 2 || shared.compaction_fails.load(Ordering::Acquire);
             is_hopeless || shared.stopping.load(Ordering::Acquire) || {
-                backlog(shared.storage().0.segments.iter().map(Segment::meta)) < options.backlog_max
-                    || !shared.compaction_is_due()
+                backlog(&shared.storage().0.segments) < options.backlog_max || !shared.compaction_is_due()
             }
         });
     }

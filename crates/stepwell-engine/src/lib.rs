@@ -4,7 +4,8 @@
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
-//! and `chart` what they get instead of points. `health` knows what fails just now, `stats` what was counted.
+//! and `chart` what they get instead of points. `health` knows what fails just now, `stats` what was counted; `check` says what is
+//! damaged, `repair` mends it.
 //!
 //! Lock order: `Shared::visible` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
@@ -13,6 +14,7 @@ pub mod backup;
 mod cardinality;
 mod catalog;
 mod chart;
+mod check;
 mod compaction;
 mod config;
 mod durations;
@@ -27,6 +29,7 @@ mod producers;
 mod progress;
 mod recovery;
 mod refusals;
+mod repair;
 mod scan;
 mod shared;
 mod snapshot;
@@ -37,6 +40,7 @@ mod visible;
 mod writer;
 
 pub use chart::{ChartData, ChartRequest};
+pub use check::{CheckReport, Concern, Damage, PointsConcerned, check};
 pub use compaction::CompactionOptions;
 pub use config::EngineConfig;
 pub use durations::DurationCounts;
@@ -46,6 +50,7 @@ pub use exclusions::ProjectRun;
 pub use health::{Fault, FaultKind, Health, Work};
 pub use lane::{Lane, Refused};
 pub use progress::{Progress, ReplayProgress};
+pub use repair::{QUARANTINE, RepairReport, SegmentRepair, repair};
 pub use scan::{PointScan, ScanPartition};
 pub use snapshot::Snapshot;
 pub use stats::EngineStats;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -12,11 +12,11 @@ use stepwell_env::{
     channel::{Sender, bounded},
     spawn,
 };
-use stepwell_manifest::{FILE_NAME, Manifest, ManifestStore};
+use stepwell_manifest::{FILE_NAME, Manifest, ManifestError, ManifestStore};
 use stepwell_memtable::SlabPool;
 use stepwell_segment::{FooterCache, SEGMENT_DIRS, Segment};
 use stepwell_types::{Lsn, SegmentMeta};
-use stepwell_wal::{ReplayReport, Wal, WalRecord, first_lsn_of};
+use stepwell_wal::{ReplayReport, Wal, WalRecord};
 
 use crate::{
     catalog::Catalog,
@@ -64,18 +64,28 @@ pub(crate) fn recover(
             disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
     }
-    let (store, manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
-    refuse_lost_manifest(&*disk, &config, &manifest)?;
+    let (mut store, mut manifest) = ManifestStore::open(disk.clone(), config.manifest_dir())?;
+    let is_mended = store.damage().is_some();
+    if let Some(damage) = store.damage() {
+        tracing::error!(%damage, "the manifest is damaged or gone; its copy, which says the same, is read instead");
+    }
+    refuse_lost_manifest(&*disk, &config, &store)?;
     if access == Access::ReadWrite {
-        // A kill may have come between its rename and the sync: from here on files go that only the manifest before it needs.
-        disk.sync_dir(config.manifest_dir()).map_err(io_error("sync directory", config.manifest_dir()))?;
+        refuse_stale_manifest(&*disk, &config, &manifest)?;
+        if store.is_new() || is_mended {
+            // Before anything else is written: segments and logs without a manifest are a manifest that was lost.
+            manifest.version += 1;
+            store.commit(&manifest)?;
+        } else {
+            // From here on files go that only the manifest before this one needs.
+            store.settle()?;
+        }
         for name in SEGMENT_DIRS {
             remove_orphans(&*disk, &config.data_dir.join(name), &manifest)?;
         }
     }
-    let mut damaged = 0;
     let footers = FooterCache::new(config.footer_bytes);
-    let segments = open_segments(&*disk, &config.data_dir, &manifest, &footers, &mut damaged);
+    let segments = open_segments(&disk, &config.data_dir, &manifest, &footers);
     let floor = manifest.wal_floor;
     let slabs = SlabPool::new(config.memtable_bytes);
     let first = Arc::new(Generation::new(floor, start, config.shards, &slabs));
@@ -121,7 +131,7 @@ pub(crate) fn recover(
     let elapsed = shared.env.clock.monotonic().saturating_sub(start);
     counters.replay_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
     counters.torn_tails.store(u64::from(report.torn_tail.is_some()), Ordering::Relaxed);
-    counters.damaged.store(damaged + report.damaged.len() as u64, Ordering::Relaxed);
+    counters.damaged.store(u64::from(is_mended) + report.damaged.len() as u64, Ordering::Relaxed);
     log_report(&report);
     Ok(Recovered { shared, catalog, version, wal, producers, next_lsn })
 }
@@ -228,32 +238,67 @@ impl Replay {
     }
 }
 
-/// Before the first commit of a directory a crash may leave segments that nothing names, and the log then has all their points. Where it
-/// does not reach back to the first point, those segments were committed, by a manifest that is gone: they are not a crash's remains.
-fn refuse_lost_manifest(disk: &dyn Disk, config: &EngineConfig, manifest: &Manifest) -> Result<(), EngineError> {
-    let names = |dir: &Path| -> Result<Vec<String>, EngineError> {
-        match disk.list(dir) {
-            Ok(entries) => Ok(entries.into_iter().map(|entry| entry.name).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(io_error("list", dir)(error)),
-        }
-    };
-    if manifest.version > 0
-        || names(&config.wal_dir())?.iter().filter_map(|name| first_lsn_of(name)).any(|lsn| lsn == manifest.wal_floor)
-    {
+/// An absent manifest is that of a new directory only where there is nothing else, or where the log has all there ever was.
+pub(crate) fn refuse_lost_manifest(
+    disk: &dyn Disk,
+    config: &EngineConfig,
+    store: &ManifestStore,
+) -> Result<(), EngineError> {
+    if !store.is_new() {
         return Ok(());
     }
-    for dir in SEGMENT_DIRS {
-        if names(&config.data_dir.join(dir))?.iter().any(|name| name.ends_with(".parquet")) {
-            return Err(EngineError::ManifestLost { path: config.manifest_dir().join(FILE_NAME) });
-        }
+    let first_log = log_files(disk, config)?.into_iter().next();
+    if first_log.as_ref().is_some_and(|(first_lsn, _)| *first_lsn == Manifest::default().wal_floor) {
+        return Ok(());
     }
-    Ok(())
+    let beside = segment_files(disk, &config.data_dir)?.into_iter().next().or(first_log.map(|(_, path)| path));
+    let lost = |beside| ManifestError::Lost { path: config.manifest_dir().join(FILE_NAME), beside };
+    beside.map_or(Ok(()), |beside| Err(lost(beside).into()))
+}
+
+/// An older manifest, put back over a newer one, would have the segments removed that only the newer one names. The log shows it:
+/// it was released up to the newer one's floor.
+pub(crate) fn refuse_stale_manifest(
+    disk: &dyn Disk,
+    config: &EngineConfig,
+    manifest: &Manifest,
+) -> Result<(), EngineError> {
+    let live = live_names(manifest);
+    let is_unnamed =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !live.contains(name));
+    let Some(beside) = segment_files(disk, &config.data_dir)?.into_iter().find(is_unnamed) else { return Ok(()) };
+    match log_files(disk, config)?.first() {
+        Some((first_lsn, _)) if *first_lsn > manifest.wal_floor => {
+            let path = config.manifest_dir().join(FILE_NAME);
+            Err(ManifestError::Stale { path, beside, beside_lsn: first_lsn.0 }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn log_files(disk: &dyn Disk, config: &EngineConfig) -> Result<Vec<(Lsn, PathBuf)>, EngineError> {
+    let dir = config.wal_dir();
+    if disk.exists(&dir) { Ok(stepwell_wal::files(disk, &dir)?) } else { Ok(Vec::new()) }
+}
+
+/// All files of segments that there are.
+pub(crate) fn segment_files(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<PathBuf>, EngineError> {
+    let mut files = Vec::new();
+    for dir in SEGMENT_DIRS.map(|name| data_dir.join(name)).iter().filter(|dir| disk.exists(dir)) {
+        let entries = disk.list(dir).map_err(io_error("list", dir))?;
+        let is_segment = |name: &String| name.ends_with(".parquet");
+        files.extend(entries.into_iter().map(|entry| entry.name).filter(is_segment).map(|name| dir.join(name)));
+    }
+    Ok(files)
+}
+
+pub(crate) fn live_names(manifest: &Manifest) -> HashSet<&str> {
+    manifest.segments.iter().map(|meta| meta.file_name.as_str()).collect()
 }
 
 /// Removes what a crash left between writing a segment and committing it.
 fn remove_orphans(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<(), EngineError> {
-    let live: HashSet<&str> = manifest.segments.iter().map(|meta| meta.file_name.as_str()).collect();
+    let live = live_names(manifest);
     for entry in disk.list(dir).map_err(io_error("list", dir))? {
         let is_ours = entry.name.ends_with(".parquet") || entry.name.ends_with(".tmp");
         if is_ours && !entry.is_dir && !live.contains(entry.name.as_str()) {
@@ -265,23 +310,9 @@ fn remove_orphans(disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<()
     Ok(())
 }
 
-/// A segment that does not open is reported and left out; the rest is served (I11).
-fn open_segments(
-    disk: &dyn Disk,
-    data_dir: &Path,
-    manifest: &Manifest,
-    footers: &FooterCache,
-    damaged: &mut u64,
-) -> Vec<Segment> {
-    let open = |meta| match Segment::open(disk, data_dir, meta, footers) {
-        Ok(segment) => Some(segment),
-        Err(error) => {
-            tracing::error!(file = meta.file_name, rows = meta.rows, %error, "a damaged segment is left out of all answers; restore it from a backup, `stepwell check` lists all damage");
-            *damaged += 1;
-            None
-        }
-    };
-    manifest.segments.iter().filter_map(open).collect()
+/// A segment that does not open stays among the others: who needs it hears of the damage, the rest is served (I11).
+fn open_segments(disk: &Arc<dyn Disk>, data_dir: &Path, manifest: &Manifest, footers: &FooterCache) -> Vec<Segment> {
+    manifest.segments.iter().map(|meta| Segment::open_damaged(disk, data_dir, meta, footers)).collect()
 }
 
 fn log_report(report: &ReplayReport) {

@@ -198,7 +198,7 @@ impl<'a> NameColumn<'a> {
     }
 }
 
-fn split_by_series(batch: &RecordBatch, visit: &mut impl FnMut(&SeriesKey, &SeriesColumns)) {
+pub(crate) fn split_by_series(batch: &RecordBatch, visit: &mut impl FnMut(&SeriesKey, &SeriesColumns)) {
     let names = [0, 1, 2].map(|column| NameColumn::of(batch.column(column)));
     let step = batch.column(3).as_primitive::<Int64Type>().values();
     let timestamp_us = batch.column(4).as_primitive::<TimestampMicrosecondType>().values();

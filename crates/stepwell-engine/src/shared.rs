@@ -15,7 +15,7 @@ use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{
     cardinality::NameHasher,
-    compaction::pick,
+    compaction::due,
     config::EngineConfig,
     exclusions::Exclusions,
     generation::Generation,
@@ -106,7 +106,7 @@ impl Shared {
 
     /// Opens a segment just written.
     pub(crate) fn open_segment(&self, meta: &SegmentMeta) -> Result<Segment, SegmentError> {
-        Segment::open(&*self.env.disk, &self.config.data_dir, meta, &self.pools.footers)
+        Segment::open(&self.env.disk, &self.config.data_dir, meta, &self.pools.footers)
     }
 
     /// An empty one, to be filled from `first_lsn` on.
@@ -161,9 +161,8 @@ impl Shared {
 
     /// Whether segments wait to be merged.
     pub(crate) fn compaction_is_due(&self) -> bool {
-        let storage = self.storage().0;
-        let metas: Vec<_> = storage.segments.iter().map(|segment| segment.meta().clone()).collect();
-        !pick(&metas, storage.exclusions.deleted(), &self.config.compaction).is_empty()
+        let (segments, exclusions) = self.segments();
+        !due(&segments, exclusions.deleted(), &self.config.compaction).is_empty()
     }
 
     pub(crate) fn frozen_len(&self) -> usize {

@@ -134,7 +134,7 @@ pub struct EngineStats {
     pub torn_tails: u64,
     /// Bytes that knowing the names of series takes.
     pub name_bytes: u64,
-    /// Damaged places found in files.
+    /// Damaged places found in the log at the start, and damaged files: those known now.
     pub damaged: u64,
     /// Last visible LSN; 0 before the first point.
     pub visible_lsn: u64,
@@ -177,7 +177,7 @@ impl Shared {
             segment_rows: storage.segments.iter().map(|s| s.meta().rows).sum(),
             segment_bytes: storage.segments.iter().map(|s| s.meta().bytes()).sum(),
             compaction_is_due: self.compaction_is_due(),
-            compaction_backlog: backlog(storage.segments.iter().map(Segment::meta)) as u64,
+            compaction_backlog: backlog(&storage.segments) as u64,
             compaction_backlog_limit: config.compaction.backlog_max as u64,
             wal_bytes: get(&c.wal_bytes),
             wal_sync: c.wal_sync.read(),
@@ -198,7 +198,7 @@ impl Shared {
             replay_us: get(&c.replay_us),
             torn_tails: get(&c.torn_tails),
             name_bytes: get(&c.name_bytes),
-            damaged: get(&c.damaged),
+            damaged: get(&c.damaged) + storage.segments.iter().map(Segment::damaged_files).sum::<u64>(),
             visible_lsn: visible_below.0 - 1,
         }
     }

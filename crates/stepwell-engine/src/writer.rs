@@ -153,7 +153,7 @@ impl Writer {
     }
 
     fn has_space(&self) -> std::io::Result<()> {
-        const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        static PIECE: [u8; 64 << 10] = [0; 64 << 10];
         let disk = &self.shared.env.disk;
         // The next start would remove it, were it left behind.
         let path = self.shared.config.wal_dir().join("space.tmp");

@@ -11,6 +11,16 @@ pub enum ManifestError {
     Damaged { path: PathBuf, offset: u64, detail: String },
     #[error("{path} has format version {actual}, this program reads up to {newest}; use a newer program")]
     UnknownVersion { path: PathBuf, actual: u32, newest: u32 },
+    #[error(
+        "{path} is missing and so is its copy, but {beside} is there: without a manifest nobody knows which segments count and where \
+         the log begins; put one of the two back from a backup (the segments are plain Parquet all the while); nothing was changed"
+    )]
+    Lost { path: PathBuf, beside: PathBuf },
+    #[error(
+        "{path} is older than the data directory: {beside} is not of its time, and the log before {beside_lsn} is gone; put the \
+         right one back; nothing was changed"
+    )]
+    Stale { path: PathBuf, beside: PathBuf, beside_lsn: u64 },
     #[error("a commit of version {actual} was tried, the next is {expected}")]
     OutOfOrder { expected: u64, actual: u64 },
     #[error("the manifest does not encode: {source}")]
@@ -30,8 +40,15 @@ impl ManifestError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Damaged { .. } | Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
+            Self::Damaged { .. } | Self::UnknownVersion { .. } | Self::Lost { .. } | Self::Stale { .. } => {
+                ErrorKind::DataDamaged
+            }
             Self::OutOfOrder { .. } | Self::Encode { .. } | Self::Io { .. } => ErrorKind::Internal,
         }
+    }
+
+    /// Whether damage to the file can be why; of a version that is not known, too, for no checksum covers it.
+    pub(crate) fn may_be_rot(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::UnknownVersion { .. } | Self::Io { .. })
     }
 }

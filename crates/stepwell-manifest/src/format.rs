@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepwell_types::{FileMeta, Lsn, SegmentMeta, SeriesKey, Tombstone};
+use stepwell_types::{FileMeta, Lsn, SegmentMeta, SeriesKey, TailMeta, Tombstone};
 
 /// First bytes of the file.
 pub(crate) const MAGIC: &[u8; 8] = b"SWMANIF1";
 /// The version written; the newest read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 const FORMAT_VERSION_OLDEST: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 24;
 
@@ -80,6 +80,9 @@ struct SegmentBody {
     summaries: Option<(u64, u32)>,
     #[serde(default)]
     rollups: Option<(u64, u32)>,
+    /// Since version 3; of the files of points, summaries and rollups.
+    #[serde(default)]
+    tails: [Option<(u64, u32)>; 3],
     first: [String; 3],
     last: [String; 3],
     step: (i64, i64),
@@ -143,6 +146,8 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
         purged: meta.purged,
         summaries: meta.summaries.map(|file| (file.bytes, file.crc32c)),
         rollups: meta.rollups.map(|file| (file.bytes, file.crc32c)),
+        tails: [Some(meta.file), meta.summaries, meta.rollups]
+            .map(|file| file?.tail.map(|tail| (tail.bytes, tail.crc32c))),
         first: names(&meta.series.0),
         last: names(&meta.series.1),
         step: meta.step,
@@ -165,7 +170,8 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
     checked.extend_from_slice(&body);
     let mut file = MAGIC.to_vec();
     file.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    file.extend_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&file), &checked);
+    file.extend_from_slice(&crc.to_le_bytes());
     file.extend_from_slice(&checked);
     Ok(file)
 }
@@ -185,7 +191,9 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     if !(FORMAT_VERSION_OLDEST..=FORMAT_VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion(version));
     }
-    if crc32c::crc32c(&file[16..]) != u32_at(4) {
+    // Up to version 2 it did not cover the version.
+    let covered = if version <= 2 { &file[..0] } else { &file[..12] };
+    if crc32c::crc32c_append(crc32c::crc32c(covered), &file[16..]) != u32_at(4) {
         return Err(damaged(12, "the checksum does not fit the content"));
     }
     let length = file[16..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -195,14 +203,18 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     let body: Body = serde_json::from_slice(&file[HEADER_BYTES..])
         .map_err(|error| damaged(HEADER_BYTES + error.column(), &error.to_string()))?;
     let key = |[project, metric, run]: [String; 3]| SeriesKey::new(project, metric, run);
-    let file = |(bytes, crc32c)| FileMeta { bytes, crc32c };
+    let file = |(bytes, crc32c), tail: Option<(u64, u32)>| FileMeta {
+        bytes,
+        crc32c,
+        tail: tail.map(|(bytes, crc32c)| TailMeta { bytes, crc32c }),
+    };
     let segment = |body: SegmentBody| SegmentMeta {
         file_name: body.file_name,
         tier: body.tier,
         purged: body.purged,
-        file: FileMeta { bytes: body.bytes, crc32c: body.crc32c },
-        summaries: body.summaries.map(file),
-        rollups: body.rollups.map(file),
+        file: file((body.bytes, body.crc32c), body.tails[0]),
+        summaries: body.summaries.map(|summaries| file(summaries, body.tails[1])),
+        rollups: body.rollups.map(|rollups| file(rollups, body.tails[2])),
         rows: body.rows,
         series: (key(body.first), key(body.last)),
         step: body.step,
@@ -240,8 +252,8 @@ mod tests {
                 file_name: "00000000000000000002.parquet".into(),
                 tier: 1,
                 purged: 3,
-                file: FileMeta { bytes: 9, crc32c: 5 },
-                summaries: Some(FileMeta { bytes: 8, crc32c: 4 }),
+                file: FileMeta { bytes: 9, crc32c: 5, tail: Some(TailMeta { bytes: 3, crc32c: 6 }) },
+                summaries: Some(FileMeta { bytes: 8, crc32c: 4, tail: Some(TailMeta { bytes: 2, crc32c: 7 }) }),
                 rollups: None,
                 rows: 2,
                 series: (key("a"), key("ü")),
@@ -270,11 +282,15 @@ mod tests {
     #[test]
     fn i12_manifests_round_trip_and_the_golden_bytes_still_decode() {
         assert_eq!(decode(&encode(&sample()).unwrap()), Ok(sample()));
-        let golden = include_bytes!("../tests/golden/manifest-v2.bin");
+        let golden = include_bytes!("../tests/golden/manifest-v3.bin");
         assert_eq!(decode(golden), Ok(sample()));
         assert_eq!(encode(&sample()).unwrap(), golden);
-        // Version 1 knew neither tiers nor summaries.
+        // Version 2 knew no tails.
         let mut first = sample();
+        first.segments[0].file.tail = None;
+        first.segments[0].summaries = Some(FileMeta { bytes: 8, crc32c: 4, tail: None });
+        assert_eq!(decode(include_bytes!("../tests/golden/manifest-v2.bin")), Ok(first.clone()));
+        // Version 1 knew neither tiers nor summaries.
         (first.segments[0].tier, first.segments[0].purged, first.segments[0].summaries) = (0, 0, None);
         first.tombstones.clear();
         assert_eq!(decode(include_bytes!("../tests/golden/manifest-v1.bin")), Ok(first));

@@ -7,4 +7,4 @@ mod store;
 
 pub use error::ManifestError;
 pub use format::{DecodeError, FORMAT_VERSION, Manifest, ProducerState, decode, encode};
-pub use store::{FILE_NAME, ManifestStore};
+pub use store::{COPY_NAME, FILE_NAME, ManifestStore};

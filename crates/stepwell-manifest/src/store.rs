@@ -14,20 +14,49 @@ use crate::{
 
 /// Name of the file within the data directory.
 pub const FILE_NAME: &str = "MANIFEST";
+/// Name of its copy.
+pub const COPY_NAME: &str = "MANIFEST.copy";
 
 /// The one that commits. Invariant: `version` is that of the file.
 pub struct ManifestStore {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    copy: PathBuf,
     version: u64,
+    is_new: bool,
+    damage: Option<ManifestError>,
 }
 
 impl ManifestStore {
-    /// Reads the manifest of a data directory; an absent one is empty. Writes nothing.
+    /// Reads the manifest of a data directory, or its copy where the file is damaged or gone: the copy is of the same commit, or of
+    /// the one before with nothing removed since, so that either is the whole truth. Without both it is empty. Writes nothing.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Manifest), ManifestError> {
-        let path = dir.join(FILE_NAME);
-        let manifest = if disk.exists(&path) { Self::read(&*disk, &path)? } else { Manifest::default() };
-        Ok((Self { disk, path, version: manifest.version }, manifest))
+        let (path, copy) = (dir.join(FILE_NAME), dir.join(COPY_NAME));
+        let is_new = !disk.exists(&path) && !disk.exists(&copy);
+        let (manifest, damage) = if is_new {
+            (Manifest::default(), None)
+        } else {
+            match Self::read(&*disk, &path) {
+                Ok(manifest) => (manifest, None),
+                // What is wrong with the copy is of no help where the file itself says what is wrong with it.
+                Err(error) if error.may_be_rot() && disk.exists(&copy) => match Self::read(&*disk, &copy) {
+                    Ok(manifest) => (manifest, Some(error)),
+                    Err(_) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        };
+        Ok((Self { disk, path, copy, version: manifest.version, is_new, damage }, manifest))
+    }
+
+    /// Whether there is neither the file nor a copy.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What is wrong with the file, where its copy was read instead. The next commit mends it.
+    pub fn damage(&self) -> Option<&ManifestError> {
+        self.damage.as_ref()
     }
 
     /// Reads one manifest file.
@@ -42,17 +71,37 @@ impl ManifestStore {
         })
     }
 
+    /// Makes what was read the only truth there is. A kill may have come between its rename and the sync of the directory, so that a
+    /// loss of power brings the manifest before it back, or before it was copied; and whoever removes files by what this manifest says
+    /// removes some that the one before it names.
+    pub fn settle(&self) -> Result<(), ManifestError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ManifestError::Io { path, source }
+        };
+        let file = self.disk.read(&self.path).map_err(io(&self.path))?;
+        if self.disk.read(&self.copy).is_ok_and(|copy| copy == file) {
+            let dir = self.path.parent().unwrap_or(Path::new("."));
+            return self.disk.sync_dir(dir).map_err(io(dir));
+        }
+        write_atomically(&*self.disk, &self.copy, &file).map_err(io(&self.copy))
+    }
+
     /// Makes `next` the manifest. When this returns it is durable; when it fails, the old one still holds, or (after a
-    /// failure of the last directory sync) either may after a crash, which is why nothing the old one names may be removed
-    /// before a commit has succeeded.
+    /// failure of the last directory sync, or of the copy) either may after a crash, which is why nothing the old one names may be
+    /// removed before a commit has succeeded.
     pub fn commit(&mut self, next: &Manifest) -> Result<(), ManifestError> {
         if next.version != self.version + 1 {
             return Err(ManifestError::OutOfOrder { expected: self.version + 1, actual: next.version });
         }
         let file = encode(next).map_err(|source| ManifestError::Encode { source })?;
-        write_atomically(&*self.disk, &self.path, &file)
-            .map_err(|source| ManifestError::Io { path: self.path.clone(), source })?;
+        // The copy last: between the two, nothing that it names is gone.
+        for path in [&self.path, &self.copy] {
+            write_atomically(&*self.disk, path, &file)
+                .map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+        }
         self.version = next.version;
+        (self.is_new, self.damage) = (false, None);
         Ok(())
     }
 }
@@ -72,5 +121,75 @@ mod tests {
         store.commit(&next).unwrap();
         assert!(matches!(store.commit(&next), Err(ManifestError::OutOfOrder { expected: 2, actual: 1 })));
         assert_eq!(ManifestStore::open(Arc::new(RealDisk), dir.path()).unwrap().1, next);
+    }
+
+    #[test]
+    fn i11_the_copy_stands_in_for_a_file_with_any_byte_flipped_cut_anywhere_or_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join(FILE_NAME), dir.path().join(COPY_NAME));
+        let open = || ManifestStore::open(Arc::new(RealDisk), dir.path());
+        let (mut store, _) = open().unwrap();
+        let next = Manifest { version: 1, next_segment: 9, ..Manifest::default() };
+        store.commit(&next).unwrap();
+        assert!(open().unwrap().0.damage().is_none());
+        let whole = std::fs::read(&path).unwrap();
+        let flipped = (0..whole.len()).map(|at| {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            bytes
+        });
+        for damaged in flipped.chain((0..whole.len()).map(|end| whole[..end].to_vec())) {
+            std::fs::write(&path, &damaged).unwrap();
+            let (mut store, manifest) = open().unwrap();
+            assert_eq!((&manifest, store.damage().is_some()), (&next, true));
+            // The same damage twice is too much.
+            std::fs::write(&copy, &damaged).unwrap();
+            assert!(open().is_err());
+            std::fs::remove_file(&copy).unwrap();
+            assert!(open().is_err());
+            store.commit(&Manifest { version: 2, ..next.clone() }).unwrap();
+            assert_eq!(open().unwrap().1.version, 2);
+            std::fs::write(&copy, &whole).unwrap();
+        }
+        std::fs::remove_file(&path).unwrap();
+        let (store, manifest) = open().unwrap();
+        assert_eq!((manifest, store.is_new(), store.damage().is_some()), (next, false, true));
+    }
+
+    /// The copy was left a commit behind by a crash between the two, and a start then removed what it names.
+    #[test]
+    fn i11_a_copy_that_is_behind_or_not_there_is_brought_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join(FILE_NAME), dir.path().join(COPY_NAME));
+        let open = || ManifestStore::open(Arc::new(RealDisk), dir.path()).unwrap();
+        let mut store = open().0;
+        store.commit(&Manifest { version: 1, ..Manifest::default() }).unwrap();
+        let behind = std::fs::read(&copy).unwrap();
+        store.commit(&Manifest { version: 2, next_segment: 9, ..Manifest::default() }).unwrap();
+        for state in [Some(&behind), None] {
+            match state {
+                Some(state) => std::fs::write(&copy, state).unwrap(),
+                None => std::fs::remove_file(&copy).unwrap(),
+            }
+            open().0.settle().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&copy).unwrap());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(open().1.next_segment, 9);
+    }
+
+    #[test]
+    fn a_manifest_of_a_newer_program_is_refused_even_beside_an_old_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = ManifestStore::open(Arc::new(RealDisk), dir.path()).unwrap();
+        store.commit(&Manifest { version: 1, ..Manifest::default() }).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut newer = std::fs::read(&path).unwrap();
+        newer[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+        for name in [FILE_NAME, COPY_NAME] {
+            std::fs::write(dir.path().join(name), &newer).unwrap();
+        }
+        let error = ManifestStore::open(Arc::new(RealDisk), dir.path()).map(|(_, manifest)| manifest).unwrap_err();
+        assert!(matches!(error, ManifestError::UnknownVersion { .. }), "{error}");
     }
 }

@@ -7,7 +7,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
-use crate::{error::MetadataError, store::BUSY_TIMEOUT};
+use crate::{
+    error::MetadataError,
+    prepare::{State, state},
+    store::BUSY_TIMEOUT,
+    vfs,
+};
 
 /// Table by table into a new file, over one read transaction of the source. SQLite's own ways do not fit: `VACUUM INTO` cannot
 /// say at which moment it looked, and the backup interface starts anew whenever somebody writes.
@@ -27,7 +32,7 @@ impl MetadataCopy {
             .foreign_keys(false)
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
-        sqlx::query("ATTACH DATABASE ? AS source").bind(read_only_uri(source)).execute(&mut connection).await?;
+        sqlx::query("ATTACH DATABASE ? AS source").bind(read_only_uri(source)?).execute(&mut connection).await?;
         Ok(Self { connection })
     }
 
@@ -96,7 +101,13 @@ async fn check(connection: &mut SqliteConnection) -> Result<(), MetadataError> {
 }
 
 /// A path as the URI with which SQLite opens a file for reading only.
-fn read_only_uri(path: &Path) -> String {
-    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    format!("file:{path}?mode=ro")
+fn read_only_uri(source: &Path) -> Result<String, MetadataError> {
+    // Through the layer that checks each page: what is damaged is not backed up for whole.
+    let layer = match state(source)? {
+        State::Checked if vfs::register() => format!("&vfs={}", vfs::NAME),
+        State::Damaged { path, offset, detail } => return Err(MetadataError::DamagedFile { path, offset, detail }),
+        _ => String::new(),
+    };
+    let path = source.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Ok(format!("file:{path}?mode=ro{layer}"))
 }

@@ -1,8 +1,10 @@
 //! What can go wrong with metadata.
 
+use std::{io, path::PathBuf};
+
 use stepwell_types::ErrorKind;
 
-use crate::model::ParamValue;
+use crate::{model::ParamValue, vfs};
 
 /// A metadata call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +32,54 @@ pub enum MetadataError {
         #[source]
         source: sqlx::Error,
     },
+    #[error("{path} is damaged at byte {offset}: {detail}; stop the server and run `stepwell repair`")]
+    DamagedFile { path: PathBuf, offset: u64, detail: String },
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("metadata: {0}")]
     Database(#[source] sqlx::Error),
     #[error("metadata migrations: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlx::migrate::MigrateError),
+}
+
+/// SQLite's word for a page that the layer below it refused.
+const IO_ERROR_OF_DATA: i32 = libsqlite3_sys::SQLITE_IOERR_DATA;
+/// The low byte of SQLite's words for a file that hangs together wrongly.
+const MALFORMED: [i32; 2] = [libsqlite3_sys::SQLITE_CORRUPT, libsqlite3_sys::SQLITE_NOTADB];
+
+/// Damage has one error of its own, wherever SQLite met it.
+impl From<sqlx::Error> for MetadataError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        match (code, vfs::last_damage()) {
+            (Some(libsqlite3_sys::SQLITE_FULL), _) => Self::DiskFull { source: error },
+            (Some(IO_ERROR_OF_DATA), Some((path, offset))) => {
+                let detail = "the page that begins there does not fit its checksum".to_owned();
+                Self::DamagedFile { path, offset, detail }
+            }
+            (Some(code), last) if MALFORMED.contains(&(code & 0xff)) => {
+                let (path, offset) = last.unwrap_or_else(|| (PathBuf::from("metadata.sqlite"), 0));
+                Self::DamagedFile { path, offset, detail: error.to_string() }
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for MetadataError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+                error.into()
+            }
+            other => Self::Migrate(other),
+        }
+    }
 }
 
 impl MetadataError {
@@ -47,19 +93,9 @@ impl MetadataError {
             | Self::RelatedRunNotFound { .. }
             | Self::ProjectNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
-            Self::Damaged { .. } => ErrorKind::DataDamaged,
+            Self::Damaged { .. } | Self::DamagedFile { .. } => ErrorKind::DataDamaged,
             Self::DiskFull { .. } => ErrorKind::Unavailable,
-            Self::Database(_) | Self::Migrate(_) => ErrorKind::Internal,
+            Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
         }
-    }
-}
-
-/// `SQLITE_FULL`, as the driver gives it.
-const FULL: &str = "13";
-
-impl From<sqlx::Error> for MetadataError {
-    fn from(source: sqlx::Error) -> Self {
-        let code = source.as_database_error().and_then(|error| error.code());
-        if code.as_deref() == Some(FULL) { Self::DiskFull { source } } else { Self::Database(source) }
     }
 }

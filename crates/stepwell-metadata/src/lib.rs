@@ -1,21 +1,30 @@
 //! Transactional rows: projects, runs, params, tags, users, audit; SQLite by default.
 //!
 //! The tables are in `schemas/metadata/`, applied as migrations. Every change is one transaction, its audit row included;
-//! SQLite runs in WAL mode with `synchronous=FULL`, so that a change that was answered survives a loss of power.
+//! SQLite runs in WAL mode with `synchronous=FULL`, so that a change that was answered survives a loss of power. It has no checksums
+//! of what it stores: `vfs` is a layer below it that checks each page read (I11), `prepare` makes files with room for that, `check`
+//! says what is damaged, and `repair` mends it.
 
+mod check;
 mod copy;
 mod error;
 mod model;
+mod pages;
+mod prepare;
 mod read;
+mod repair;
 mod store;
 mod trash;
+mod vfs;
 mod write;
 
+pub use check::{MetadataCheck, MetadataDamage, check};
 pub use copy::{MetadataCopy, check_copy};
 pub use error::MetadataError;
 pub use model::{
     ForkPoint, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
 };
+pub use repair::{MetadataRepair, repair};
 pub use store::Metadata;
 
 #[cfg(test)]

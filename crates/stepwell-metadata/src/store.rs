@@ -1,7 +1,7 @@
 //! Opening the database.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,9 +15,13 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::error::MetadataError;
+use crate::{
+    error::MetadataError,
+    prepare::{self, State},
+    vfs,
+};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../schemas/metadata");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../schemas/metadata");
 
 /// Connections that read side by side.
 const READERS: u32 = 4;
@@ -32,14 +36,14 @@ pub struct Metadata {
     version: Arc<AtomicU64>,
     /// The last change was not made durable.
     last_commit_failed: Arc<AtomicBool>,
+    path: Arc<PathBuf>,
 }
 
 impl Metadata {
     /// Opens the file, made if absent, and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Self, MetadataError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
+        prepare::prepare(path).await?;
+        let options = checked(SqliteConnectOptions::new().filename(path))?
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -49,15 +53,27 @@ impl Metadata {
         let writer = one.connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        Ok(Self { writer, readers, version: Arc::default(), last_commit_failed: Arc::default() })
+        let path = Arc::new(full(path));
+        Ok(Self { writer, readers, version: Arc::default(), last_commit_failed: Arc::default(), path })
     }
 
     /// Opens a file that a server may be using, for reading only.
     pub async fn open_read_only(path: &Path) -> Result<Self, MetadataError> {
         let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+        let options = match prepare::state(path)? {
+            State::Checked => checked(options)?,
+            // Without checksums as yet, which only its server can give it.
+            State::Unchecked | State::Absent => options,
+            State::Damaged { path, offset, detail } => return Err(MetadataError::DamagedFile { path, offset, detail }),
+        };
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        let last_commit_failed = Arc::default();
-        Ok(Self { writer: readers.clone(), readers, version: Arc::default(), last_commit_failed })
+        let (last_commit_failed, path) = (Arc::default(), Arc::new(full(path)));
+        Ok(Self { writer: readers.clone(), readers, version: Arc::default(), last_commit_failed, path })
+    }
+
+    /// Pages of the file that were found damaged since this process began.
+    pub fn damaged_pages(&self) -> u64 {
+        vfs::damaged_pages(&self.path)
     }
 
     /// Rises with every change made through this handle and its clones: what was read before is still true while it stays.
@@ -106,4 +122,17 @@ async fn is_whole(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error
     // Behind what the end of a transaction has queued.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
+}
+
+/// Opens through the layer that checks each page.
+pub(crate) fn checked(options: SqliteConnectOptions) -> Result<SqliteConnectOptions, MetadataError> {
+    match vfs::register() {
+        true => Ok(options.vfs(vfs::NAME)),
+        false => Err(sqlx::Error::Protocol("SQLite does not take the layer that checks its pages".to_owned()).into()),
+    }
+}
+
+/// The path as SQLite names it.
+fn full(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy};
 
+mod rot;
+
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
     let params = [
         ("lr", ParamValue::Float(0.1)),

@@ -38,6 +38,12 @@ pub enum QueryError {
     Execution { message: String },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A query never answers from what is left: it fails if it needs what is damaged.
+    #[error("{message}")]
+    Damaged { message: String },
+    /// The same for what cannot be read just now.
+    #[error("{message}")]
+    Unreadable { message: String },
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("query runtime: {source}")]
@@ -59,6 +65,8 @@ impl QueryError {
             Self::UnknownTable { .. } | Self::UnknownColumn { .. } | Self::UnknownProject { .. } => ErrorKind::NotFound,
             Self::Engine(error) => error.kind(),
             Self::Metadata(error) => error.kind(),
+            Self::Damaged { .. } => ErrorKind::DataDamaged,
+            Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Runtime { .. } | Self::Broken => ErrorKind::Internal,
             _ => ErrorKind::InvalidCall,
         }
@@ -81,8 +89,12 @@ impl QueryError {
             DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
                 Self::Plan { message: first_line(message) }
             }
-            root if is_planning => Self::Plan { message: first_line(&root.strip_backtrace()) },
-            root => Self::Execution { message: first_line(&root.strip_backtrace()) },
+            root => match kind_of_storage(root) {
+                Some((ErrorKind::DataDamaged, message)) => Self::Damaged { message },
+                Some((ErrorKind::Unavailable, message)) => Self::Unreadable { message },
+                _ if is_planning => Self::Plan { message: first_line(&root.strip_backtrace()) },
+                _ => Self::Execution { message: first_line(&root.strip_backtrace()) },
+            },
         }
     }
 
@@ -94,6 +106,14 @@ impl QueryError {
         let (line, column) = position(&message);
         Self::Syntax { message, line, column }
     }
+}
+
+/// What is wrong with what a query read, if that is why it failed, and what to say of it.
+fn kind_of_storage(error: &DataFusionError) -> Option<(ErrorKind, String)> {
+    let DataFusionError::External(error) = error else { return None };
+    let of_engine = error.downcast_ref::<EngineError>().map(EngineError::kind);
+    let of_metadata = error.downcast_ref::<MetadataError>().map(MetadataError::kind);
+    Some((of_engine.or(of_metadata)?, first_line(&error.to_string())))
 }
 
 /// The parser gives the position only as the end of its text: "… at Line: 1, Column: 8".

@@ -22,6 +22,8 @@ use crate::compress::Frame;
 pub(crate) struct EncodedColumn {
     pub(crate) bytes: Bytes,
     pub(crate) close: ColumnCloseResult,
+    /// CRC-32C of each page with its header, the dictionary's first.
+    pub(crate) page_crcs: Vec<u32>,
 }
 
 /// A column chunk being written. No column has nulls.
@@ -39,6 +41,8 @@ pub(crate) struct ChunkWriter {
     pages: i32,
     has_dictionary: bool,
     first_page_offset: Option<u64>,
+    /// Where each page begins, that of the dictionary too.
+    page_starts: Vec<usize>,
 }
 
 impl ChunkWriter {
@@ -56,6 +60,7 @@ impl ChunkWriter {
             pages: 0,
             has_dictionary: false,
             first_page_offset: None,
+            page_starts: Vec::new(),
         })
     }
 
@@ -99,6 +104,7 @@ impl ChunkWriter {
 
     fn write(&mut self, page: Page, raw_len: usize) -> Result<PageWriteSpec, ParquetError> {
         let spec = SerializedPageWriter::new(&mut self.sink).write_page(CompressedPage::new(page, raw_len))?;
+        self.page_starts.push(spec.offset as usize);
         self.compressed_bytes += spec.compressed_size as u64;
         self.uncompressed_bytes += spec.uncompressed_size as u64;
         Ok(spec)
@@ -107,6 +113,9 @@ impl ChunkWriter {
     /// Ends the chunk; `statistics` are of all its values, if its pages have bounds.
     pub(crate) fn close(self, statistics: Option<Statistics>) -> Result<EncodedColumn, ParquetError> {
         let bytes = Bytes::from(self.sink.into_inner()?);
+        let ends = self.page_starts.iter().skip(1).copied().chain([bytes.len()]);
+        let page_crcs =
+            self.page_starts.iter().zip(ends).map(|(start, end)| crc32c::crc32c(&bytes[*start..end])).collect();
         let mut encodings = vec![self.encoding, Encoding::RLE];
         let of_pages = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
         let mut of_kinds = vec![of_pages(PageType::DATA_PAGE, self.encoding, self.pages)];
@@ -135,6 +144,6 @@ impl ChunkWriter {
             column_index,
             offset_index: Some(self.offset_index.build()),
         };
-        Ok(EncodedColumn { bytes, close })
+        Ok(EncodedColumn { bytes, close, page_crcs })
     }
 }

@@ -14,6 +14,13 @@ use stepwell_types::{ErrorKind, SeriesKey};
 pub enum SegmentError {
     #[error("{path} is damaged at byte {offset}: {detail}")]
     Damaged { path: PathBuf, offset: u64, detail: String },
+    /// Its content may be whole: what keeps it from being opened may pass.
+    #[error("{path} cannot be opened just now, which its next use tries again: {source}")]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path} has format version {actual:?}, this program reads {newest}; use a newer program")]
     UnknownVersion { path: PathBuf, actual: Option<String>, newest: &'static str },
     #[error("series {key:?} came after a larger one")]
@@ -55,6 +62,7 @@ impl SegmentError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Damaged { .. } | Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
+            Self::Unreadable { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stepwell_env::{Disk, WriteFile};
-use stepwell_types::FileMeta;
+use stepwell_types::{FileMeta, TailMeta};
 
 use crate::error::SegmentError;
 
@@ -25,6 +25,8 @@ pub(crate) struct NewFile {
     bytes: u64,
     synced_bytes: u64,
     crc32c: u32,
+    /// What is written of the tail, once it is begun.
+    tail: Option<TailMeta>,
 }
 
 impl NewFile {
@@ -40,12 +42,17 @@ impl NewFile {
             disk.remove(&temporary).map_err(io("remove"))?;
         }
         let file = disk.create(&temporary).map_err(io("create"))?;
-        Ok(Self { published: false, disk, path, file, bytes: 0, synced_bytes: 0, crc32c: 0 })
+        Ok(Self { published: false, disk, path, file, bytes: 0, synced_bytes: 0, crc32c: 0, tail: None })
     }
 
     /// Where it will be.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is written from now on is the tail.
+    pub(crate) fn begin_tail(&mut self) {
+        self.tail = Some(TailMeta { bytes: 0, crc32c: 0 });
     }
 
     /// Syncs it and gives it its name; durable when this returns.
@@ -60,7 +67,7 @@ impl NewFile {
         self.published = true;
         let dir = self.path.parent().unwrap_or(Path::new("."));
         self.disk.sync_dir(dir).map_err(io("sync directory", dir))?;
-        Ok(FileMeta { bytes: self.bytes, crc32c: self.crc32c })
+        Ok(FileMeta { bytes: self.bytes, crc32c: self.crc32c, tail: self.tail })
     }
 }
 
@@ -78,6 +85,10 @@ impl Write for NewFile {
         self.file.append(data)?;
         self.bytes += data.len() as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, data);
+        if let Some(tail) = &mut self.tail {
+            tail.bytes += data.len() as u64;
+            tail.crc32c = crc32c::crc32c_append(tail.crc32c, data);
+        }
         if self.bytes - self.synced_bytes >= SYNC_EVERY_BYTES {
             self.file.sync()?;
             self.synced_bytes = self.bytes;

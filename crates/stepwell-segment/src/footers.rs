@@ -5,7 +5,23 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::{arrow::arrow_reader::ArrowReaderMetadata, file::metadata::ParquetMetaData};
+
+use crate::checksums::PageSums;
+
+/// What was read of the end of a file.
+#[derive(Clone)]
+pub(crate) struct Footer {
+    pub(crate) parquet: ArrowReaderMetadata,
+    /// `None` of files without checksums of pages.
+    pub(crate) sums: Option<Arc<PageSums>>,
+}
+
+impl Footer {
+    pub(crate) fn metadata(&self) -> &Arc<ParquetMetaData> {
+        self.parquet.metadata()
+    }
+}
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
@@ -25,7 +41,7 @@ struct Kept {
 
 /// The place of one file's footer.
 pub(crate) struct Slot {
-    footer: Mutex<Option<(ArrowReaderMetadata, usize)>>,
+    footer: Mutex<Option<(Footer, usize)>>,
     was_used: AtomicBool,
     kept: Arc<Kept>,
 }
@@ -47,15 +63,16 @@ impl FooterCache {
 }
 
 impl Slot {
-    pub(crate) fn get(&self) -> Option<ArrowReaderMetadata> {
+    pub(crate) fn get(&self) -> Option<Footer> {
         let footer = self.lock().as_ref().map(|(footer, _)| footer.clone())?;
         self.was_used.store(true, Ordering::Relaxed);
         Some(footer)
     }
 
     /// Keeps `footer`, and forgets others for it.
-    pub(crate) fn put(self: &Arc<Self>, footer: ArrowReaderMetadata) {
-        let bytes = footer.metadata().memory_size();
+    pub(crate) fn put(self: &Arc<Self>, footer: Footer) {
+        let sums = footer.sums.as_ref().map_or(0, |sums| sums.memory_size());
+        let bytes = footer.metadata().memory_size() + sums;
         let mut slots = self.kept.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // Two readers may have parsed it at once.
         if self.lock().replace((footer, bytes)).is_none() {
@@ -85,7 +102,7 @@ impl Slot {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(ArrowReaderMetadata, usize)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(Footer, usize)>> {
         self.footer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

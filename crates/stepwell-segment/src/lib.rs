@@ -1,6 +1,7 @@
 //! The immutable Parquet segment: write, open, prune, scan; summaries and rollups.
 #![doc = include_str!("../../../schemas/segment.md")]
 
+mod checksums;
 mod chunk;
 mod compress;
 mod delta;
@@ -10,8 +11,10 @@ mod file;
 mod filter;
 mod footers;
 mod format;
+mod health;
 mod integer_column;
 mod leb128;
+mod mapping;
 mod pages;
 mod prune;
 mod reader;
@@ -32,7 +35,8 @@ pub use error::SegmentError;
 pub use export::ParquetExport;
 pub use footers::FooterCache;
 pub use format::{FORMAT_VERSION, SEGMENT_DIRS, SegmentOptions};
-pub use reader::Segment;
+pub use health::FileDamage;
+pub use reader::{Segment, SegmentDamages};
 pub use scan::{Names, SegmentScan};
 pub use series_list::{SeriesInFile, SeriesList};
 pub use summaries::{SeriesSummary, StoredExtent};

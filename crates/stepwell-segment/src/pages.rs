@@ -21,7 +21,7 @@ use parquet::{
 };
 use stepwell_env::MappedFile;
 
-use crate::compress::Decompressor;
+use crate::{checksums::CheckedPages, compress::Decompressor};
 
 /// Column chunks from this size on are let go of when a scan has passed them, bytes: all of a large table would be resident after
 /// its first scan. The operating system still has what it has room for.
@@ -30,17 +30,22 @@ const RELEASED_BYTES_MIN: usize = 1 << 20;
 /// The row groups of a file that a scan reads.
 pub(crate) struct Pages {
     file: MappedFile,
-    bytes: Arc<Bytes>,
+    pages: Arc<CheckedPages>,
     metadata: Arc<ParquetMetaData>,
     row_groups: Vec<usize>,
     decompressor: Arc<Mutex<Decompressor>>,
 }
 
 impl Pages {
-    pub(crate) fn new(file: &MappedFile, metadata: &Arc<ParquetMetaData>, row_groups: Vec<usize>) -> Result<Self> {
+    /// `pages` are those of `file`.
+    pub(crate) fn new(
+        file: &MappedFile,
+        pages: CheckedPages,
+        metadata: &Arc<ParquetMetaData>,
+        row_groups: Vec<usize>,
+    ) -> Result<Self> {
         let decompressor = Arc::new(Mutex::new(Decompressor::new()?));
-        let (file, bytes) = (file.clone(), Arc::new(file.bytes().clone()));
-        Ok(Self { file, bytes, metadata: metadata.clone(), row_groups, decompressor })
+        Ok(Self { file: file.clone(), pages: Arc::new(pages), metadata: metadata.clone(), row_groups, decompressor })
     }
 }
 
@@ -54,7 +59,7 @@ impl RowGroups for Pages {
             column,
             read: 0..0,
             file: self.file.clone(),
-            bytes: self.bytes.clone(),
+            pages: self.pages.clone(),
             metadata: self.metadata.clone(),
             row_groups: self.row_groups.clone().into_iter(),
             decompressor: self.decompressor.clone(),
@@ -76,7 +81,7 @@ struct ColumnChunks {
     /// Where the chunk handed out last is.
     read: Range<usize>,
     file: MappedFile,
-    bytes: Arc<Bytes>,
+    pages: Arc<CheckedPages>,
     metadata: Arc<ParquetMetaData>,
     row_groups: std::vec::IntoIter<usize>,
     decompressor: Arc<Mutex<Decompressor>>,
@@ -98,10 +103,10 @@ impl ColumnChunks {
         let locations = locations.map(|index| index.page_locations().clone());
         let chunk = group.column(self.column);
         if !matches!(chunk.compression(), Compression::ZSTD(_)) {
-            return Ok(Box::new(SerializedPageReader::new(self.bytes.clone(), chunk, rows, locations)?));
+            return Ok(Box::new(SerializedPageReader::new(self.pages.clone(), chunk, rows, locations)?));
         }
         let chunk = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
-        let compressed = SerializedPageReader::new(self.bytes.clone(), &chunk, rows, locations)?;
+        let compressed = SerializedPageReader::new(self.pages.clone(), &chunk, rows, locations)?;
         Ok(Box::new(Decompressed { compressed, decompressor: self.decompressor.clone() }))
     }
 }
@@ -128,7 +133,7 @@ impl PageIterator for ColumnChunks {}
 
 /// The pages of a chunk that come out of those which are stored.
 struct Decompressed {
-    compressed: SerializedPageReader<Bytes>,
+    compressed: SerializedPageReader<CheckedPages>,
     decompressor: Arc<Mutex<Decompressor>>,
 }
 

@@ -1,6 +1,6 @@
 //! Opening a segment.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use stepwell_env::Disk;
 use stepwell_kernels::BucketState;
@@ -10,7 +10,8 @@ use crate::{
     error::SegmentError,
     filter::RowFilter,
     footers::FooterCache,
-    format::{Kind, STEP},
+    format::{Kind, PROJECT, STEP},
+    health::FileDamage,
     rollups::{self, FIRST_STEP, LAST_STEP, LEVEL},
     scan::{Names, SegmentScan},
     series_list::SeriesList,
@@ -24,6 +25,14 @@ pub struct Segment {
     shared: Arc<Shared>,
 }
 
+/// What is damaged of a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SegmentDamages {
+    pub points: Vec<FileDamage>,
+    /// Of summaries and rollups, which can be computed anew from points.
+    pub derived: Vec<FileDamage>,
+}
+
 struct Shared {
     meta: SegmentMeta,
     points: Table,
@@ -32,22 +41,31 @@ struct Shared {
 }
 
 impl Segment {
-    /// Maps the files below `data_dir` and checks their lengths. Their content is checked on first use, so that opening
-    /// thousands is quick; what is then read of their ends is kept in `footers`.
+    /// Maps the files below `data_dir` and checks their lengths; an error if one of them is not to be had. Their content is checked on
+    /// first use, so that opening thousands is quick; what is then read of their ends is kept in `footers`.
     pub fn open(
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         data_dir: &Path,
         meta: &SegmentMeta,
         footers: &FooterCache,
     ) -> Result<Self, SegmentError> {
-        let table = |kind, file| Table::open(disk, data_dir, kind, &meta.file_name, file, footers);
+        let segment = Self::open_damaged(disk, data_dir, meta, footers);
+        segment.tables().try_for_each(Table::require)?;
+        Ok(segment)
+    }
+
+    /// The same for a segment that may be damaged: it always opens. What cannot be read of it is an error for whoever asks for it,
+    /// so that no answer leaves it out in silence (I11). A file that could not be opened for a reason that may pass is tried again by
+    /// each use.
+    pub fn open_damaged(disk: &Arc<dyn Disk>, data_dir: &Path, meta: &SegmentMeta, footers: &FooterCache) -> Self {
+        let table = |kind, file| Table::new(disk, data_dir, kind, &meta.file_name, file, footers);
         let shared = Shared {
             meta: meta.clone(),
-            points: table(Kind::Points, meta.file)?,
-            summaries: meta.summaries.map(|file| table(Kind::Summaries, file)).transpose()?,
-            rollups: meta.rollups.map(|file| table(Kind::Rollups, file)).transpose()?,
+            points: table(Kind::Points, meta.file),
+            summaries: meta.summaries.map(|file| table(Kind::Summaries, file)),
+            rollups: meta.rollups.map(|file| table(Kind::Rollups, file)),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// What the manifest knows of it.
@@ -55,9 +73,67 @@ impl Segment {
         &self.shared.meta
     }
 
-    /// Checks the checksums of the whole files, anew.
+    /// Whether points were found damaged since it was opened, or cannot be read just now. Some of them may still be readable.
+    pub fn is_damaged(&self) -> bool {
+        is_amiss(&self.shared.points)
+    }
+
+    /// Whether its rollups are of no use; its points are.
+    pub fn has_damaged_rollups(&self) -> bool {
+        self.shared.rollups.as_ref().is_some_and(is_amiss)
+    }
+
+    /// Whether a file that points could make anew is damaged.
+    pub fn has_damaged_derived(&self) -> bool {
+        self.tables().skip(1).any(Table::is_damaged)
+    }
+
+    /// Files found damaged since it was opened, and those that cannot be read just now.
+    pub fn damaged_files(&self) -> u64 {
+        self.tables().filter(|table| is_amiss(table)).count() as u64
+    }
+
+    /// Tries again to open what could not be opened: for who does not use it until that is done.
+    pub fn try_again(&self) {
+        self.tables().for_each(Table::try_again);
+    }
+
+    /// Reads every byte of its files; the first damage is the error.
     pub fn verify(&self) -> Result<(), SegmentError> {
-        self.tables().try_for_each(Table::verify)
+        let SegmentDamages { points, derived } = self.damages()?;
+        match points.into_iter().chain(derived).next() {
+            None => Ok(()),
+            Some(FileDamage { path, offset, detail, .. }) => Err(SegmentError::Damaged { path, offset, detail }),
+        }
+    }
+
+    /// Reads every byte of its files and says what is damaged. An error where a file may be whole and cannot be read just now.
+    pub fn damages(&self) -> Result<SegmentDamages, SegmentError> {
+        let points = self.shared.points.damages()?;
+        let derived = self.tables().skip(1).map(Table::damages).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(SegmentDamages { points, derived })
+    }
+
+    /// Reads the rows of which no byte is damaged, in file order, and says which rows of the file, from 0, they are. With `Some` way of
+    /// names all columns of `points_schema`; without those after the names, whose damage then costs no row.
+    pub fn scan_undamaged(
+        &self,
+        names: Option<Names>,
+        batch_rows: usize,
+    ) -> Result<(SegmentScan, Vec<Range<u64>>), SegmentError> {
+        let table = &self.shared.points;
+        let (first_column, names) = names.map_or((STEP, Names::Numbers), |names| (PROJECT, names));
+        let (groups, kept) = table.undamaged_rows(first_column)?;
+        let footer = table.footer()?;
+        let columns: Vec<usize> = table.all_columns().split_off(first_column);
+        let scan =
+            SegmentScan::of_groups(table, (&footer, &groups), RowFilter::default(), &columns, names, batch_rows)?;
+        Ok((scan, kept))
+    }
+
+    /// Whether it has summaries of which every byte is whole.
+    pub fn has_whole_summaries(&self) -> bool {
+        self.shared.summaries.as_ref().is_some_and(|table| table.damages().is_ok_and(|found| found.is_empty()))
     }
 
     /// Lets go of the pages read so far, for who reads through the whole segment.
@@ -112,31 +188,55 @@ impl Segment {
 
     /// All series in key order.
     pub fn series_list(&self) -> Result<SeriesList, SegmentError> {
-        match &self.shared.summaries {
-            Some(summaries) => SeriesList::of_summaries(summaries),
-            None => SeriesList::of_points(&self.shared.points),
+        let of_points = || SeriesList::of_points(&self.shared.points);
+        match self.usable_summaries() {
+            Some(summaries) => SeriesList::of_summaries(summaries).or_else(|error| self.instead(error, of_points)),
+            None => of_points(),
         }
     }
 
+    /// Summaries, as long as no damage of theirs is known: they say nothing that points do not.
+    fn usable_summaries(&self) -> Option<&Table> {
+        self.shared.summaries.as_ref().filter(|table| !table.is_damaged())
+    }
+
+    /// What points say, where it was the state of summaries that made reading them fail.
+    fn instead<T>(
+        &self,
+        error: SegmentError,
+        of_points: impl FnOnce() -> Result<T, SegmentError>,
+    ) -> Result<T, SegmentError> {
+        if self.shared.summaries.as_ref().is_some_and(is_amiss) { of_points() } else { Err(error) }
+    }
+
     /// Summaries of the series whose names pass, in key order, over all of their points here; `None` where the segment has
-    /// no summaries, as those written by the first version.
+    /// no summaries, as those written by the first version and those whose summaries are damaged.
     pub fn summaries(&self, filter: &PointFilter) -> Result<Option<Vec<SeriesSummary>>, SegmentError> {
-        let Some(table) = &self.shared.summaries else { return Ok(None) };
+        let Some(table) = self.usable_summaries() else { return Ok(None) };
         let mut out = Vec::new();
-        table.read(RowFilter::series(filter), &table.all_columns(), |batch, rows| {
+        let read = table.read(RowFilter::series(filter), &table.all_columns(), |batch, rows| {
             summaries::decode(batch, rows, &mut out);
-        })?;
-        Ok(Some(out))
+        });
+        match read {
+            Ok(()) => Ok(Some(out)),
+            Err(error) => self.instead(error, || Ok(None)),
+        }
     }
 
     /// Of each series whose names pass the steps that it has here and its rollups, in key order; `None` where the segment has
-    /// no summaries.
+    /// no summaries, or only damaged ones.
     pub fn extents(&self, filter: &PointFilter) -> Result<Option<Vec<StoredExtent>>, SegmentError> {
-        let Some(table) = &self.shared.summaries else { return Ok(None) };
+        let Some(table) = self.usable_summaries() else { return Ok(None) };
         let mut out = Vec::new();
-        table.read(RowFilter::series(filter), &summaries::EXTENT_COLUMNS, |batch, rows| {
+        let read = table.read(RowFilter::series(filter), &summaries::EXTENT_COLUMNS, |batch, rows| {
             summaries::decode_extents(batch, rows, &mut out);
-        })?;
+        });
+        if let Err(error) = read {
+            return self.instead(error, || Ok(None));
+        }
+        if self.has_damaged_rollups() {
+            out.iter_mut().for_each(|extent| extent.rollup_levels = None);
+        }
         Ok(Some(out))
     }
 
@@ -156,4 +256,9 @@ impl Segment {
         table.read(filter, &table.all_columns(), |batch, rows| rollups::decode(batch, rows, &mut out))?;
         Ok(out)
     }
+}
+
+/// Whether a file is damaged, as far as is known, or cannot be read just now.
+fn is_amiss(table: &Table) -> bool {
+    table.is_damaged() || table.is_unreadable()
 }

@@ -1,6 +1,9 @@
 //! Reading the rows that pass a filter.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use arrow::{
     array::{
@@ -19,14 +22,14 @@ use parquet::{
         parquet_to_arrow_field_levels,
     },
     errors::ParquetError,
-    file::metadata::ParquetMetaData,
 };
-use stepwell_env::MappedFile;
 
 use crate::{
     error::{SegmentError, guarded},
     filter::RowFilter,
+    footers::Footer,
     format::{METRIC, PROJECT, RUN, STEP},
+    health::{Health, Place},
     pages::Pages,
     prune::{GroupRows, known_name, matching_rows},
     table::Table,
@@ -50,7 +53,29 @@ pub struct SegmentScan {
     /// The wanted columns.
     output: Vec<Output>,
     schema: SchemaRef,
-    path: PathBuf,
+    source: Source,
+}
+
+/// The file that is read, for when that fails.
+struct Source {
+    health: Arc<Health>,
+    /// Whether each page is checked when it is read: what does not decode then is no damage.
+    has_sums: bool,
+    /// The damage that this reader has met.
+    met: Arc<OnceLock<Place>>,
+}
+
+impl Source {
+    /// The damage that is why reading failed; `None` if it failed for another reason. A file without checksums of pages was whole when
+    /// it was first looked at, so that what does not decode now has been damaged since.
+    fn damage(&self, error: &dyn std::fmt::Display) -> Option<SegmentError> {
+        if !self.has_sums {
+            self.health.note(0, format!("it was whole when it was first read, and does not decode now: {error}"));
+            return self.health.error();
+        }
+        let (offset, detail) = self.met.get()?.clone();
+        Some(SegmentError::Damaged { path: self.health.path().to_owned(), offset, detail })
+    }
 }
 
 /// Rows as they are read, and which of them pass if not all do.
@@ -66,17 +91,30 @@ enum Output {
 impl SegmentScan {
     pub(crate) fn new(
         table: &Table,
+        filter: RowFilter,
+        projection: &[usize],
+        names: Names,
+        batch_rows: usize,
+    ) -> Result<Self, SegmentError> {
+        let footer = table.footer()?;
+        let groups = matching_rows(footer.metadata(), &filter);
+        Self::of_groups(table, (&footer, &groups), filter, projection, names, batch_rows)
+    }
+
+    /// Reads those of the rows `groups` that pass `filter`.
+    pub(crate) fn of_groups(
+        table: &Table,
+        (footer, groups): (&Footer, &[GroupRows]),
         mut filter: RowFilter,
         projection: &[usize],
         names: Names,
         batch_rows: usize,
     ) -> Result<Self, SegmentError> {
-        let path = table.path().to_owned();
-        let footer = table.footer()?;
+        let (file, pages) = table.pages(footer)?;
+        let source = Source { health: pages.health.clone(), has_sums: pages.sums.is_some(), met: pages.met.clone() };
         let metadata = footer.metadata();
-        let groups = matching_rows(metadata, &filter);
         // Names that the index of pages tells are not decoded. Those of pages that can match and have one name are wanted.
-        let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, &groups, column));
+        let known = [PROJECT, METRIC, RUN].map(|column| known_name(metadata, groups, column));
         filter.names.iter_mut().zip(&known).filter(|(_, known)| known.is_some()).for_each(|(wanted, _)| *wanted = None);
         let known = |column: usize| known.get(column).and_then(Option::as_ref);
         let is_read = |c: &usize| (projection.contains(c) && known(*c).is_none()) || filter.restricts(*c);
@@ -84,23 +122,30 @@ impl SegmentScan {
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
         let schema = with_numbers(table.schema(), numbered);
-        let reader = guarded(&path, || {
-            open(table.file(), metadata, &schema, &read, &groups, batch_rows)
-                .map_err(|source| SegmentError::Parquet { path: path.clone(), source })
+        let reader = guarded(table.path(), || {
+            let row_groups = groups.iter().map(|group| group.row_group).collect();
+            Pages::new(file, pages, metadata, row_groups)
+                .and_then(|pages| open(&pages, footer, &schema, &read, groups, batch_rows))
+                .map_err(|error| {
+                    let other = |error| SegmentError::Parquet { path: table.path().to_owned(), source: error };
+                    source.damage(&error).unwrap_or_else(|| other(error))
+                })
         })?;
         let output = |wanted: &usize| match known(*wanted) {
             Some(name) => Some(Output::Known(KnownName::new(name, names))),
             None => read.iter().position(|column| column == wanted).map(Output::Read),
         };
         let output = projection.iter().filter_map(output).collect();
-        let schema = schema.project(projection).map_err(|source| SegmentError::Arrow { path: path.clone(), source })?;
-        Ok(Self { reader, filter, read, output, schema: Arc::new(schema), path })
+        let schema = schema
+            .project(projection)
+            .map_err(|source| SegmentError::Arrow { path: table.path().to_owned(), source })?;
+        Ok(Self { reader, filter, read, output, schema: Arc::new(schema), source })
     }
 
     /// The next rows as they are read, and which of them pass if not all do: for who takes rows apart anyway.
     pub(crate) fn next_unfiltered(&mut self) -> Option<Result<Unfiltered, SegmentError>> {
-        let path = self.path.clone();
-        guarded(&path, || self.read_on()).transpose()
+        let health = self.source.health.clone();
+        guarded(health.path(), || self.read_on()).inspect_err(|error| health.note_error(error)).transpose()
     }
 
     /// The next rows of which some pass.
@@ -114,10 +159,15 @@ impl SegmentScan {
             match batch {
                 Ok(None) => {}
                 Ok(batch) => return Ok(batch),
-                Err(source) => return Err(SegmentError::Arrow { path: self.path.clone(), source }),
+                Err(source) => return Err(self.error(source)),
             }
         }
         Ok(None)
+    }
+
+    fn error(&self, error: ArrowError) -> SegmentError {
+        let other = |source| SegmentError::Arrow { path: self.source.health.path().to_owned(), source };
+        self.source.damage(&error).unwrap_or_else(|| other(error))
     }
 
     /// Which rows pass; `None` if all do.
@@ -193,21 +243,21 @@ fn with_numbers(schema: &Schema, numbered: impl Fn(usize) -> bool) -> SchemaRef 
 }
 
 fn open(
-    file: &MappedFile,
-    metadata: &Arc<ParquetMetaData>,
+    pages: &Pages,
+    footer: &Footer,
     schema: &Schema,
     columns: &[usize],
     groups: &[GroupRows],
     batch_rows: usize,
 ) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let metadata = footer.metadata();
     let descr = metadata.file_metadata().schema_descr();
     let mask = ProjectionMask::roots(descr, columns.iter().copied());
     let levels = parquet_to_arrow_field_levels(descr, mask, Some(schema.fields()))?;
     let selection: Vec<_> = groups.iter().flat_map(|group| Vec::from(group.selection())).collect();
-    let pages = Pages::new(file, metadata, groups.iter().map(|group| group.row_group).collect())?;
     // Buffers are as long as a batch.
     let batch_rows = batch_rows.clamp(1, pages.num_rows().max(1));
-    ParquetRecordBatchReader::try_new_with_row_groups(&levels, &pages, batch_rows, Some(RowSelection::from(selection)))
+    ParquetRecordBatchReader::try_new_with_row_groups(&levels, pages, batch_rows, Some(RowSelection::from(selection)))
 }
 
 /// Whether the name of each row is wanted. Equal names stand together, so that the set is asked once per run of them.
@@ -256,6 +306,6 @@ impl Iterator for SegmentScan {
         };
         let Some(keep) = keep else { return Some(Ok(batch)) };
         let filtered = filter_record_batch(&batch, &BooleanArray::new(keep, None));
-        Some(filtered.map_err(|source| SegmentError::Arrow { path: self.path.clone(), source }))
+        Some(filtered.map_err(|source| self.error(source)))
     }
 }

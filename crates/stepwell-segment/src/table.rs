@@ -2,11 +2,12 @@
 
 use std::{
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use bytes::Bytes;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     file::metadata::PageIndexPolicy,
@@ -15,56 +16,97 @@ use stepwell_env::{Disk, MappedFile};
 use stepwell_types::FileMeta;
 
 use crate::{
+    checksums::{CheckedPages, PAGES_KEY, PagePlace, PageSums, pages},
     error::{SegmentError, guarded},
     filter::RowFilter,
-    footers::{FooterCache, Slot},
+    footers::{Footer, FooterCache, Slot},
     format::{FORMAT_VERSION, Kind, VERSION_KEY},
-    prune::matching_rows,
+    health::{FileDamage, Health, Place},
+    mapping::Mapping,
+    prune::{GroupRows, matching_rows},
     scan::{Names, SegmentScan},
 };
 
 /// Bytes of a file that are resident at a time while it is checked.
 const CHECKED_BYTES: usize = 16 << 20;
 
+/// The first bytes of a Parquet file.
+const MAGIC: &[u8] = b"PAR1";
+
 /// Mapped bytes, and what the footer says.
 pub(crate) struct Table {
-    path: PathBuf,
     meta: FileMeta,
     schema: SchemaRef,
-    file: MappedFile,
-    /// Whether the file was found whole, on first use; a failure is kept too.
-    checked: OnceLock<Result<(), (u64, String)>>,
+    mapping: Mapping,
+    /// Whether a file without checksums of pages was found whole, on first use; a failure is kept too.
+    checked: OnceLock<Result<(), Place>>,
     footer: Arc<Slot>,
+    health: Arc<Health>,
 }
 
 impl Table {
-    /// Maps the file and checks its length. Its content is checked on first use, so that opening thousands is quick.
-    pub(crate) fn open(
-        disk: &dyn Disk,
+    /// Maps the file, if it can be, and checks its length. Its content is checked when it is used, so that opening thousands is quick.
+    pub(crate) fn new(
+        disk: &Arc<dyn Disk>,
         data_dir: &Path,
         kind: Kind,
         file_name: &str,
         meta: FileMeta,
         footers: &FooterCache,
-    ) -> Result<Self, SegmentError> {
-        let path = data_dir.join(kind.dir()).join(file_name);
-        let file = disk.map(&path).map_err(|source| SegmentError::Io { what: "open", path: path.clone(), source })?;
-        let bytes = file.bytes();
-        if bytes.len() as u64 != meta.bytes {
-            let detail = format!("it has {} bytes, the manifest says {}", bytes.len(), meta.bytes);
-            return Err(SegmentError::Damaged { path, offset: meta.bytes.min(bytes.len() as u64), detail });
+    ) -> Self {
+        let health = Arc::new(Health::good(&data_dir.join(kind.dir()).join(file_name), kind));
+        let mapping = Mapping::new(disk, meta.bytes, &health);
+        Self { meta, schema: kind.schema(), mapping, checked: OnceLock::new(), footer: footers.slot(), health }
+    }
+
+    /// What is damaged, after a look at every byte; each place as small as the checksums tell. An error where it cannot be looked at.
+    pub(crate) fn damages(&self) -> Result<Vec<FileDamage>, SegmentError> {
+        let file = match self.mapping.get() {
+            Ok(file) => file.bytes(),
+            Err(SegmentError::Damaged { offset, detail, .. }) => {
+                return Ok(vec![self.file_damage(offset, 0, detail, 0..u64::MAX)]);
+            }
+            Err(error) => return Err(error),
+        };
+        let Err((offset, detail)) = self.check_crc(file) else { return Ok(Vec::new()) };
+        let located = self.located_damages(file);
+        Ok(if located.is_empty() { vec![self.file_damage(offset, 0, detail, 0..u64::MAX)] } else { located })
+    }
+
+    /// Of a file whose checksum is wrong the pieces whose checksums are wrong; none where it has none.
+    fn located_damages(&self, file: &Bytes) -> Vec<FileDamage> {
+        let Some(tail) = self.meta.tail else { return Vec::new() };
+        let parsed = self.check_tail(file).and_then(|tail_at| self.parse(file, Some(tail_at)));
+        let (footer, sums) = match parsed {
+            Ok(Footer { parquet, sums: Some(sums) }) => (parquet, sums),
+            Ok(_) => return Vec::new(),
+            // Without the tail nobody knows where pages are.
+            Err((offset, detail)) => return vec![self.file_damage(offset, tail.bytes, detail, 0..u64::MAX)],
+        };
+        let mut found = Vec::new();
+        if !file.starts_with(MAGIC) {
+            let detail = "the magic number at the beginning is wrong; nothing reads it but other programs".to_owned();
+            found.push(self.file_damage(0, MAGIC.len() as u64, detail, 0..0));
         }
-        Ok(Self { path, meta, schema: kind.schema(), file, checked: OnceLock::new(), footer: footers.slot() })
+        for page in pages(footer.metadata()).unwrap_or_default() {
+            if let Err(damage) = sums.check(file, page.start) {
+                let column = self.schema.field(page.column).name();
+                let (group, detail) = (page.row_group, damage.detail);
+                let detail = format!("a page of column `{column}` in row group {group}: {detail}");
+                found.push(self.file_damage(page.start, damage.bytes, detail, page.rows));
+            }
+        }
+        self.release();
+        found
     }
 
-    /// Checks the checksum of the whole file, anew.
-    pub(crate) fn verify(&self) -> Result<(), SegmentError> {
-        self.check_crc().map_err(|(offset, detail)| self.damaged(offset, detail))
+    fn file_damage(&self, offset: u64, bytes: u64, detail: String, rows: Range<u64>) -> FileDamage {
+        FileDamage { path: self.path().to_owned(), offset, bytes, detail, rows }
     }
 
-    fn check_crc(&self) -> Result<(), (u64, String)> {
+    fn check_crc(&self, file: &Bytes) -> Result<(), Place> {
         let mut actual = 0;
-        for piece in self.file.bytes().chunks(CHECKED_BYTES) {
+        for piece in file.chunks(CHECKED_BYTES) {
             actual = crc32c::crc32c_append(actual, piece);
             self.release();
         }
@@ -75,51 +117,135 @@ impl Table {
         Ok(())
     }
 
-    fn damaged(&self, offset: u64, detail: String) -> SegmentError {
-        SegmentError::Damaged { path: self.path.clone(), offset, detail }
+    /// Checks what must be known to be right before anything is read; returns where the tail begins, if it is known.
+    fn check_before_use(&self, file: &Bytes) -> Result<Option<u64>, Place> {
+        match self.meta.tail {
+            Some(_) => self.check_tail(file).map(Some),
+            None => self.checked.get_or_init(|| self.check_crc(file)).clone().map(|()| None),
+        }
+    }
+
+    fn check_tail(&self, file: &Bytes) -> Result<u64, Place> {
+        let (bytes, expected) = self.meta.tail.map_or((0, 0), |tail| (tail.bytes, tail.crc32c));
+        let start =
+            (file.len() as u64).checked_sub(bytes).ok_or_else(|| (0, "it is shorter than its tail".to_owned()))?;
+        let actual = crc32c::crc32c(&file[start as usize..]);
+        if actual != expected {
+            let what = "the CRC-32C of the page index and footer";
+            return Err((start, format!("{what} is {actual:08x}, the manifest says {expected:08x}")));
+        }
+        Ok(start)
+    }
+
+    /// Parses the footer, which has been checked. `pages_end` is where the tail begins.
+    fn parse(&self, file: &Bytes, pages_end: Option<u64>) -> Result<Footer, Place> {
+        let options = ArrowReaderOptions::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .with_skip_arrow_metadata(true)
+            .with_schema(self.schema.clone());
+        let parquet = ArrowReaderMetadata::load(file, options)
+            .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))?;
+        let sums = match pages_end {
+            None => None,
+            Some(end) => {
+                let text = metadata_entry(&parquet, PAGES_KEY).unwrap_or_default();
+                let sums = PageSums::new(&text, parquet.metadata(), end);
+                Some(Arc::new(sums.ok_or_else(|| (end, "the checksums of pages do not fit the pages".to_owned()))?))
+            }
+        };
+        Ok(Footer { parquet, sums })
+    }
+
+    /// The damage of this file, from now on known.
+    fn damaged(&self, (offset, detail): Place) -> SegmentError {
+        self.health.note(offset, detail.clone());
+        SegmentError::Damaged { path: self.path().to_owned(), offset, detail }
+    }
+
+    /// Whether a use of it, or its opening, has met damage.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.health.is_damaged()
+    }
+
+    /// Whether it could not be opened when it was last tried, and may be whole all the same.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.health.is_unreadable()
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.health.path()
     }
 
-    pub(crate) fn file(&self) -> &MappedFile {
-        &self.file
+    /// The error of a file that is not to be had.
+    pub(crate) fn require(&self) -> Result<(), SegmentError> {
+        self.mapping.get().map(drop)
+    }
+
+    /// Tries again to open what could not be opened.
+    pub(crate) fn try_again(&self) {
+        if self.is_unreadable() {
+            drop(self.mapping.get());
+        }
     }
 
     /// Lets go of the pages read so far.
     pub(crate) fn release(&self) {
-        self.file.release();
+        self.mapping.release();
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The parsed footer and page index, after a check of the whole file (I11).
-    pub(crate) fn footer(&self) -> Result<ArrowReaderMetadata, SegmentError> {
+    /// The parsed footer and page index, after a check of them, and of all else that is not checked when it is read (I11).
+    pub(crate) fn footer(&self) -> Result<Footer, SegmentError> {
+        let file = self.mapping.get()?.bytes();
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
-        let load = || {
-            self.checked.get_or_init(|| self.check_crc()).clone()?;
-            let options = ArrowReaderOptions::new()
-                .with_page_index_policy(PageIndexPolicy::Optional)
-                .with_skip_arrow_metadata(true)
-                .with_schema(self.schema.clone());
-            ArrowReaderMetadata::load(self.file.bytes(), options)
-                .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))
-        };
-        let footer = guarded(&self.path, || load().map_err(|(offset, detail)| self.damaged(offset, detail)))?;
-        let entries = footer.metadata().file_metadata().key_value_metadata();
-        let version =
-            entries.into_iter().flatten().find(|entry| entry.key == VERSION_KEY).and_then(|e| e.value.clone());
+        let load = || self.check_before_use(file).and_then(|pages_end| self.parse(file, pages_end));
+        let footer = guarded(self.path(), || load().map_err(|place| self.damaged(place)))?;
+        let version = metadata_entry(&footer.parquet, VERSION_KEY);
         if version.as_deref() != Some(FORMAT_VERSION) {
-            let path = self.path.clone();
+            let path = self.path().to_owned();
             return Err(SegmentError::UnknownVersion { path, actual: version, newest: FORMAT_VERSION });
         }
         self.footer.put(footer.clone());
         Ok(footer)
+    }
+
+    /// The file, and the pages of it that `footer` describes, each to be checked when it is read.
+    pub(crate) fn pages(&self, footer: &Footer) -> Result<(&MappedFile, CheckedPages), SegmentError> {
+        let file = self.mapping.get()?;
+        let (sums, health) = (footer.sums.clone(), self.health.clone());
+        Ok((file, CheckedPages { bytes: file.bytes().clone(), sums, health, met: Arc::default() }))
+    }
+
+    /// Of all rows those of which no page of the columns from `first_column` on is damaged: by row group, and as rising ranges of rows
+    /// of the file.
+    pub(crate) fn undamaged_rows(
+        &self,
+        first_column: usize,
+    ) -> Result<(Vec<GroupRows>, Vec<Range<u64>>), SegmentError> {
+        let footer = self.footer()?;
+        let (file, sums) = (self.mapping.get()?.bytes(), footer.sums.as_ref());
+        let is_damaged = |page: &PagePlace| {
+            page.column >= first_column && sums.is_some_and(|sums| sums.check(file, page.start).is_err())
+        };
+        let pages = pages(footer.metadata()).unwrap_or_default();
+        let damaged: Vec<Range<u64>> = pages.into_iter().filter(is_damaged).map(|page| page.rows).collect();
+        let mut first = 0;
+        let (mut groups, mut kept) = (Vec::new(), Vec::new());
+        for (row_group, group) in footer.metadata().row_groups().iter().enumerate() {
+            let group_rows = usize::try_from(group.num_rows()).unwrap_or(0);
+            let ranges = without(0..group_rows, first, &damaged);
+            kept.extend(ranges.iter().map(|rows| first + rows.start as u64..first + rows.end as u64));
+            if !ranges.is_empty() {
+                groups.push(GroupRows { row_group, ranges, group_rows });
+            }
+            first += group_rows as u64;
+        }
+        Ok((groups, kept))
     }
 
     #[cfg(test)]
@@ -146,7 +272,7 @@ impl Table {
     ) -> Result<(), SegmentError> {
         const BATCH_ROWS: usize = 8_192;
         let mut scan = SegmentScan::new(self, filter, columns, Names::Numbers, BATCH_ROWS)?;
-        guarded(&self.path, || {
+        guarded(self.path(), || {
             while let Some(batch) = scan.next_unfiltered() {
                 match batch? {
                     (batch, None) => visit(&batch, 0..batch.num_rows()),
@@ -156,4 +282,25 @@ impl Table {
             Ok(())
         })
     }
+}
+
+/// The value of one key of the footer.
+fn metadata_entry(footer: &ArrowReaderMetadata, key: &str) -> Option<String> {
+    let entries = footer.metadata().file_metadata().key_value_metadata();
+    entries.into_iter().flatten().find(|entry| entry.key == key)?.value.clone()
+}
+
+/// What is left of `rows`, counted from row `first` of the file, without the rows `removed` of the file.
+fn without(rows: Range<usize>, first: u64, removed: &[Range<u64>]) -> Vec<Range<usize>> {
+    let mut left = vec![rows];
+    for gone in removed {
+        let within = |row: u64| usize::try_from(row.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (from, to) = (within(gone.start), within(gone.end));
+        left = left
+            .into_iter()
+            .flat_map(|rows| [rows.start..rows.end.min(from), rows.start.max(to)..rows.end])
+            .filter(|rows| rows.start < rows.end)
+            .collect();
+    }
+    left
 }

@@ -5,12 +5,16 @@ use std::{path::Path, sync::Arc};
 use arrow::datatypes::DataType as ArrowType;
 use parquet::{
     errors::ParquetError,
-    file::writer::{SerializedFileWriter, SerializedRowGroupWriter},
+    file::{
+        metadata::KeyValue,
+        writer::{SerializedFileWriter, SerializedRowGroupWriter},
+    },
 };
 use stepwell_env::Disk;
 use stepwell_types::{FileMeta, SeriesKey};
 
 use crate::{
+    checksums,
     error::SegmentError,
     file::NewFile,
     format::{Kind, METRIC, PROJECT, RUN, STEP, SegmentOptions, parquet_schema, writer_properties},
@@ -39,6 +43,8 @@ pub(crate) struct TableWriter {
     columns: Vec<Column>,
     /// Rows in `columns`.
     rows: usize,
+    /// Of all pages written.
+    page_crcs: Vec<u32>,
 }
 
 impl TableWriter {
@@ -60,7 +66,16 @@ impl TableWriter {
             _ => Column::Integers(Vec::new()),
         };
         let columns = kind.schema().fields().iter().skip(RUN + 1).map(|field| column(field.data_type())).collect();
-        Ok(Self { kind, options: options.clone(), writer, series: Vec::new(), name_bytes: 0, columns, rows: 0 })
+        Ok(Self {
+            kind,
+            options: options.clone(),
+            writer,
+            series: Vec::new(),
+            name_bytes: 0,
+            columns,
+            rows: 0,
+            page_crcs: Vec::new(),
+        })
     }
 
     /// Rows that the open row group still takes.
@@ -99,10 +114,10 @@ impl TableWriter {
             return Ok(());
         }
         let path = self.writer.inner().path().to_owned();
-        let Self { kind, options, writer, series, columns, .. } = self;
+        let Self { kind, options, writer, series, columns, page_crcs, .. } = self;
         let written = writer.next_row_group().and_then(|mut group| {
-            write_names(&mut group, *kind, options, series)?;
-            write_columns(&mut group, *kind, options, columns)?;
+            write_names(&mut group, *kind, options, series, page_crcs)?;
+            write_columns(&mut group, *kind, options, columns, page_crcs)?;
             group.close().map(drop)
         });
         self.series.clear();
@@ -121,6 +136,10 @@ impl TableWriter {
     pub(crate) fn finish(mut self) -> Result<FileMeta, SegmentError> {
         self.write_group()?;
         let path = self.writer.inner().path().to_owned();
+        let sums = KeyValue::new(checksums::PAGES_KEY.to_owned(), checksums::to_text(&self.page_crcs));
+        self.writer.append_key_value_metadata(sums);
+        self.writer.flush().map_err(|source| SegmentError::Io { what: "write", path: path.clone(), source })?;
+        self.writer.inner_mut().begin_tail();
         // Not by taking the file out of the writer, which would tell a full disk as a mere text.
         self.writer.finish().map_err(|source| SegmentError::Parquet { path, source })?;
         self.writer.inner_mut().publish()
@@ -132,6 +151,7 @@ fn write_names(
     kind: Kind,
     options: &SegmentOptions,
     series: &[(SeriesKey, usize)],
+    page_crcs: &mut Vec<u32>,
 ) -> Result<(), ParquetError> {
     let schema = parquet_schema(kind)?;
     let names: [fn(&SeriesKey) -> &Arc<str>; 3] = [|key| &key.project_id, |key| &key.metric, |key| &key.run_id];
@@ -139,6 +159,7 @@ fn write_names(
         let runs: Vec<NameRun<'_>> =
             series.iter().map(|(key, rows)| NameRun { name: name(key), rows: *rows }).collect();
         let encoded = text_column::encode(schema.column(column), &runs, options.page_rows, options.zstd_level)?;
+        page_crcs.extend(encoded.page_crcs);
         group.append_column(&encoded.bytes, encoded.close)?;
     }
     Ok(())
@@ -149,6 +170,7 @@ fn write_columns(
     kind: Kind,
     options: &SegmentOptions,
     columns: &[Column],
+    page_crcs: &mut Vec<u32>,
 ) -> Result<(), ParquetError> {
     let (schema, fields) = (parquet_schema(kind)?, kind.schema());
     for (number, column) in (STEP..).zip(columns) {
@@ -165,6 +187,7 @@ fn write_columns(
                 }
             }
         }?;
+        page_crcs.extend(encoded.page_crcs);
         group.append_column(&encoded.bytes, encoded.close)?;
     }
     Ok(())

@@ -22,7 +22,7 @@ pub use ids::{
 };
 pub use invariant::Invariant;
 pub use schema::{points_schema, summaries_schema};
-pub use segment_meta::{FileMeta, SegmentMeta};
+pub use segment_meta::{FileMeta, SegmentMeta, TailMeta};
 pub use series_columns::SeriesColumns;
 pub use time::{format_utc_us, parse_utc_us};
 pub use tombstone::Tombstone;

@@ -8,6 +8,16 @@ pub struct FileMeta {
     pub bytes: u64,
     /// CRC-32C of the whole file.
     pub crc32c: u32,
+    /// `None` in files written before there was one.
+    pub tail: Option<TailMeta>,
+}
+
+/// The end of a file, from behind its last page on: the index of pages and the footer. It has the checksums of all pages, so that
+/// a reader needs to check no more than this before it reads some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TailMeta {
+    pub bytes: u64,
+    pub crc32c: u32,
 }
 
 /// Description of one immutable segment file; enough to skip it without opening it. All ranges are inclusive.

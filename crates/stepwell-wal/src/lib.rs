@@ -14,7 +14,7 @@ pub use error::WalError;
 pub use format::FORMAT_VERSION;
 pub use payload::{EncodedFrame, encode_frame};
 pub use reader::{WalFileInfo, inspect};
-pub use recover::{Damage, ReplayReport, TornTail, WalRecord};
+pub use recover::{Damage, ReplayReport, TornTail, WalRecord, files};
 pub use whole::{Frame, WholeFrames, first_lsn_of, whole_frames};
 pub use writer::Wal;
 

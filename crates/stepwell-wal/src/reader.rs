@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stepwell_env::Disk;
+use stepwell_types::Lsn;
 
 use crate::{
     error::WalError,
@@ -33,6 +34,17 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// The LSN that the frames before a place end at.
+    pub(crate) fn lsn_before(&self, offset: usize, first_lsn: Lsn) -> Lsn {
+        let before = self.frames.iter().rev().find(|(at, _)| *at < offset);
+        before.map_or(first_lsn, |(_, header)| Lsn(header.first_lsn.saturating_add(u64::from(header.points))))
+    }
+
+    /// The first LSN of the frame that is the first behind a place.
+    pub(crate) fn lsn_behind(&self, offset: usize) -> Option<Lsn> {
+        self.frames.iter().find(|(at, _)| *at > offset).map(|(_, header)| Lsn(header.first_lsn))
+    }
+
     /// Offset of the torn tail: the first gap that nothing behind it proves to be damage.
     pub(crate) fn torn_at(&self) -> Option<usize> {
         self.gaps.iter().find(|gap| !gap.was_synced).map(|gap| gap.offset)

@@ -50,6 +50,8 @@ pub struct Damage {
     pub path: PathBuf,
     pub offset: u64,
     pub detail: String,
+    /// The points are among those from here on, and before the second where something tells.
+    pub lsn: (Lsn, Option<Lsn>),
 }
 
 pub(crate) const SUFFIX: &str = ".wal";
@@ -64,7 +66,7 @@ pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error
 }
 
 /// Log files in LSN order: (first LSN by name, path).
-pub(crate) fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Lsn, PathBuf)>, WalError> {
+pub fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<(Lsn, PathBuf)>, WalError> {
     let entries = disk.list(dir).map_err(io_error("list", dir))?;
     let number = |name: &str| name.strip_suffix(SUFFIX)?.parse().ok().map(Lsn);
     let mut files: Vec<_> =
@@ -97,13 +99,13 @@ impl Replay<'_> {
         // All points of a file that is followed by one at or below the floor are in segments: it is only kept for backups.
         let kept = files.windows(2).take_while(|pair| pair[1].0 <= self.floor).count();
         for (i, (first_lsn, path)) in files.iter().enumerate().skip(kept) {
-            let is_last = i + 1 == files.len();
             let expected = self.report.next_lsn;
             if *first_lsn > expected {
                 let detail = format!("the points from LSN {expected} up to this file are in no file");
-                self.damage(path, 0, &detail);
+                self.damage(path, 0, &detail, (expected, Some(*first_lsn)));
             }
-            let frames = self.file(path, *first_lsn, is_last)?;
+            let next_file = files.get(i + 1).map(|(first_lsn, _)| *first_lsn);
+            let frames = self.file(path, *first_lsn, next_file)?;
             if frames == 0 && self.may_write {
                 self.disk.remove(path).map_err(io_error("remove", path))?;
             }
@@ -111,8 +113,9 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Replays one file and returns the number of frames it holds.
-    fn file(&mut self, path: &Path, named_lsn: Lsn, is_last: bool) -> Result<usize, WalError> {
+    /// Replays one file, followed by one that begins at `next_file`, and returns the number of frames it holds.
+    fn file(&mut self, path: &Path, named_lsn: Lsn, next_file: Option<Lsn>) -> Result<usize, WalError> {
+        let is_last = next_file.is_none();
         let file = self.disk.read(path).map_err(io_error("read", path))?;
         let header = read_file_header(&file);
         if let FileHeader::UnknownVersion(actual) = header {
@@ -121,16 +124,24 @@ impl Replay<'_> {
         let layout = layout(&file, named_lsn.0);
         let damaged_before = self.report.damaged.len();
         if header == FileHeader::Bad && (!layout.frames.is_empty() || !is_last) {
-            self.damage(path, 0, "the file header is bad");
+            self.damage(
+                path,
+                0,
+                "the file header is bad; its frames are read all the same",
+                (named_lsn, Some(named_lsn)),
+            );
         }
         // A file is followed by another only once all of it is durable, so only the last can be torn.
         let torn_at = layout.torn_at().filter(|_| is_last);
         let end = torn_at.or(layout.zeros_at).unwrap_or(file.len());
         if let Some(at) = layout.zeros_at.filter(|_| !is_last) {
-            self.damage(path, at, &format!("{} bytes are zeros where frames should be", file.len() - at));
+            let detail = format!("{} bytes are zeros where frames should be", file.len() - at);
+            self.damage(path, at, &detail, (layout.lsn_before(at, named_lsn), next_file));
         }
         for gap in layout.gaps.iter().filter(|gap| gap.offset < end) {
-            self.damage(path, gap.offset, &format!("{} bytes are not a whole frame", gap.bytes));
+            let detail = format!("{} bytes are not a whole frame", gap.bytes);
+            let lsn = (layout.lsn_before(gap.offset, named_lsn), layout.lsn_behind(gap.offset).or(next_file));
+            self.damage(path, gap.offset, &detail, lsn);
         }
         self.report.next_lsn = self.report.next_lsn.max(named_lsn);
         let frames = &layout.frames[..layout.frames.partition_point(|(offset, _)| *offset < end)];
@@ -170,13 +181,16 @@ impl Replay<'_> {
                     self.report.points += u64::from(header.points);
                     (self.apply)(record);
                 }
-                None => self.damage(path, *offset, "the checksum of the frame is good, its content is not a batch"),
+                None => {
+                    let detail = "the checksum of the frame is good, its content is not a batch";
+                    self.damage(path, *offset, detail, (Lsn(header.first_lsn), Some(next_lsn)));
+                }
             }
         }
     }
 
-    fn damage(&mut self, path: &Path, offset: usize, detail: &str) {
-        let damage = Damage { path: path.to_owned(), offset: offset as u64, detail: detail.to_owned() };
+    fn damage(&mut self, path: &Path, offset: usize, detail: &str, lsn: (Lsn, Option<Lsn>)) {
+        let damage = Damage { path: path.to_owned(), offset: offset as u64, detail: detail.to_owned(), lsn };
         self.report.damaged.push(damage);
     }
 

@@ -69,7 +69,8 @@ pub fn whole_frames(path: &Path, file: &[u8], is_last: bool) -> Result<WholeFram
     let layout = layout(file, first_lsn.unwrap_or(0));
     let mut damaged = Vec::new();
     let mut damage = |offset: usize, detail: &str| {
-        damaged.push(Damage { path: path.to_owned(), offset: offset as u64, detail: detail.to_owned() });
+        let lsn = (layout.lsn_before(offset, Lsn(first_lsn.unwrap_or(0))), layout.lsn_behind(offset));
+        damaged.push(Damage { path: path.to_owned(), offset: offset as u64, detail: detail.to_owned(), lsn });
     };
     if first_lsn.is_none() && (!layout.frames.is_empty() || !is_last) {
         damage(0, "the file header is bad");

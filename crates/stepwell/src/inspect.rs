@@ -1,6 +1,9 @@
 //! `stepwell inspect`: what a data directory, a segment, a log file or a manifest holds, without changing anything.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -58,7 +61,7 @@ fn directory(disk: &RealDisk, path: &Path, verify: bool) -> Result<Value> {
     let file = path.join(FILE_NAME);
     // A data directory without one has never flushed: all of it is in the log.
     let manifest = if file.exists() { ManifestStore::read(disk, &file)? } else { Manifest::default() };
-    let segments: Vec<Value> = manifest.segments.iter().map(|meta| live_segment(disk, path, meta, verify)).collect();
+    let segments: Vec<Value> = manifest.segments.iter().map(|meta| live_segment(path, meta, verify)).collect();
     let mut logs = Vec::new();
     let wal = path.join("wal");
     if wal.exists() {
@@ -109,11 +112,12 @@ fn tombstone_json(tombstone: &Tombstone) -> Value {
     })
 }
 
-fn live_segment(disk: &RealDisk, data_dir: &Path, meta: &SegmentMeta, verify: bool) -> Value {
+fn live_segment(data_dir: &Path, meta: &SegmentMeta, verify: bool) -> Value {
     let mut description = segment_json(meta);
-    let state = Segment::open(disk, data_dir, meta, &FooterCache::new(0))
-        .and_then(|segment| if verify { segment.verify() } else { Ok(()) });
-    description["state"] = match state {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let segment = Segment::open(&disk, data_dir, meta, &FooterCache::new(0));
+    let read = segment.and_then(|segment| if verify { segment.verify() } else { Ok(()) });
+    description["state"] = match read {
         Ok(()) if verify => json!("every byte verified"),
         Ok(()) => json!("opens"),
         Err(error) => json!(format!("damaged: {}", chain(&error))),
@@ -130,7 +134,7 @@ fn segment_file(disk: &RealDisk, path: &Path, verify: bool) -> Result<Value> {
     let Some(meta) = manifest.segments.iter().find(|meta| meta.file_name == name) else {
         bail!("{} is not a live segment: the manifest of {} does not name it", path.display(), data_dir.display());
     };
-    Ok(json!({"segment": live_segment(disk, data_dir, meta, verify)}))
+    Ok(json!({"segment": live_segment(data_dir, meta, verify)}))
 }
 
 fn segment_json(meta: &SegmentMeta) -> Value {

@@ -1,12 +1,14 @@
-//! The binary: `serve`, `sql`, `import`, `demo`, `inspect`, `backup`, `restore`; parses configuration, wires, shuts down in order.
+//! The binary: `serve`, `sql`, `import`, `demo`, `inspect`, `check`, `repair`, `backup`, `restore`; parses configuration, wires, shuts down in order.
 
 mod backup;
 mod chart;
+mod check;
 mod config;
 mod connect;
 mod demo;
 mod import;
 mod inspect;
+mod repair;
 mod serve;
 mod sql;
 mod table;
@@ -43,6 +45,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Makes a new data directory of a backup
     Restore(backup::RestoreArgs),
+    /// Reads every byte of a data directory and says what is damaged; exit code 1 if something is
+    Check(check::CheckArgs),
+    /// Sets damaged files of a data directory aside, keeps all that is undamaged, and says what is lost
+    Repair(repair::RepairArgs),
 }
 
 fn main() -> ExitCode {
@@ -56,9 +62,17 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => backup::run_restore(&args),
+        Command::Check(args) => return exit_code(check::run(&args)),
+        Command::Repair(args) => repair::run(&args),
     };
+    exit_code(result.map(|()| true))
+}
+
+/// Of what a command found: `false` is an answer, and a failure to those who only look at the code.
+fn exit_code(result: anyhow::Result<bool>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -271,10 +271,8 @@ fn script(data_dir: &Path, mut load: Load, wrapper: Vec<String>, report: &mut Re
         // A read may be refused where its files cannot be read; it may not be wrong.
         let said = format!("{error:#}");
         let is_refused = said.contains("\"code\"") || said.contains("io:") || said.contains("onnect");
-        // A segment that does not open is left out, which is told as damage (I11); the next start opens it.
-        let is_reported = server.metric("stepwell_damaged_places").is_ok_and(|places| places > 0.0);
-        ensure!(is_refused || is_reported, "while calls fail: {said}");
-        report.count(if is_refused { "reads refused" } else { "reads without a segment reported as damaged" });
+        ensure!(is_refused, "while calls fail: {said}");
+        report.count("reads refused");
     }
     if server.signal(libc::SIGTERM).is_ok() {
         server.wait(STOP_MAX).context("a stop while calls fail")?;

@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | bench | growth | concurrency |
+//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | rot | bench | growth | concurrency |
 //! sanitize | schemas`.
 
 mod bench;
@@ -11,6 +11,7 @@ mod mutants;
 mod plot;
 mod process;
 mod python;
+mod rot;
 mod sanitize;
 mod sim;
 mod test;
@@ -45,6 +46,8 @@ usage: cargo xtask COMMAND
   concurrency     what is ordered by hand under every interleaving (loom), then snapshots under everything at once
   sanitize [thread|miri]
                   the data races that ThreadSanitizer finds, and what Miri says; needs the nightly toolchain with rust-src and miri
+  rot [--sample N | --all]
+                  damage a small data directory, every byte of every file in turn, and judge the answers (2,000 cases)
   schemas         write the generated files of schemas/ anew";
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         "faults" => faults::run(rest),
         "concurrency" => sanitize::concurrency(),
         "sanitize" => sanitize::run(rest),
+        "rot" => rot::run(rest),
         "schemas" => test::schemas(),
         _ => {
             eprintln!("{USAGE}");

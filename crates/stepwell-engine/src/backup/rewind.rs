@@ -69,7 +69,7 @@ fn write_earlier(
     last: Lsn,
 ) -> Result<Option<SegmentMeta>, BackupError> {
     let footers = FooterCache::new(FOOTER_BYTES);
-    let segment = Segment::open(&**disk, dir, meta, &footers)?;
+    let segment = Segment::open(disk, dir, meta, &footers)?;
     let mut writer = SegmentWriter::create(disk.clone(), dir, name, &SegmentOptions::default())?;
     let mut input = Input::open(&segment)?;
     let mut rows = SeriesColumns::default();
@@ -89,7 +89,7 @@ fn write_earlier(
         return Ok(None);
     }
     let written = SegmentMeta { tier: meta.tier, purged: meta.purged, ..writer.finish()? };
-    Segment::open(&**disk, dir, &written, &footers)?.verify()?;
+    Segment::open(disk, dir, &written, &footers)?.verify()?;
     Ok(Some(written))
 }
 

@@ -23,8 +23,9 @@ use crate::{
 };
 
 pub(crate) use input::Input;
+pub(crate) use input::Rows;
 pub use pick::CompactionOptions;
-pub(crate) use pick::{backlog, pick};
+pub(crate) use pick::{backlog, due};
 
 /// Wait after a merge that failed, and longest wait for work.
 const RETRY_EVERY: Duration = Duration::from_secs(10);
@@ -46,6 +47,7 @@ impl Compactor {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             loop {
+                let damaged = self.damaged_files();
                 let done = self.step();
                 self.shared.compaction_fails.store(done.is_err(), Ordering::Release);
                 match done {
@@ -55,6 +57,10 @@ impl Compactor {
                         break;
                     }
                     Err(EngineError::CompactionStopped) => return,
+                    // Of segments that are damaged the next try makes no use.
+                    Err(error) if self.damaged_files() > damaged => {
+                        tracing::warn!(%error, "a compaction met a damaged file, and goes on without it");
+                    }
                     Err(error) => {
                         self.shared.counters.compaction_failures.fetch_add(1, Ordering::Relaxed);
                         self.shared.failed(Work::Compaction, FaultKind::Failing, error.to_string());
@@ -67,10 +73,10 @@ impl Compactor {
 
     /// Does one merge, if one is due; returns whether it did.
     pub(crate) fn step(&self) -> Result<bool, EngineError> {
-        // Those that did not open are not among them: damage is reported, not merged.
         let (live, exclusions) = self.shared.segments();
-        let metas: Vec<SegmentMeta> = live.iter().map(|segment| segment.meta().clone()).collect();
-        let picked = pick(&metas, exclusions.deleted(), &self.shared.config.compaction);
+        // One that could not be opened is merged again as soon as it can be.
+        live.iter().for_each(Segment::try_again);
+        let picked = due(&live, exclusions.deleted(), &self.shared.config.compaction);
         if picked.is_empty() {
             return Ok(false);
         }
@@ -96,6 +102,10 @@ impl Compactor {
         counters.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
         counters.compaction.observe(clock.monotonic().saturating_sub(start));
         Ok(true)
+    }
+
+    fn damaged_files(&self) -> u64 {
+        self.shared.segments().0.iter().map(Segment::damaged_files).sum()
     }
 
     fn merge(
@@ -124,8 +134,7 @@ impl Compactor {
             return Err(EngineError::CompactionStopped);
         }
         let options = &self.shared.config.compaction;
-        let live = self.shared.segments().0;
-        let is_behind = backlog(live.iter().map(Segment::meta)) >= 2 * options.fan_in;
+        let is_behind = backlog(&self.shared.segments().0) >= 2 * options.fan_in;
         if self.shared.frozen_len() > 0 && !is_behind {
             // Nothing is sent here; a flush that ends wakes it early.
             let _ = self.flushed.recv_timeout(GIVE_WAY);

@@ -1,5 +1,6 @@
 //! Which segments to merge next.
 
+use stepwell_segment::Segment;
 use stepwell_types::{SegmentMeta, Tombstone};
 
 /// When and how far segments are merged.
@@ -51,9 +52,21 @@ fn is_all_of(tombstone: &Tombstone, meta: &SegmentMeta) -> bool {
     first.project_id == last.project_id && tombstone.metric.is_none() && tombstone.run_id.is_none()
 }
 
+/// What to merge next of open segments. Those with damaged points are left as they are, and do not keep the others from being
+/// merged; one with damaged summaries or rollups is written anew, with good ones, when there is nothing else to do.
+pub(crate) fn due(segments: &[Segment], tombstones: &[Tombstone], options: &CompactionOptions) -> Vec<SegmentMeta> {
+    let sound = || segments.iter().filter(|segment| !segment.is_damaged());
+    let metas: Vec<SegmentMeta> = sound().map(|segment| segment.meta().clone()).collect();
+    let picked = pick(&metas, tombstones, options);
+    if !picked.is_empty() || options.fan_in < 2 {
+        return picked;
+    }
+    sound().find(|segment| segment.has_damaged_derived()).map(|segment| segment.meta().clone()).into_iter().collect()
+}
+
 /// Segments that flushes have left and compaction has not taken yet.
-pub(crate) fn backlog<'a>(live: impl Iterator<Item = &'a SegmentMeta>) -> usize {
-    live.filter(|meta| meta.tier == 0).count()
+pub(crate) fn backlog(live: &[Segment]) -> usize {
+    live.iter().filter(|segment| segment.meta().tier == 0 && !segment.is_damaged()).count()
 }
 
 #[cfg(test)]
@@ -68,7 +81,7 @@ mod tests {
             file_name: format!("{number}.parquet"),
             tier,
             purged: 0,
-            file: FileMeta { bytes, crc32c: 0 },
+            file: FileMeta { bytes, crc32c: 0, tail: None },
             summaries: None,
             rollups: None,
             rows: 1,

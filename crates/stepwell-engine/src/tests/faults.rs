@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use stepwell_env::{Disk, ManualClock, SeededRandom, SimDisk, SimFault};
+use stepwell_env::{ManualClock, SeededRandom, SimDisk, SimFault};
 
 use super::*;
 use crate::{Health, Lane};
@@ -192,28 +192,4 @@ fn i7_a_flush_that_fails_at_any_sync_releases_no_log() {
         failures += 1;
     }
     assert!(failures > 5, "{failures} syncs of a flush failed");
-}
-
-/// A directory without its manifest was once taken for a new one, and its segments for what a crash had left: all were removed.
-#[test]
-fn i11_without_the_manifest_nothing_opens_and_nothing_is_removed() {
-    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
-    let engine = open(&env(&disk), &dir);
-    for i in 0..3 {
-        ingest(&engine, script(i), producer("p", i as u64)).unwrap();
-    }
-    engine.shutdown().unwrap();
-    let segments = || disk.list(&dir.join("segments")).unwrap();
-    let before = segments();
-    assert!(!before.is_empty());
-    let (manifest, away) = (dir.join("MANIFEST"), dir.join("away"));
-    disk.rename(&manifest, &away).unwrap();
-    for _ in 0..2 {
-        let error = Engine::open(env(&disk), config(&dir)).err().expect("refused");
-        assert!(matches!(&error, EngineError::ManifestLost { path } if *path == manifest), "{error}");
-        assert!(Engine::open_read_only(env(&disk), config(&dir)).is_err());
-    }
-    assert_eq!(segments(), before);
-    disk.rename(&away, &manifest).unwrap();
-    assert_eq!(stored(&open(&env(&disk), &dir)), expected(3));
 }

@@ -8,6 +8,7 @@ mod faults;
 mod health;
 mod path;
 mod reading;
+mod rot;
 mod simulated;
 
 use std::{path::Path, sync::mpsc, time::Duration};

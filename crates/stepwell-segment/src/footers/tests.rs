@@ -14,14 +14,15 @@ use parquet::arrow::{
 use super::*;
 
 /// The footer of some file.
-static FOOTER: LazyLock<ArrowReaderMetadata> = LazyLock::new(|| {
+static FOOTER: LazyLock<Footer> = LazyLock::new(|| {
     let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
     let mut file = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    ArrowReaderMetadata::load(&bytes::Bytes::from(file), ArrowReaderOptions::default()).unwrap()
+    let parquet = ArrowReaderMetadata::load(&bytes::Bytes::from(file), ArrowReaderOptions::default()).unwrap();
+    Footer { parquet, sums: None }
 });
 
 fn footer_bytes() -> usize {

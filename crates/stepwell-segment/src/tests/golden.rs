@@ -51,7 +51,7 @@ fn fresh(dir: &Path) -> SegmentMeta {
 fn meta_of(dir: &Path) -> SegmentMeta {
     let file = |table: usize| {
         let bytes = std::fs::read(dir.join(SEGMENT_DIRS[table]).join("1.parquet")).unwrap();
-        stepwell_types::FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) }
+        stepwell_types::FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes), tail: None }
     };
     let (first, last) = (series()[0].0.clone(), series()[1].0.clone());
     SegmentMeta {
@@ -72,7 +72,7 @@ fn meta_of(dir: &Path) -> SegmentMeta {
 /// Decodes all three files to exact values.
 #[track_caller]
 fn check(dir: &Path, meta: &SegmentMeta) {
-    let segment = Segment::open(&RealDisk, dir, meta, &FooterCache::new(1 << 20)).unwrap();
+    let segment = Segment::open(&disk(), dir, meta, &FooterCache::new(1 << 20)).unwrap();
     let expected = series();
     let expected = expected.iter().flat_map(|(key, points)| {
         (0..points.len()).map(|i| {

@@ -64,7 +64,7 @@ const ROWS: &[Row] = &[
     row("stepwell_fault", Kind::Gauge, "fault", "1 while that fault lasts; the log has a line for its beginning and one for its end, `/ready` has the reason and what to do.", "any 1"),
     row("stepwell_data_disk_free_bytes", Kind::Gauge, "", "Room that is left where the data directory is.", "below a day of `stepwell_flushed_bytes_total` and `stepwell_compacted_bytes_total`, or 10 %"),
     row("stepwell_data_disk_size_bytes", Kind::Gauge, "", "Size of that file system.", ""),
-    row("stepwell_damaged_places", Kind::Gauge, "", "Damaged places found in files when the server started.", "above 0"),
+    row("stepwell_damaged_places", Kind::Gauge, "", "Damaged places known in files; `stepwell check` lists them.", "above 0"),
     // Ways in.
     row("stepwell_http_requests_total", Kind::Counter, "method, route, status", "Requests answered.", "share of status 5xx"),
     row("stepwell_http_request_duration_seconds", Kind::Histogram, "method, route", "From a request's head to its answer's head.", "p99 of `/api/v1/ingest` far above that of `stepwell_wal_sync_duration_seconds`"),

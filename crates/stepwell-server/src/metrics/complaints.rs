@@ -14,7 +14,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Kinds, and what an operator does. What the engine, the metadata or the start say themselves is not among them.
 const ADVICE: [(&str, &str); 3] = [
     ("internal", "a fault of the server: please report it, with this line"),
-    ("data_damaged", "restore what the detail names from a backup; the rest is served"),
+    ("data_damaged", "`stepwell check` says what is concerned, `stepwell repair` sets it aside; the rest is served"),
     ("query_failed", "a fault of the server if the query is not at fault: please report it, with this line"),
 ];
 

@@ -43,7 +43,7 @@ fn with_header(body: &[u8]) -> Vec<u8> {
 
 fn manifests() -> [Manifest; 2] {
     let key = |run: &str| SeriesKey::new("1", "lo\"ss/\u{1F9EA}", run);
-    let file = |bytes| FileMeta { bytes, crc32c: 5 };
+    let file = |bytes| FileMeta { bytes, crc32c: 5, tail: None };
     let segment = SegmentMeta {
         file_name: "00000000000000000002.parquet".into(),
         tier: 1,

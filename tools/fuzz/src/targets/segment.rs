@@ -58,7 +58,7 @@ fn put(disk: &SimDisk, table: usize, bytes: &[u8]) -> std::io::Result<FileMeta> 
     let dir = Path::new(DIR).join(SEGMENT_DIRS[table]);
     disk.create_dir_all(&dir)?;
     disk.create(&dir.join(NAME))?.append(bytes)?;
-    Ok(FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) })
+    Ok(FileMeta { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes), tail: None })
 }
 
 /// Reads a table in every way there is. I11: an error or rows, nothing else.
@@ -82,7 +82,8 @@ fn table(table: usize, bytes: &[u8]) {
         lsn: (0, u64::MAX),
     };
     let footers = FooterCache::new(1 << 20);
-    let segment = Segment::open(&disk, Path::new(DIR), &meta, &footers).expect("length and checksum are right");
+    let segment = Segment::open(&(Arc::new(disk) as Arc<dyn Disk>), Path::new(DIR), &meta, &footers)
+        .expect("length and checksum are right");
     segment.verify().expect("the checksum is right");
     let named = |names: &[&str]| Some(names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<Arc<str>>>());
     let filters = [

@@ -133,17 +133,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         packages: WAL,
     },
     Mutant {
-        name: "ignore-segment-checksum",
-        why: "segments are read whatever their checksum is (I11)",
-        file: "crates/stepwell-segment/src/table.rs",
-        edits: &[("if actual != expected {", "if false {")],
+        name: "ignore-page-checksum",
+        why: "pages of segments are read whatever their checksum is (I11)",
+        file: "crates/stepwell-segment/src/checksums.rs",
+        edits: &[("if actual == Some(expected) {", "if true {")],
         packages: SEGMENT,
     },
     Mutant {
         name: "ignore-manifest-checksum",
         why: "the manifest is read whatever its checksum is (I11)",
         file: "crates/stepwell-manifest/src/format.rs",
-        edits: &[("if crc32c::crc32c(&file[16..]) != u32_at(4) {", "if false {")],
+        edits: &[("if crc32c::crc32c_append(crc32c::crc32c(covered), &file[16..]) != u32_at(4) {", "if false {")],
         packages: MANIFEST,
     },
     Mutant {

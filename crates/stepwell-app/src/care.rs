@@ -1,0 +1,73 @@
+//! Looking after a data directory: what is damaged in it, and mending that. No server need run on it.
+
+use stepwell_engine::{CheckReport, RepairReport};
+use stepwell_env::Env;
+use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair};
+
+use crate::{code::ErrorCode, config::AppConfig, error::AppError};
+
+/// What is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryCheck {
+    pub storage: CheckReport,
+    pub metadata: MetadataCheck,
+}
+
+impl DirectoryCheck {
+    /// Whether there is no damage.
+    pub fn is_healthy(&self) -> bool {
+        self.storage.is_healthy() && self.metadata.damages.is_empty()
+    }
+}
+
+/// What was mended, and what is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryRepair {
+    pub storage: RepairReport,
+    pub metadata: MetadataRepair,
+}
+
+/// Reads every byte and changes nothing; also beside the server that owns the directory.
+pub async fn check_directory(env: &Env, config: &AppConfig) -> Result<DirectoryCheck, AppError> {
+    let mut metadata = stepwell_metadata::check(&config.metadata_path()).await?;
+    if is_metadata_lost(env, config) {
+        let detail = "it is missing: no project and no run is known".to_owned();
+        metadata.damages.push(MetadataDamage { path: config.metadata_path(), offset: 0, bytes: 0, detail });
+    }
+    let storage = stepwell_engine::check(env, &config.engine)?;
+    Ok(DirectoryCheck { storage, metadata })
+}
+
+/// Mends what is damaged; a dry run only says what it would do. The directory's lock is the caller's.
+pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> Result<DirectoryRepair, AppError> {
+    let quarantine = config.engine.data_dir.join(stepwell_engine::QUARANTINE);
+    let mut metadata = stepwell_metadata::repair(&config.metadata_path(), &quarantine, dry_run).await?;
+    if is_metadata_lost(env, config) {
+        metadata.lines.push("it is missing, and made anew without any project or run; the points stay".to_owned());
+        if !dry_run {
+            Metadata::open(&config.metadata_path()).await?.close().await;
+        }
+    }
+    let storage = stepwell_engine::repair(env, &config.engine, dry_run)?;
+    Ok(DirectoryRepair { storage, metadata })
+}
+
+/// The file of metadata is made before the manifest: with the one and without the other it was lost. Made anew in silence, it would
+/// hide every run.
+pub(crate) fn refuse_lost_metadata(env: &Env, config: &AppConfig) -> Result<(), AppError> {
+    if !is_metadata_lost(env, config) {
+        return Ok(());
+    }
+    let path = config.metadata_path();
+    let message = format!(
+        "{} is missing, but the data directory has points: put it back from a backup, or run `stepwell repair`, which makes an \
+         empty one; nothing was changed",
+        path.display()
+    );
+    Err(AppError::new(ErrorCode::DataDamaged, message))
+}
+
+fn is_metadata_lost(env: &Env, config: &AppConfig) -> bool {
+    let exists = |name: &str| env.disk.exists(&config.engine.data_dir.join(name));
+    !env.disk.exists(&config.metadata_path()) && (exists("MANIFEST") || exists("MANIFEST.copy"))
+}

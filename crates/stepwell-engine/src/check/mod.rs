@@ -1,0 +1,186 @@
+//! What is damaged in a data directory, and what that concerns. Reads every byte; changes nothing.
+
+mod log;
+pub(crate) mod segments;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use stepwell_env::{Disk, Env};
+use stepwell_manifest::{COPY_NAME, FILE_NAME, Manifest, ManifestError, ManifestStore};
+use stepwell_types::Lsn;
+
+use crate::{
+    EngineConfig, EngineError,
+    recovery::{refuse_lost_manifest, refuse_stale_manifest},
+};
+
+/// Tries beside a server that commits all the while.
+const TRIES: usize = 5;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// What was read.
+    pub files: u64,
+    pub bytes: u64,
+    /// Points that segments and log should have.
+    pub points: u64,
+    pub damages: Vec<Damage>,
+    /// What is worth a word and is no damage.
+    pub notes: Vec<String>,
+}
+
+/// A damaged place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub path: PathBuf,
+    pub offset: u64,
+    /// Bytes of the smallest checked piece that holds it; 0 where that is not known.
+    pub bytes: u64,
+    pub detail: String,
+    pub concerns: Concern,
+}
+
+/// What a damage concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concern {
+    /// Nothing is lost, for the reason given.
+    Nothing(&'static str),
+    /// These points of a segment.
+    Points(Box<PointsConcerned>),
+    /// Points of the log, from the first LSN on and before the second where that is known.
+    Log { first_lsn: u64, before_lsn: Option<u64> },
+    /// All of the data directory: it does not open.
+    Everything,
+}
+
+/// Points of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointsConcerned {
+    pub points: u64,
+    /// Series with such points; `None` where the names could not be read, and those below are bounds.
+    pub series: Option<u64>,
+    pub project_ids: BTreeSet<Arc<str>>,
+    pub metrics: BTreeSet<Arc<str>>,
+    pub run_ids: BTreeSet<Arc<str>>,
+    /// Bounds of their steps and LSNs.
+    pub step: (i64, i64),
+    pub lsn: (u64, u64),
+}
+
+impl CheckReport {
+    /// Whether there is no damage.
+    pub fn is_healthy(&self) -> bool {
+        self.damages.is_empty()
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// Checks all files of the storage below a data directory, also one that a server is using.
+pub fn check(env: &Env, config: &EngineConfig) -> Result<CheckReport, EngineError> {
+    let mut tries = 0;
+    loop {
+        let before = ManifestStore::open(env.disk.clone(), &config.data_dir).map(|(_, manifest)| manifest.version);
+        let report = check_once(&env.disk, config);
+        let now = ManifestStore::open(env.disk.clone(), &config.data_dir).map(|(_, manifest)| manifest.version);
+        tries += 1;
+        // What a server took away meanwhile is not missing.
+        let has_moved = matches!((before, now), (Ok(before), Ok(now)) if before != now);
+        match report {
+            Ok(report) if report.is_healthy() || !has_moved || tries == TRIES => return Ok(report),
+            Err(error) if !has_moved || tries == TRIES => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+fn check_once(disk: &Arc<dyn Disk>, config: &EngineConfig) -> Result<CheckReport, EngineError> {
+    let mut report = CheckReport::default();
+    let Some(manifest) = check_manifest(disk, config, &mut report)? else { return Ok(report) };
+    segments::check(disk, &config.data_dir, &manifest, &mut report);
+    segments::note_unnamed(&**disk, &config.data_dir, &manifest, &mut report);
+    log::check(disk, &config.wal_dir(), manifest.wal_floor, &mut report)?;
+    Ok(report)
+}
+
+/// The manifest that counts; `None` where there is none, which is damage.
+fn check_manifest(
+    disk: &Arc<dyn Disk>,
+    config: &EngineConfig,
+    report: &mut CheckReport,
+) -> Result<Option<Manifest>, EngineError> {
+    let opened = ManifestStore::open(disk.clone(), &config.data_dir);
+    let everything = |error: &ManifestError, report: &mut CheckReport| {
+        let path = config.data_dir.join(FILE_NAME);
+        report.damages.push(manifest_damage(path, error, Concern::Everything));
+    };
+    let (store, manifest) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            everything(&error, report);
+            return Ok(None);
+        }
+    };
+    let refused =
+        refuse_lost_manifest(&**disk, config, &store).and_then(|()| refuse_stale_manifest(&**disk, config, &manifest));
+    match refused {
+        Ok(()) => {}
+        Err(EngineError::Manifest(error)) => {
+            everything(&error, report);
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    if let Some(error) = store.damage() {
+        let concern = Concern::Nothing("its copy says the same, and is read instead");
+        report.damages.push(manifest_damage(config.data_dir.join(FILE_NAME), error, concern));
+    }
+    for name in [FILE_NAME, COPY_NAME] {
+        let path = config.data_dir.join(name);
+        if disk.exists(&path) {
+            let bytes = disk.read(&path).map_or(0, |file| file.len());
+            report.read(bytes as u64);
+        }
+    }
+    check_copy(&**disk, &config.data_dir, &manifest, report);
+    Ok(Some(manifest))
+}
+
+fn check_copy(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, report: &mut CheckReport) {
+    let path = data_dir.join(COPY_NAME);
+    if !disk.exists(&path) {
+        if manifest.version > 0 {
+            report.notes.push(format!("{} is not there yet; the next commit writes it", path.display()));
+        }
+        return;
+    }
+    if let Err(error) = ManifestStore::read(disk, &path) {
+        let concern = Concern::Nothing("the manifest itself is whole");
+        report.damages.push(manifest_damage(path, &error, concern));
+    }
+}
+
+fn manifest_damage(path: PathBuf, error: &ManifestError, concerns: Concern) -> Damage {
+    let (offset, detail) = match error {
+        ManifestError::Damaged { offset, detail, .. } => (*offset, detail.clone()),
+        other => (0, other.to_string()),
+    };
+    Damage { path, offset, bytes: 0, detail, concerns }
+}
+
+/// The concern of LSNs, of which those below `floor` are in segments.
+fn log_concern((first, before): (Lsn, Option<Lsn>), floor: Lsn) -> Concern {
+    let first = first.max(floor);
+    match before {
+        Some(before) if before <= first => Concern::Nothing("no point that is not in a segment stood there"),
+        before => Concern::Log { first_lsn: first.0, before_lsn: before.map(|lsn| lsn.0) },
+    }
+}

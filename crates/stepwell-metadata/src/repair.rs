@@ -1,0 +1,261 @@
+//! Mending a file of metadata.
+//!
+//! A page in which one bit was flipped is turned back: its checksum of 64 bits says which bit. Of what is damaged further every row
+//! that can be read is copied to a new file. The damaged file is kept.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use stepwell_env::{Disk, RealDisk, write_atomically};
+
+use crate::{
+    check::{check, damaged_pages},
+    error::MetadataError,
+    pages::{self, PAGE_BYTES},
+    prepare::{State, failed, log_of, prepare, remove, sibling, state},
+    store::{Metadata, checked},
+};
+
+/// What a repair did; of a dry run, what it would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetadataRepair {
+    /// What was found and done, for people; empty where nothing was damaged.
+    pub lines: Vec<String>,
+    /// Where damaged files are kept.
+    pub quarantined: Vec<PathBuf>,
+}
+
+/// Tables in the order in which their rows can be copied.
+const TABLES: [&str; 5] = ["projects", "runs", "params", "tags", "audit"];
+/// Row numbers that are looked for where the last one cannot be read.
+const ROWS_MAX: i64 = 1 << 32;
+/// Reads that may fail for one table.
+const FAILURES_MAX: usize = 20_000;
+
+/// Repairs the file; nobody else uses it. A second call does nothing.
+pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
+    let found = check(path).await?;
+    let mut report = MetadataRepair::default();
+    if found.damages.is_empty() {
+        return Ok(report);
+    }
+    for damage in &found.damages {
+        report.lines.push(format!("{} is damaged at byte {}: {}", damage.path.display(), damage.offset, damage.detail));
+    }
+    let log = log_of(path);
+    if !dry_run {
+        for file in [path, log.as_path()].into_iter().filter(|file| RealDisk.exists(file)) {
+            report.quarantined.push(copy(file, quarantine)?);
+        }
+    }
+    if !RealDisk.exists(path) {
+        report.lines.push("without the file its log is of no use, and is set aside".to_owned());
+        if !dry_run {
+            remove(&log)?;
+        }
+        return Ok(report);
+    }
+    // What is tried is tried on copies; the file itself changes at the end, at once.
+    let attempt = sibling(path, ".repair");
+    remove_with_log(&attempt)?;
+    let is_unchecked = state(path)? == State::Unchecked;
+    let mended = if is_unchecked {
+        RealDisk.read(path).map_err(failed("read", path))?
+    } else {
+        mend_bits(path, &mut report.lines)?
+    };
+    write_atomically(&RealDisk, &attempt, &mended).map_err(failed("write", &attempt))?;
+    if RealDisk.exists(&log) {
+        let content = RealDisk.read(&log).map_err(failed("read", &log))?;
+        if pages::log_damage(&content).is_some() {
+            report.lines.push("changes in the log behind the damage are lost: SQLite can read none of them".to_owned());
+        }
+        let attempt_log = log_of(&attempt);
+        write_atomically(&RealDisk, &attempt_log, &content).map_err(failed("write", &attempt_log))?;
+    }
+    if is_unchecked {
+        // Its pages say nothing of themselves: it is read as far as SQLite can read all of it.
+        prepare(&attempt).await?;
+    }
+    let is_whole = settle(&attempt).await.is_ok() && check(&attempt).await?.damages.is_empty();
+    let new = sibling(path, ".salvaged");
+    remove_with_log(&new)?;
+    if !is_whole {
+        salvage(&attempt, &new, &mut report.lines).await?;
+    }
+    let result = if is_whole { &attempt } else { &new };
+    if !dry_run {
+        // The log of the damaged file belongs to no other: it goes first. Its content is in the result, and in the quarantine.
+        let whole = RealDisk.read(result).map_err(failed("read", result))?;
+        remove(&log)?;
+        remove(&sibling(path, "-shm"))?;
+        write_atomically(&RealDisk, path, &whole).map_err(failed("write", path))?;
+    }
+    remove_with_log(&attempt)?;
+    remove_with_log(&new)?;
+    Ok(report)
+}
+
+/// The file with the flipped bits turned back that can be.
+fn mend_bits(path: &Path, lines: &mut Vec<String>) -> Result<Vec<u8>, MetadataError> {
+    let mut file = RealDisk.read(path).map_err(failed("read", path))?;
+    for damage in damaged_pages(path, &file) {
+        let (from, to) = (damage.offset as usize, (damage.offset + damage.bytes) as usize);
+        if let Some(page) = file.get_mut(from..to)
+            && page.len() == PAGE_BYTES
+            && pages::mend_bit(page, damage.offset)
+        {
+            lines.push(format!(
+                "the page at byte {from} had one flipped bit, which is turned back; nothing of it is lost"
+            ));
+        }
+    }
+    Ok(file)
+}
+
+/// Brings the log of a file into it.
+async fn settle(path: &Path) -> Result<(), MetadataError> {
+    let options = checked(SqliteConnectOptions::new().filename(path))?.synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await?;
+    let settled = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await;
+    connection.close().await?;
+    settled?;
+    Ok(())
+}
+
+/// Copies every row that can be read to a new file.
+async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> Result<(), MetadataError> {
+    Metadata::open(to).await?.close().await;
+    let options = checked(SqliteConnectOptions::new().filename(to))?
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(false);
+    let mut connection = options.connect().await?;
+    let attached =
+        sqlx::query("ATTACH ? AS old").bind(from.to_string_lossy().into_owned()).execute(&mut connection).await;
+    let is_readable = match attached {
+        Ok(_) => {
+            sqlx::query("SELECT 1 FROM old.sqlite_master WHERE name = 'runs'").fetch_one(&mut connection).await.is_ok()
+        }
+        Err(_) => false,
+    };
+    if is_readable {
+        for table in TABLES {
+            let copied = copy_table(&mut connection, table).await?;
+            lines.push(copied);
+        }
+        tidy(&mut connection, lines).await?;
+    } else {
+        lines.push(
+            "its list of tables cannot be read: no project and no run is known any more; their points are".to_owned(),
+        );
+    }
+    sqlx::query("PRAGMA main.wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Copies what can be read of a table, range of row numbers by range, and halves those that cannot.
+async fn copy_table(connection: &mut SqliteConnection, table: &str) -> Result<String, MetadataError> {
+    let columns = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
+    let names: Vec<String> =
+        columns.fetch_all(&mut *connection).await?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let names = names.join(", ");
+    let copy = format!(
+        "INSERT OR IGNORE INTO main.{table} (rowid, {names}) \
+         SELECT rowid, {names} FROM old.{table} NOT INDEXED WHERE rowid BETWEEN ? AND ?"
+    );
+    let last = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT coalesce(max(rowid), 0) FROM old.{table}")));
+    let last: i64 = match last.fetch_one(&mut *connection).await {
+        Ok(row) => row.try_get(0)?,
+        Err(_) => ROWS_MAX,
+    };
+    let (mut copied, mut lost, mut failures) = (0, Vec::new(), 0);
+    let mut ranges = vec![(1, last)];
+    while let Some((low, high)) = ranges.pop().filter(|(low, high)| low <= high) {
+        let done = sqlx::query(sqlx::AssertSqlSafe(copy.clone())).bind(low).bind(high).execute(&mut *connection).await;
+        match done {
+            Ok(done) => copied += done.rows_affected(),
+            Err(_) if low == high || failures >= FAILURES_MAX => lost.push((low, high)),
+            Err(_) => {
+                failures += 1;
+                let middle = low.midpoint(high);
+                ranges.extend([(middle + 1, high), (low, middle)]);
+            }
+        }
+    }
+    Ok(format!("{table}: {copied} rows kept; {}", lost_words(&lost)))
+}
+
+/// Rising ranges of row numbers, those that touch as one.
+fn lost_words(lost: &[(i64, i64)]) -> String {
+    let mut joined: Vec<(i64, i64)> = Vec::new();
+    for &(low, high) in lost {
+        match joined.last_mut() {
+            Some(last) if last.1 + 1 == low => last.1 = high,
+            _ => joined.push((low, high)),
+        }
+    }
+    if joined.is_empty() {
+        return "none is lost".to_owned();
+    }
+    let words: Vec<String> = joined.iter().map(|(low, high)| format!("{low} to {high}")).collect();
+    format!("those with row numbers {} are lost, as far as there were such", words.join(", "))
+}
+
+/// Leaves no row that hangs on a lost one.
+async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Result<(), MetadataError> {
+    const STEPS: [(&str, &str); 6] = [
+        (
+            "projects made anew under the name recovered-<id>, for runs whose project is lost",
+            "INSERT INTO main.projects (project_id, name, created_at_us) \
+             SELECT DISTINCT project_id, 'recovered-' || project_id, 0 FROM main.runs \
+             WHERE project_id NOT IN (SELECT project_id FROM main.projects)",
+        ),
+        (
+            "runs without their parent, which is lost",
+            "UPDATE main.runs SET parent_run_id = NULL \
+             WHERE parent_run_id NOT IN (SELECT run_id FROM main.runs)",
+        ),
+        (
+            "runs without the run that they were forked from, which is lost",
+            "UPDATE main.runs SET fork_run_id = NULL, fork_step = NULL \
+             WHERE fork_run_id NOT IN (SELECT run_id FROM main.runs)",
+        ),
+        ("params of lost runs left out", "DELETE FROM main.params WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
+        ("tags of lost runs left out", "DELETE FROM main.tags WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
+        ("indexes made anew", "REINDEX main.runs"),
+    ];
+    for (what, statement) in STEPS {
+        let rows = sqlx::query(statement).execute(&mut *connection).await?.rows_affected();
+        if rows > 0 {
+            lines.push(format!("{rows} {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a file in the quarantine, under a name that is free.
+fn copy(path: &Path, quarantine: &Path) -> Result<PathBuf, MetadataError> {
+    let file = RealDisk.read(path).map_err(failed("read", path))?;
+    RealDisk.create_dir_all(quarantine).map_err(failed("create directory", quarantine))?;
+    let name = quarantine.join(path.file_name().unwrap_or_default());
+    for number in 0.. {
+        let copy = if number == 0 { name.clone() } else { sibling(&name, &format!(".{number}")) };
+        if !RealDisk.exists(&copy) {
+            write_atomically(&RealDisk, &copy, &file).map_err(failed("write", &copy))?;
+            return Ok(copy);
+        }
+        if RealDisk.read(&copy).map_err(failed("read", &copy))? == file {
+            return Ok(copy);
+        }
+    }
+    Ok(name)
+}
+
+fn remove_with_log(path: &Path) -> Result<(), MetadataError> {
+    [path.to_owned(), log_of(path), sibling(path, "-shm")].iter().try_for_each(|file| remove(file))
+}

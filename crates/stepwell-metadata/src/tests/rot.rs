@@ -1,0 +1,291 @@
+//! Damage to the file of metadata and to its log (I11).
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use super::*;
+use crate::{check, pages, prepare, repair, store::MIGRATIONS};
+
+/// In memory where there is such a place: nothing here is about the disk.
+fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// All that is in it, as text.
+async fn content(metadata: &Metadata) -> Result<String, MetadataError> {
+    let mut all = format!("{:?}", metadata.projects().await?);
+    for project in metadata.projects().await? {
+        all += &format!("{:?}", metadata.runs_of_project(&project.project_id).await?);
+    }
+    Ok(all + &format!("{:?}", metadata.trashed_runs().await?))
+}
+
+fn whole_pages(file: &[u8]) -> bool {
+    file.chunks(4_096).enumerate().all(|(number, page)| pages::is_good(page, number as u64 * 4_096))
+}
+
+/// Enough runs for some pages, closed.
+async fn written(path: &Path) -> String {
+    let metadata = Metadata::open(path).await.unwrap();
+    let project = metadata.ensure_project("p", 5).await.unwrap();
+    for number in 0..60 {
+        let run = NewRun { notes: Some("note ".repeat(20)), ..new_run(&format!("run-{number}"), &project.project_id) };
+        metadata.create_run(run, number).await.unwrap();
+    }
+    metadata.trash_run("run-7", 99).await.unwrap();
+    let all = content(&metadata).await.unwrap();
+    metadata.close().await;
+    all
+}
+
+async fn opened(path: &Path) -> Result<String, MetadataError> {
+    let metadata = Metadata::open_read_only(path).await?;
+    let all = content(&metadata).await;
+    metadata.close().await;
+    all
+}
+
+/// Of 25 flipped bytes of a file without checksums two were noticed.
+#[tokio::test]
+async fn i11_a_flipped_bit_is_found_never_served_and_turned_back() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let whole = written(&path).await;
+    let file = std::fs::read(&path).unwrap();
+    assert!(file.len() > 10 * 4_096 && whole_pages(&file));
+    assert!(check(&path).await.unwrap().damages.is_empty());
+    let mut refused = 0;
+    for byte in (0..file.len()).step_by(3_997) {
+        let mut damaged = file.clone();
+        damaged[byte] ^= 1 << (byte % 8);
+        std::fs::write(&path, &damaged).unwrap();
+        match opened(&path).await {
+            Ok(all) => assert_eq!(all, whole, "byte {byte}"),
+            Err(error) => {
+                assert!(matches!(error, MetadataError::DamagedFile { .. }), "byte {byte}: {error}");
+                refused += 1;
+            }
+        }
+        let found = check(&path).await.unwrap().damages;
+        assert!(found.len() == 1 && found[0].offset <= byte as u64, "byte {byte}: {found:?}");
+        let quarantine = dir.path().join("quarantine");
+        let would = repair(&path, &quarantine, true).await.unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), would.quarantined.len()), (damaged, 0), "a dry run changes nothing");
+        let done = repair(&path, &quarantine, false).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), file, "byte {byte}: {:?}", done.lines);
+        assert!(!done.quarantined.is_empty());
+        std::fs::remove_dir_all(quarantine).unwrap();
+        assert_eq!(repair(&path, dir.path(), false).await.unwrap(), crate::MetadataRepair::default());
+    }
+    assert!(refused > 10, "{refused}");
+    assert_eq!(opened(&path).await.unwrap(), whole);
+}
+
+#[tokio::test]
+async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let file = std::fs::read(&path).unwrap();
+    let mut most = 0;
+    for page in (1..file.len() / 4_096).step_by(3) {
+        let mut damaged = file.clone();
+        damaged[page * 4_096 + 100..page * 4_096 + 3_000].fill(0xee);
+        std::fs::write(&path, &damaged).unwrap();
+        let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+        assert!(check(&path).await.unwrap().damages.is_empty(), "page {page}: {:?}", done.lines);
+        let metadata = Metadata::open(&path).await.unwrap();
+        let projects = metadata.projects().await.unwrap();
+        let mut runs = 0;
+        for project in &projects {
+            runs += metadata.runs_of_project(&project.project_id).await.unwrap().len();
+        }
+        let kept = runs + metadata.trashed_runs().await.unwrap().len();
+        assert!(done.lines.iter().any(|line| line.starts_with(&format!("runs: {kept} rows kept"))), "{:?}", done.lines);
+        // What is left takes changes.
+        metadata.ensure_project("q", 1).await.unwrap();
+        metadata.close().await;
+        most = most.max(runs);
+    }
+    assert_eq!(most, 59, "most pages are not of runs");
+    std::fs::write(&path, &file[..5 * 4_096]).unwrap();
+    assert_eq!(check(&path).await.unwrap().damages.len(), 1, "a file that ends early");
+    assert!(!repair(&path, &dir.path().join("quarantine"), false).await.unwrap().lines.is_empty());
+    assert!(check(&path).await.unwrap().damages.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_without_checksums_gets_them_at_its_next_start() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    // As an earlier version wrote it.
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal).connect().await.unwrap();
+    MIGRATIONS.run(&mut connection).await.unwrap();
+    for name in ["a", "b"] {
+        let insert = sqlx::query("INSERT INTO projects (name, created_at_us) VALUES (?, 3)").bind(name);
+        insert.execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    assert_eq!(prepare::state(&path).unwrap(), prepare::State::Unchecked);
+    let whole = opened(&path).await.unwrap();
+    let found = check(&path).await.unwrap();
+    assert_eq!((found.damages.len(), found.notes.len()), (0, 1), "{found:?}");
+    let metadata = Metadata::open(&path).await.unwrap();
+    assert_eq!(content(&metadata).await.unwrap(), whole);
+    metadata.create_project("c", 9).await.unwrap();
+    metadata.close().await;
+    assert!(whole_pages(&std::fs::read(&path).unwrap()));
+    assert_eq!((check(&path).await.unwrap().notes.len(), prepare::state(&path).unwrap()), (0, prepare::State::Checked));
+    assert_eq!(Metadata::open_read_only(&path).await.unwrap().projects().await.unwrap().len(), 3);
+}
+
+/// What a new file says.
+async fn written_empty(dir: &Path) -> String {
+    let metadata = Metadata::open(&dir.join("empty.sqlite")).await.unwrap();
+    let all = content(&metadata).await.unwrap();
+    metadata.close().await;
+    all
+}
+
+/// SQLite takes the first frame that does not fit for the end of its log, and forgets what was acknowledged behind it.
+#[tokio::test]
+async fn i11_changes_behind_damage_in_the_log_are_not_forgotten_in_silence() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    let project = metadata.ensure_project("p", 5).await.unwrap();
+    // What is said after each change, from a file that says nothing on.
+    let mut states = vec![written_empty(dir.path()).await, content(&metadata).await.unwrap()];
+    for number in 0..5 {
+        metadata.create_run(new_run(&format!("run-{number}"), &project.project_id), number).await.unwrap();
+        states.push(content(&metadata).await.unwrap());
+    }
+    let (whole, before_last) = (states[6].clone(), states[5].clone());
+    // As a kill leaves it: with its log.
+    let killed = dir.path().join("killed");
+    let log = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    let copy = |to: &Path| {
+        std::fs::copy(&path, to).unwrap();
+        std::fs::copy(log(&path), log(to)).unwrap();
+    };
+    copy(&killed);
+    metadata.close().await;
+    let base = std::fs::read(&killed).unwrap();
+    let frames = std::fs::read(log(&killed)).unwrap();
+    let (mut refused, mut tail) = (0, 0);
+    // Of the last transaction but one, all of the header that says that it ends there, too.
+    let ends = |frame: &usize| frames[frame + 4..frame + 8] != [0; 4];
+    let commits: Vec<usize> = (32..frames.len()).step_by(24 + 4_096).filter(ends).collect();
+    let last_but_one = commits[commits.len() - 2];
+    for byte in (0..frames.len()).step_by(3_001).chain(last_but_one..last_but_one + 24) {
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", killed.display()));
+        }
+        std::fs::write(&killed, &base).unwrap();
+        let mut damaged = frames.clone();
+        damaged[byte] ^= 0x20;
+        std::fs::write(log(&killed), &damaged).unwrap();
+        match Metadata::open(&killed).await {
+            Ok(metadata) => {
+                // Damage to the last transaction, which cannot be told from one that a crash tore.
+                let all = content(&metadata).await.unwrap();
+                assert!(all == whole || all == before_last, "byte {byte}: {all}");
+                metadata.close().await;
+                tail += 1;
+            }
+            Err(MetadataError::DamagedFile { path, .. }) => {
+                assert_eq!(path, log(&killed));
+                refused += 1;
+                let done = repair(&killed, &dir.path().join("quarantine"), false).await.unwrap();
+                assert!(done.quarantined.len() == 2 && !done.lines.is_empty(), "{:?}", done.lines);
+                assert!(check(&killed).await.unwrap().damages.is_empty());
+                let metadata = Metadata::open(&killed).await.unwrap();
+                let all = content(&metadata).await.unwrap();
+                assert!(states.contains(&all), "byte {byte}: {all}");
+                metadata.close().await;
+            }
+            Err(error) => panic!("byte {byte}: {error}"),
+        }
+    }
+    assert!(refused > 5 && refused > tail, "{refused} refused, {tail} not");
+    assert_eq!(opened(&path).await.unwrap(), whole);
+}
+
+#[test]
+fn one_flipped_bit_is_turned_back_and_two_are_not() {
+    let mut page: Vec<u8> = (0..4_096u32).map(|byte| (byte * 31 % 251) as u8).collect();
+    pages::stamp(&mut page, 4_096);
+    assert!(pages::is_good(&page, 4_096) && !pages::is_good(&page, 8_192), "good in its place alone");
+    assert!(!pages::is_good(&[0; 4_096], 4_096));
+    for byte in (0..page.len()).step_by(211).chain(4_084..4_096) {
+        for bit in 0..8 {
+            let mut damaged = page.clone();
+            damaged[byte] ^= 1 << bit;
+            assert!(!pages::is_good(&damaged, 4_096));
+            assert!(pages::mend_bit(&mut damaged, 4_096) && damaged == page, "byte {byte} bit {bit}");
+            damaged[byte] ^= 1 << bit;
+            damaged[(byte + 1_000) % 4_096] ^= 1;
+            assert!(!pages::is_good(&damaged, 4_096), "byte {byte} bit {bit}");
+            assert!(!pages::mend_bit(&mut damaged, 4_096), "byte {byte} bit {bit}");
+        }
+    }
+}
+
+/// A log without its file used to be read as that of the new, empty one.
+#[tokio::test]
+async fn i11_a_log_without_its_file_is_refused_and_set_aside_by_a_repair() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    std::fs::write(dir.path().join("metadata.sqlite-wal"), [7; 100]).unwrap();
+    assert!(matches!(Metadata::open(&path).await, Err(MetadataError::DamagedFile { .. })));
+    assert_eq!(check(&path).await.unwrap().damages.len(), 1);
+    let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+    assert_eq!((done.quarantined.len(), done.lines.len()), (1, 2), "{done:?}");
+    Metadata::open(&path).await.unwrap().close().await;
+    assert!(check(&path).await.unwrap().damages.is_empty());
+}
+
+/// The layer below SQLite under what a server does: a writer, readers beside it, and checkpoints in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn i11_pages_written_beside_readers_are_all_good() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    let project = metadata.ensure_project("p", 5).await.unwrap();
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (metadata, id) = (metadata.clone(), project.project_id.clone());
+            tokio::spawn(async move {
+                let mut seen = 0;
+                while seen < 300 {
+                    let runs = metadata.runs_of_project(&id).await.unwrap().len();
+                    assert!(runs >= seen, "{runs} after {seen}");
+                    seen = runs;
+                }
+            })
+        })
+        .collect();
+    for number in 0..300 {
+        let run = NewRun { notes: Some("note ".repeat(200)), ..new_run(&format!("run-{number}"), &project.project_id) };
+        metadata.create_run(run, number).await.unwrap();
+        if number % 50 == 7 {
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_all(&metadata.writer).await.unwrap();
+        }
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    // A copy of the moment, through the same layer.
+    let copy = dir.path().join("copy.sqlite");
+    let mut copying = MetadataCopy::open(&path, &copy).await.unwrap();
+    copying.pin().await.unwrap();
+    copying.finish().await.unwrap();
+    check_copy(&copy).await.unwrap();
+    metadata.close().await;
+    let file = std::fs::read(&path).unwrap();
+    assert!(file.len() > 80 * 4_096 && whole_pages(&file));
+    assert!(check(&path).await.unwrap().damages.is_empty());
+}
