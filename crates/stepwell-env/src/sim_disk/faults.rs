@@ -103,7 +103,7 @@ pub(super) struct Faults {
     pub(super) trouble: DiskTrouble,
     /// Operations so far.
     counts: BTreeMap<DiskOperation, u64>,
-    /// Operations that failed.
+    /// Operations that failed, but for those counted by `said_full`.
     pub(super) struck: BTreeMap<DiskOperation, u64>,
     pub(super) slowed: u64,
     /// Operations that failed as on a full disk, whatever room there was.
@@ -190,12 +190,13 @@ impl Faults {
         {
             let has_effect = random.next_u64().is_multiple_of(2);
             let is_full = random.next_u64() % 10_000 < self.trouble.full && !operation.is_reading();
-            self.said_full += u64::from(is_full);
             let reason = if is_full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
             strike = Some(Strike { has_effect, reason });
         }
-        if strike.is_some() {
-            *self.struck.entry(operation).or_default() += 1;
+        match strike {
+            Some(Strike { reason: io::ErrorKind::StorageFull, .. }) => self.said_full += 1,
+            Some(_) => *self.struck.entry(operation).or_default() += 1,
+            None => {}
         }
         Ok(strike)
     }

@@ -143,7 +143,7 @@ impl SimDisk {
         self.state().faults.syncs
     }
 
-    /// Operations that failed, by kind.
+    /// Operations that failed by an error of the device, by kind.
     pub fn failures(&self) -> BTreeMap<DiskOperation, u64> {
         self.state().faults.struck.clone()
     }
