@@ -44,6 +44,14 @@ fn the_same_plan_gives_the_same_trace_and_another_seed_another() {
     assert_eq!(distinct.len(), traces.len());
 }
 
+/// Of two deletions that had failed a start brought one back, and the model held neither to have happened.
+#[test]
+fn worlds_that_once_failed_for_a_fault_of_the_model_do_not() {
+    let kinds = "power,create,append,sync,truncate,map,read,list,rename,remove,syncdir,full,slow,clock,delete,hide,rot";
+    let plan = format!("seed=1011 lives=2 batches=46 clients=4 kinds={kinds}");
+    assert_eq!(run_world(&plan.parse().unwrap()).failure, None);
+}
+
 #[test]
 fn a_plan_is_what_its_text_says() {
     for seed in 0..50 {

@@ -37,17 +37,23 @@ impl Model {
         for (number, found) in &found {
             self.take_place(*number, found, lsn, settles)?;
         }
+        // First what is shown, which rules deletions out as reasons for what is missing; then again, by what the missing have told.
+        self.note_all_shown(points, settles)?;
         for number in 0..self.batches.len() {
             self.check_batch(number, found.get(&number), lsn, settles)?;
         }
-        for point in points {
-            let key = self.all_series[point.series].clone();
-            self.note_shown(&key, point.timestamp_us, point.lsn, settles)?;
-        }
+        self.note_all_shown(points, settles)?;
         if settles && !self.is_damaged {
             self.settle();
         }
         self.check_places()
+    }
+
+    fn note_all_shown(&mut self, points: &[Seen], settles: bool) -> Result<(), String> {
+        points.iter().try_for_each(|point| {
+            let key = self.all_series[point.series].clone();
+            self.note_shown(&key, point.timestamp_us, point.lsn, settles)
+        })
     }
 
     /// Says of each point which batch it is of; each is there once, bit for bit (I3, I5, I10).

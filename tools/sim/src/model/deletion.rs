@@ -19,6 +19,8 @@ pub(super) enum Certainty {
     MayComeBack {
         life: u64,
     },
+    /// A start showed that this one, or another that has the same points in it, had happened.
+    Perhaps,
     Sure,
     /// It did not happen, or it makes no difference.
     Never,
@@ -30,6 +32,8 @@ pub(super) struct Deleted {
     pub(super) certainty: Certainty,
     pub(super) from: u64,
     pub(super) to: u64,
+    /// Points were missing for which it is one of several possible reasons.
+    is_suspect: bool,
 }
 
 impl Deleted {
@@ -57,7 +61,7 @@ impl Model {
     /// A deletion is about to be asked for; points below `visible_below` are there to be deleted.
     pub(crate) fn begin_deletion(&mut self, what: Deletion, visible_below: u64) -> Deleting {
         let certainty = Certainty::UnderWay;
-        self.deleted.push(Deleted { what, certainty, from: visible_below, to: u64::MAX });
+        self.deleted.push(Deleted { what, certainty, from: visible_below, to: u64::MAX, is_suspect: false });
         Deleting(self.deleted.len() - 1)
     }
 
@@ -88,7 +92,7 @@ impl Model {
             return true;
         }
         unsure.retain(|deleted| match deleted.certainty {
-            Certainty::UnderWay => true,
+            Certainty::UnderWay | Certainty::Perhaps => true,
             Certainty::MayComeBack { life: of } => settles && of < life,
             Certainty::Sure | Certainty::Never => false,
         });
@@ -104,7 +108,10 @@ impl Model {
                 only.from = only.from.max(lsn + 1);
                 true
             }
-            _ => true,
+            _ => {
+                unsure.iter_mut().for_each(|deleted| deleted.is_suspect = true);
+                true
+            }
         }
     }
 
@@ -126,6 +133,8 @@ impl Model {
                 Certainty::MayComeBack { life: of } if settles && of < life && lsn < deleted.from => {
                     deleted.certainty = Certainty::Never;
                 }
+                Certainty::Perhaps if lsn < deleted.from => deleted.certainty = Certainty::Never,
+                Certainty::Perhaps => deleted.to = deleted.to.min(lsn),
                 _ => {}
             }
         }
@@ -137,7 +146,7 @@ impl Model {
         let life = self.life;
         for deleted in &mut self.deleted {
             if matches!(deleted.certainty, Certainty::MayComeBack { life: of } if of < life) {
-                deleted.certainty = Certainty::Never;
+                deleted.certainty = if deleted.is_suspect { Certainty::Perhaps } else { Certainty::Never };
             }
         }
     }
