@@ -81,8 +81,10 @@ impl Life {
         let points = match reading::all_points(&snapshot, &model.all_series, dice) {
             Ok(points) => points,
             Err(error) => {
+                // What a start could not read stays unknown for this life.
+                model.is_damaged |= moment == Moment::Start;
                 drop(model);
-                self.world.expect(Err(format!("I11: a snapshot could not be read, and nothing was damaged: {error}")));
+                self.not_read("a snapshot could not be read", &error);
                 return None;
             }
         };
@@ -94,11 +96,18 @@ impl Life {
         if moment == Moment::Start || dice.once_in(2) {
             match reading::check_derived(&snapshot, &points, &all, dice) {
                 Ok(derived) => self.world.expect(derived),
-                Err(error) => self.world.expect(Err(format!("I11: nothing was damaged: {error}"))),
+                Err(error) => self.not_read("nothing was damaged", &error),
             }
         }
         self.check_stats();
         Some((snapshot, points))
+    }
+
+    /// A snapshot may fail to be read while the disk fails, and then only.
+    pub(crate) fn not_read(&self, what: &str, error: &EngineError) {
+        let is_excused = self.how != End::Last && may_be_damaged(&self.world);
+        stepwell_env::note(|| format!("{what}: {error}"));
+        self.world.expect(if is_excused { Ok(()) } else { Err(format!("I11: {what}: {error}")) });
     }
 
     /// Budgets hold (I9); the state is counted.

@@ -25,7 +25,7 @@ pub(crate) fn run(life: &Life, _: usize) {
         if life.is_stopping() {
             break;
         }
-        let Some(taken) = life.check(&dice, Moment::Later) else { return };
+        let Some(taken) = life.check(&dice, Moment::Later) else { continue };
         if dice.once_in(3) {
             held.push(taken);
         }
@@ -40,7 +40,7 @@ fn check_held(life: &Life, (snapshot, points): (Snapshot, Vec<Seen>), dice: &Dic
     let all = life.world.model().all_series.clone();
     let again = match reading::all_points(&snapshot, &all, dice) {
         Ok(again) => again,
-        Err(error) => return life.world.expect(Err(format!("I10: a snapshot that was held: {error}"))),
+        Err(error) => return life.not_read("I10, a snapshot that was held", &error),
     };
     let is_same = reading::by_series(&again) == reading::by_series(&points);
     life.world.expect(if is_same {
@@ -51,6 +51,6 @@ fn check_held(life: &Life, (snapshot, points): (Snapshot, Vec<Seen>), dice: &Dic
     life.world.tally().held += 1;
     match reading::check_derived(&snapshot, &again, &all, dice) {
         Ok(derived) => life.world.expect(derived),
-        Err(error) => life.world.expect(Err(format!("I10: a snapshot that was held: {error}"))),
+        Err(error) => life.not_read("I10, a snapshot that was held", &error),
     }
 }

@@ -34,20 +34,21 @@ pub(crate) struct World {
     pub(crate) simulation: Simulation,
     pub(crate) plan: Plan,
     disk: Mutex<SimDisk>,
-    model: Mutex<Model>,
+    /// Held across reads of snapshots, which may come to the disk.
+    model: stepwell_env::Mutex<Model>,
     tally: Mutex<Tally>,
     /// Of each client, what it has not heard the end of.
     clients: Mutex<Vec<ClientState>>,
 }
 
-/// Plain locks: none is held where another thread may get its turn.
+/// Plain locks: none of these is held where another thread may get its turn.
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
-    pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
-        lock(&self.model)
+    pub(crate) fn model(&self) -> stepwell_env::MutexGuard<'_, Model> {
+        self.model.lock()
     }
 
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -115,7 +116,7 @@ pub fn run_world(plan: &Plan) -> WorldReport {
             simulation: simulation.clone(),
             plan: plan.clone(),
             disk: Mutex::new(SimDisk::seeded(plan.seed)),
-            model: Mutex::new(Model::new()),
+            model: stepwell_env::Mutex::new(Model::new()),
             tally: Mutex::default(),
             clients: Mutex::new(clients),
         });
