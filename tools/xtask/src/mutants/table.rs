@@ -140,6 +140,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         packages: SEGMENT,
     },
     Mutant {
+        name: "ignore-tail-checksum",
+        why: "page index and footer of segments are read whatever their checksum is (I11)",
+        file: "crates/stepwell-segment/src/table.rs",
+        edits: &[("        if actual != expected {\n            let what", "        if false {\n            let what")],
+        packages: SEGMENT,
+    },
+    Mutant {
+        name: "copy-of-manifest-behind",
+        why: "a start removes files before the copy of the manifest is brought up (I11)",
+        file: "crates/stepwell-engine/src/recovery.rs",
+        edits: &[("            store.settle()?;\n", "")],
+        packages: ENGINE,
+    },
+    Mutant {
         name: "ignore-manifest-checksum",
         why: "the manifest is read whatever its checksum is (I11)",
         file: "crates/stepwell-manifest/src/format.rs",
