@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use stepwell_env::{Clock, JoinHandle, Random, SeededRandom, SystemClock, SystemRandom, spawn};
 
-use crate::{Http, Server, ServerOptions, arrow_stream, command, crash};
+use crate::{Http, Server, ServerOptions, arrow_stream, command, crash, read_back};
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -142,12 +142,13 @@ impl Load {
     pub fn check(&self, http: &Http, at_least: &[u64]) -> Result<(u64, Vec<u64>)> {
         let (mut points, mut ends) = (0, Vec::new());
         for (index, least) in (0..).zip(at_least) {
-            let found = crash::read(http, &crash::run_id(index))?;
+            let found = read_back::read(http, crash::PROJECT, &crash::run_id(index))?;
             // Steps are sequence × 1,000 + the number of the point.
             let last = found.keys().last().map_or(0, |step| (step / 1_000) as u64);
             ensure!(last >= *least, "writer {index}: {last} is the last batch there, {least} was acknowledged (I1)");
             let batches = (1..=last).flat_map(|sequence| crash::batch(self.seed, index, sequence));
-            let expected: BTreeMap<i64, crash::Bits> = batches.map(|row| (row.step, crash::bits(&row))).collect();
+            let expected: BTreeMap<i64, read_back::Bits> =
+                batches.map(|row| (row.step, read_back::bits(&row))).collect();
             crash::compare(&expected, &found).with_context(|| format!("writer {index}"))?;
             points += found.len() as u64;
             ends.push(last);

@@ -11,17 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow::{
-    array::AsArray,
-    compute::cast,
-    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
-};
 use serde_json::json;
 use stepwell_env::{Clock, Random, SeededRandom, SystemClock, SystemRandom};
 
 use crate::{
     Http, Server, ServerOptions,
     arrow_stream::{self, Row},
+    read_back::{Bits, bits, read},
 };
 
 pub(crate) const PROJECT: &str = "crash";
@@ -217,7 +213,7 @@ fn hostile(bits: u64) -> f64 {
 fn verify(http: &Http, writers: &[Writer]) -> Result<u64> {
     let mut total = 0;
     for writer in writers {
-        let found = read(http, &run_id(writer.index))?;
+        let found = read(http, PROJECT, &run_id(writer.index))?;
         let mut expected = BTreeMap::new();
         for sequence in 1..writer.next {
             expected.extend(batch(writer.seed, writer.index, sequence).iter().map(|row| (row.step, bits(row))));
@@ -233,13 +229,6 @@ fn verify(http: &Http, writers: &[Writer]) -> Result<u64> {
     Ok(total)
 }
 
-/// Metric, timestamp and the bits of the value.
-pub(crate) type Bits = (String, i64, u64);
-
-pub(crate) fn bits(row: &Row) -> Bits {
-    (row.metric.clone(), row.timestamp_us, row.value.to_bits())
-}
-
 pub(crate) fn compare(expected: &BTreeMap<i64, Bits>, found: &BTreeMap<i64, Bits>) -> Result<()> {
     for (step, wanted) in expected {
         match found.get(step) {
@@ -251,22 +240,4 @@ pub(crate) fn compare(expected: &BTreeMap<i64, Bits>, found: &BTreeMap<i64, Bits
         Some(step) => bail!("step {step} is there and was never sent whole (I7)"),
         None => Ok(()),
     }
-}
-
-/// Every point of a run by its step; fails if a step is there twice.
-pub(crate) fn read(http: &Http, run_id: &str) -> Result<BTreeMap<i64, Bits>> {
-    let query = format!("SELECT metric, step, timestamp, value FROM points WHERE run_id = '{run_id}'");
-    let mut found = BTreeMap::new();
-    for batch in http.sql_arrow(PROJECT, &query)? {
-        let metric = cast(batch.column(0), &DataType::Utf8)?;
-        let timestamp = cast(batch.column(2), &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
-        let (metric, step) = (metric.as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
-        let (timestamp, value) =
-            (timestamp.as_primitive::<TimestampMicrosecondType>(), batch.column(3).as_primitive::<Float64Type>());
-        for row in 0..batch.num_rows() {
-            let bits = (metric.value(row).to_owned(), timestamp.value(row), value.value(row).to_bits());
-            ensure!(found.insert(step.value(row), bits).is_none(), "step {} is there twice (I3)", step.value(row));
-        }
-    }
-    Ok(found)
 }

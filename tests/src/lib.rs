@@ -9,6 +9,7 @@ mod http;
 pub mod load;
 mod locate;
 pub mod oracle;
+mod read_back;
 mod server;
 
 pub use http::{Http, Reply};

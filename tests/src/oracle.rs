@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow::{
-    array::AsArray,
-    compute::cast,
-    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
-};
 use stepwell_env::{Random, SeededRandom};
 
-use crate::{Http, arrow_stream::Row};
+use crate::{
+    Http,
+    arrow_stream::Row,
+    read_back::{Bits, bits, read},
+};
 
 /// The project of all runs here.
 pub const PROJECT: &str = "faults";
@@ -65,7 +64,7 @@ impl Producer {
 
     /// Compares what the server has of this producer with what it acknowledged.
     pub fn verify(&self, http: &Http) -> Result<Found> {
-        let found = read(http, &self.name).with_context(|| format!("reading {}", self.name))?;
+        let found = read(http, PROJECT, &self.name).with_context(|| format!("reading {}", self.name))?;
         self.compare(&found).with_context(|| format!("producer {}", self.name))
     }
 
@@ -114,31 +113,6 @@ fn hostile(bits: u64) -> f64 {
         6..=9 => f64::from_bits(bits.rotate_left(17)),
         _ => (bits >> 40) as f64 / 1024.0,
     }
-}
-
-/// Metric, timestamp and the bits of the value.
-type Bits = (String, i64, u64);
-
-fn bits(row: &Row) -> Bits {
-    (row.metric.clone(), row.timestamp_us, row.value.to_bits())
-}
-
-/// Every point of a run by its step; fails if a step is there twice.
-fn read(http: &Http, run_id: &str) -> Result<BTreeMap<i64, Bits>> {
-    let query = format!("SELECT metric, step, timestamp, value FROM points WHERE run_id = '{run_id}'");
-    let mut found = BTreeMap::new();
-    for batch in http.sql_arrow(PROJECT, &query)? {
-        let metric = cast(batch.column(0), &DataType::Utf8)?;
-        let timestamp = cast(batch.column(2), &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))?;
-        let (metric, step) = (metric.as_string::<i32>(), batch.column(1).as_primitive::<Int64Type>());
-        let (timestamp, value) =
-            (timestamp.as_primitive::<TimestampMicrosecondType>(), batch.column(3).as_primitive::<Float64Type>());
-        for row in 0..batch.num_rows() {
-            let bits = (metric.value(row).to_owned(), timestamp.value(row), value.value(row).to_bits());
-            ensure!(found.insert(step.value(row), bits).is_none(), "step {} is there twice (I3)", step.value(row));
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Disk for Creating {
     }
 }
 
-/// Sends a batch again for as long as it is refused for now: the engine counts as failing until the next flush has succeeded, and where
+/// Sends a batch again for as long as it is refused with a time to try again: the engine counts as failing until the next flush has succeeded, and where
 /// as many generations wait for it as may there is no room before.
 fn taken_in_the_end(engine: &Engine, points: &Batch, sequence: u64) -> IngestAck {
     for _ in 0..3_000 {
