@@ -25,7 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "stepwell-types",
         ],
     ),
-    ("stepwell-server", &["stepwell-app", "stepwell-query", "stepwell-env", "stepwell-types"]),
+    ("stepwell-server", &["stepwell-compat", "stepwell-app", "stepwell-query", "stepwell-env", "stepwell-types"]),
+    ("stepwell-compat", &["stepwell-app", "stepwell-types"]),
     (
         "stepwell-app",
         &[

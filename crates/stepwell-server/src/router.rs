@@ -8,14 +8,14 @@ use axum::{
     http::{Method, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get, post, put},
+    routing::{any, delete, get, post, put},
 };
 
 use crate::{
     accept, flight,
     metrics::Door,
     problem::{Problem, Refused},
-    routes::{health, ingest, log, projects, runs, series, sql, trash},
+    routes::{health, ingest, log, mlflow, projects, runs, series, sql, trash},
     state::ServerState,
 };
 
@@ -30,7 +30,7 @@ const OPENAPI: &str = "/api/v1/openapi.json";
 
 /// The whole API over `state`.
 pub(crate) fn router(state: Arc<ServerState>) -> Router {
-    Router::new()
+    mlflow_routes(Router::new())
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -58,6 +58,13 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .with_state(state)
 }
 
+fn mlflow_routes(router: Router<Arc<ServerState>>) -> Router<Arc<ServerState>> {
+    let endpoints = |router: Router<Arc<ServerState>>, prefix: &&str| {
+        router.route(&format!("{prefix}/{{*path}}"), any(mlflow::call))
+    };
+    mlflow::PREFIXES.iter().fold(router.route("/version", get(mlflow::version)), endpoints)
+}
+
 async fn unknown_route(uri: Uri) -> Problem {
     Problem::unknown_route(uri.path())
 }
@@ -69,8 +76,8 @@ async fn method_not_allowed(method: Method) -> Problem {
 /// Refuses what needs no handler to be refused, before anything is done.
 async fn gate(State(state): Shared, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    // gRPC has statuses of its own, readiness included.
-    if path.starts_with(flight::PREFIX) {
+    // They have refusals of their own, readiness included.
+    if path.starts_with(flight::PREFIX) || mlflow::is_of(path) {
         return next.run(request).await;
     }
     if state.app.get().is_none() && !ALWAYS.contains(&path) {

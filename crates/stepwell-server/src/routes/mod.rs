@@ -3,6 +3,7 @@
 pub(crate) mod health;
 pub(crate) mod ingest;
 pub(crate) mod log;
+pub(crate) mod mlflow;
 pub(crate) mod projects;
 mod query_string;
 pub(crate) mod run_json;

@@ -1,0 +1,47 @@
+//! Which handler answers which path: the first segment says whose it is.
+
+use serde_json::{Value, json};
+use stepwell_app::App;
+
+use super::{args::Args, failure::Failure};
+
+/// A request, taken apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: &'a str,
+    /// Segments after `/mlflow/`, percent-decoded.
+    pub(crate) path: &'a [&'a str],
+    pub(crate) args: &'a Args,
+}
+
+impl Call<'_> {
+    /// There is no such endpoint, or not for this method.
+    pub(crate) fn unknown<T>(&self) -> Result<T, Failure> {
+        let (method, path) = (self.method, self.path.join("/"));
+        let shown: String = path.chars().take(200).collect();
+        Err(Failure::endpoint_not_found(format!("There is no endpoint {method} /mlflow/{shown} here.")))
+    }
+}
+
+/// Finds the handler and calls it.
+pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Value, Failure> {
+    let _ = app;
+    match call.path.first().copied().unwrap_or_default() {
+        "server-info" => Ok(server_info()),
+        _ => call.unknown(),
+    }
+}
+
+/// What the client asks before it uses what only some servers have.
+fn server_info() -> Value {
+    json!({
+        "store_type": "SqlStore",
+        "workspaces_enabled": false,
+        "trace_archival_enabled": false,
+        "multipart_uploads_enabled": true,
+        "multipart_downloads_enabled": false,
+        "presigned_upload_run_id_supported": false,
+        "presigned_upload_model_id_supported": false,
+        "features_enabled": [],
+    })
+}

@@ -1,0 +1,70 @@
+//! MLflow's REST API: requests go to `stepwell-compat` as they came, answers come back as MLflow gives them.
+
+use axum::{
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use stepwell_compat::mlflow::{self, Answer, Failure};
+
+use crate::{body::receive, problem::Problem, router::Shared, state::ServerState};
+
+/// The spellings under which clients ask; each has the same endpoints.
+pub(crate) const PREFIXES: [&str; 4] =
+    ["/api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/2.0/mlflow", "/ajax-api/3.0/mlflow"];
+
+/// Whether a path is one of theirs.
+pub(crate) fn is_of(path: &str) -> bool {
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// The version that clients compare before they use what older servers lack.
+pub(crate) async fn version() -> &'static str {
+    mlflow::MLFLOW_VERSION
+}
+
+/// Any endpoint.
+pub(crate) async fn call(
+    State(state): Shared,
+    Path(path): Path<String>,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answered = answer(&state, &method, &path, query.as_deref(), &headers, body).await;
+    answered.unwrap_or_else(|problem| refusal(&problem)).into_response()
+}
+
+async fn answer(
+    state: &ServerState,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Reply, Problem> {
+    let app = state.app()?;
+    let body = receive(state, headers, body).await?.decode(|bytes, _| Ok(bytes)).await?;
+    let request = mlflow::Request { method: method.as_str(), path, query, body: &body };
+    Ok(Reply(mlflow::answer(app, request).await))
+}
+
+/// What the network's layer refuses, in MLflow's words.
+fn refusal(problem: &Problem) -> Reply {
+    Reply(Failure::of_status(problem.status(), problem.detail(), problem.retry_after_seconds()).answer())
+}
+
+struct Reply(Answer);
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.0.body).into_response();
+        if let Some(seconds) = self.0.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
