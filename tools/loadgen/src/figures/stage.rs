@@ -21,7 +21,7 @@ const REPETITIONS: usize = 7;
 
 /// Flags of a server whose memory takes all there is to send. Its budget is more than it uses: what matters here is that nothing is
 /// flushed.
-pub(super) const ROOMY: [&str; 4] = ["--memory-bytes", "51539607552", "--memtable-bytes", "8589934592"];
+pub(super) const ROOMY: [&str; 4] = ["--memory-bytes", "68719476736", "--memtable-bytes", "8589934592"];
 
 pub(super) struct Stage {
     dir: PathBuf,
