@@ -7,6 +7,8 @@
 mod args;
 mod failure;
 mod routes;
+#[allow(dead_code, reason = "the areas that search come one by one")]
+mod search;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
