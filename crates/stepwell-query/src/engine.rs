@@ -17,7 +17,6 @@ use datafusion::{
     execution::{
         SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::FairSpillPool,
         object_store::ObjectStoreUrl,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
         session_state::SessionState,
@@ -44,6 +43,7 @@ use crate::{
     field_access::FieldAccessPlanner,
     functions,
     guard::{REFUSED_FUNCTIONS, admit},
+    memory::SharedMemory,
     nearest::nearest,
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
@@ -79,6 +79,7 @@ pub struct QueryEngine {
     config: QueryConfig,
     metadata: Metadata,
     cache: Arc<RowsCache>,
+    memory: SharedMemory,
     permits: Arc<Semaphore>,
     counters: Arc<Counters>,
     /// `None` only while dropping.
@@ -157,14 +158,15 @@ impl QueryEngine {
             .build()
             .map_err(|source| QueryError::Runtime { source })?;
         let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        let counters = Arc::default();
-        Ok(Self { config, metadata, cache: Arc::default(), permits, counters, runtime: Some(runtime) })
+        let (counters, memory) = (Arc::default(), SharedMemory::new(config.memory_bytes));
+        Ok(Self { config, metadata, cache: Arc::default(), memory, permits, counters, runtime: Some(runtime) })
     }
 
     /// What became of queries so far.
     pub fn stats(&self) -> QueryStats {
         QueryStats {
             running_limit: self.config.concurrency.max(1) as u64,
+            memory_bytes: self.memory.used() as u64,
             memory_limit_bytes: self.config.memory_bytes as u64,
             ..self.counters.read()
         }
@@ -180,6 +182,7 @@ impl QueryEngine {
             config: self.config.clone(),
             metadata: self.metadata.clone(),
             cache: self.cache.clone(),
+            memory: self.memory.clone(),
             snapshot,
         };
         let permits = self.permits.clone();
@@ -242,6 +245,7 @@ struct Planning {
     config: QueryConfig,
     metadata: Metadata,
     cache: Arc<RowsCache>,
+    memory: SharedMemory,
     snapshot: Snapshot,
 }
 
@@ -347,10 +351,7 @@ impl Planning {
     fn runtime_with(&self, spilling: DiskManagerMode) -> datafusion::error::Result<Arc<RuntimeEnv>> {
         let disk =
             DiskManagerBuilder::default().with_mode(spilling).with_max_temp_directory_size(self.config.spill_bytes);
-        RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.config.memory_bytes)))
-            .with_disk_manager_builder(disk)
-            .build_arc()
+        RuntimeEnvBuilder::new().with_memory_pool(self.memory.pool()).with_disk_manager_builder(disk).build_arc()
     }
 }
 

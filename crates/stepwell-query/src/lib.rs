@@ -13,6 +13,7 @@ mod error;
 mod field_access;
 mod functions;
 mod guard;
+mod memory;
 mod metadata_tables;
 mod nearest;
 mod plan_check;

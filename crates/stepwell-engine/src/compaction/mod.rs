@@ -11,7 +11,7 @@ use std::{
 
 use stepwell_env::channel::{Receiver, RecvTimeoutError};
 use stepwell_segment::{Segment, SegmentWriter};
-use stepwell_types::SegmentMeta;
+use stepwell_types::{PointFilter, SegmentMeta, Tombstone};
 
 use crate::{
     catalog::{Catalog, remove_files},
@@ -82,6 +82,11 @@ impl Compactor {
         }
         let is_picked = |segment: &&Segment| picked.iter().any(|meta| meta.file_name == segment.meta().file_name);
         let segments: Vec<Segment> = live.iter().filter(is_picked).cloned().collect();
+        if let [segment] = segments.as_slice()
+            && has_none_of(segment, exclusions.deleted())?
+        {
+            return self.note_spared(segment.meta(), exclusions.last_id()).map(|()| true);
+        }
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
         let result = self.merge(&picked, &segments, &exclusions)?;
@@ -89,19 +94,36 @@ impl Compactor {
         let merged = result.as_ref().map(open).transpose()?;
         let bytes = result.as_ref().map_or(0, SegmentMeta::bytes);
         let replaced: Vec<String> = picked.iter().map(|meta| meta.file_name.clone()).collect();
-        self.catalog.commit_compaction(&replaced, result, |tombstones| {
-            self.shared.change_storage(|storage| {
-                let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
-                storage.segments = Arc::new(others.cloned().chain(merged).collect());
-                storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
-            });
-        })?;
+        self.replace(&replaced, result, merged)?;
         // Snapshots that still read them hold their bytes.
         remove_files(&*self.shared.env.disk, &self.shared.config.data_dir, replaced.iter());
         let counters = &self.shared.counters;
         counters.compacted_bytes.fetch_add(bytes, Ordering::Relaxed);
         counters.compaction.observe(clock.monotonic().saturating_sub(start));
         Ok(true)
+    }
+
+    /// Commits that a segment, unchanged, has no point of what was deleted up to `purged`.
+    fn note_spared(&self, meta: &SegmentMeta, purged: u64) -> Result<(), EngineError> {
+        let meta = SegmentMeta { purged, ..meta.clone() };
+        let opened = self.shared.open_segment(&meta)?;
+        self.replace(std::slice::from_ref(&meta.file_name), Some(meta.clone()), Some(opened))
+    }
+
+    /// Commits that `result` stands in for the segments that are named, and shows readers so.
+    fn replace(
+        &self,
+        replaced: &[String],
+        result: Option<SegmentMeta>,
+        opened: Option<Segment>,
+    ) -> Result<(), EngineError> {
+        self.catalog.commit_compaction(replaced, result, |tombstones| {
+            self.shared.change_storage(|storage| {
+                let others = storage.segments.iter().filter(|segment| !replaced.contains(&segment.meta().file_name));
+                storage.segments = Arc::new(others.cloned().chain(opened).collect());
+                storage.exclusions = Arc::new(storage.exclusions.with_deleted(tombstones));
+            });
+        })
     }
 
     fn damaged_files(&self) -> u64 {
@@ -141,4 +163,26 @@ impl Compactor {
         }
         Ok(())
     }
+}
+
+/// Whether a segment has no series of what was deleted, though the names of its first and last go round them: then it need not be
+/// written anew. Only its list of series tells; deletions of a whole project are not looked up in it.
+fn has_none_of(segment: &Segment, tombstones: &[Tombstone]) -> Result<bool, EngineError> {
+    let concerning: Vec<&Tombstone> =
+        tombstones.iter().filter(|tombstone| tombstone.concerns(segment.meta())).collect();
+    for tombstone in &concerning {
+        if tombstone.metric.is_none() && tombstone.run_id.is_none() {
+            return Ok(false);
+        }
+        let filter = PointFilter {
+            project_ids: Some([tombstone.project_id.clone()].into()),
+            metrics: tombstone.metric.clone().map(|metric| [metric].into()),
+            run_ids: tombstone.run_id.clone().map(|run_id| [run_id].into()),
+            ..PointFilter::default()
+        };
+        if segment.extents(&filter)?.is_none_or(|found| !found.is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(!concerning.is_empty())
 }

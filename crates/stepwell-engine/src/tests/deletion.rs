@@ -200,3 +200,39 @@ fn i10_a_flush_leaves_out_what_is_deleted() {
     assert_eq!((engine.stats().segment_rows, rows(&engine)), (1, 1));
     assert!(series(&engine, "loss", "a").is_empty());
 }
+
+/// A run's name lies between those of others nearly everywhere: without a look into them, the purge of one run rewrote all segments
+/// of its project.
+#[test]
+fn a_segment_without_a_point_of_what_is_deleted_is_not_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let compaction = CompactionOptions { fan_in: 10, ..CompactionOptions::default() };
+        Engine::open(Env::real(), EngineConfig { compaction, ..config(dir.path()) }).unwrap()
+    };
+    let engine = open();
+    let manifest =
+        || stepwell_manifest::ManifestStore::read(&stepwell_env::RealDisk, &dir.path().join("MANIFEST")).unwrap();
+    let files = || manifest().segments.iter().map(|meta| meta.file_name.clone()).collect::<Vec<_>>();
+    ingest(&engine, batch(&[("loss", "a", 1, 1.0), ("loss", "c", 1, 2.0)]), None).unwrap();
+    engine.flush().unwrap();
+    let without_it = files();
+    ingest(&engine, batch(&[("loss", "a", 2, 1.5), ("loss", "b", 1, 3.0)]), None).unwrap();
+    engine.flush().unwrap();
+    delete(&engine, None, Some("b"), None);
+    engine.wait_for_compaction();
+    assert_eq!(
+        (manifest().tombstones, engine.stats().segment_rows),
+        (Vec::new(), 3),
+        "the point went, and then what hid it"
+    );
+    assert!(files().contains(&without_it[0]), "{:?} is among {:?}", without_it, files());
+    assert_eq!(
+        engine.stats().compacted_bytes,
+        manifest().segments.iter().find(|meta| meta.file_name != without_it[0]).unwrap().bytes()
+    );
+    engine.shutdown().unwrap();
+    let engine = open();
+    assert_eq!(series(&engine, "loss", "a").value, [1.0, 1.5]);
+    assert!(series(&engine, "loss", "b").is_empty());
+}

@@ -100,7 +100,7 @@ const ROWS: &[Row] = &[
     // Memory.
     row("stepwell_memory_used_bytes", Kind::Gauge, "", "What is counted of the budget.", "near the budget for long"),
     row("stepwell_memory_budget_bytes", Kind::Gauge, "", "The budget, `memory_bytes`.", ""),
-    row("stepwell_memory_part_used_bytes", Kind::Gauge, "part", "The same by part: `requests`, `queue`, `memtables`, `free_slabs`, `footers`, `names`.", ""),
+    row("stepwell_memory_part_used_bytes", Kind::Gauge, "part", "The same by part: `requests`, `queue`, `memtables`, `free_slabs`, `footers`, `names`, `queries`.", ""),
     row("stepwell_memory_part_limit_bytes", Kind::Gauge, "part", "What a part may have, where it has a limit of its own.", ""),
     row("stepwell_request_bodies_bytes", Kind::Gauge, "", "Bodies and messages being received and decoded.", ""),
     row("stepwell_memtable_points", Kind::Gauge, "", "Points not yet in segments.", ""),
@@ -142,7 +142,7 @@ const ROWS: &[Row] = &[
     row("stepwell_queries_total", Kind::Counter, "outcome", "SQL queries that ended: `done`, `refused` (not run), `over_memory`, `over_deadline`, `failed`, `cancelled` (the client went away).", "increase of `failed`, share of `over_memory` and `over_deadline`"),
     row("stepwell_queries_spilled_total", Kind::Counter, "", "SQL queries that wrote to disk for want of memory.", ""),
     row("stepwell_query_spilled_bytes_total", Kind::Counter, "", "How much they wrote.", ""),
-    row("stepwell_query_memory_limit_bytes", Kind::Gauge, "", "Memory that one SQL query may have, `query_memory_bytes`.", ""),
+    row("stepwell_query_memory_limit_bytes", Kind::Gauge, "", "Memory that SQL queries may have together, `query_memory_bytes`.", ""),
 ];
 
 /// Registering by the name in the samples; the catalog has the words.

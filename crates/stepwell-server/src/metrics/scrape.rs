@@ -111,13 +111,14 @@ fn of_process(registry: &mut Registry, sources: &Sources<'_>) {
 /// What of the budget of memory is in use, part by part.
 fn of_memory(registry: &mut Registry, sources: &Sources<'_>) {
     let mut parts = vec![("requests", sources.bodies.used_bytes() as u64, sources.bodies.limit_bytes() as u64)];
-    if let Some(AppSources { engine, .. }) = &sources.app {
+    if let Some(AppSources { engine, queries, .. }) = &sources.app {
         parts.extend([
             ("queue", engine.queue_bytes, engine.queue_bytes_limit),
             ("memtables", engine.memtable_bytes, engine.memtable_bytes_limit),
             ("free_slabs", engine.memtable_free_bytes, engine.memtable_bytes_limit),
             ("footers", engine.footer_bytes, engine.footer_bytes_limit),
             ("names", engine.name_bytes, 0),
+            ("queries", queries.memory_bytes, queries.memory_limit_bytes),
         ]);
     }
     let used: Vec<_> = parts.iter().map(|(part, used, _)| (*part, *used)).collect();
