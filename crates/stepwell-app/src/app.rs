@@ -16,7 +16,9 @@ use crate::{
     code::ErrorCode,
     config::AppConfig,
     error::AppError,
+    history::Histories,
     known_runs::KnownRuns,
+    once::Recent,
     readiness::{Watch, keep_watching},
     trash::keep_expiring,
 };
@@ -33,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) metadata: Metadata,
     pub(crate) query: QueryEngine,
     pub(crate) known_runs: KnownRuns,
+    pub(crate) histories: Histories,
+    pub(crate) recent: Recent,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -84,8 +88,19 @@ impl App {
         query: QueryEngine,
         is_read_only: bool,
     ) -> Self {
-        let (known_runs, next_steps, watch) = (KnownRuns::default(), Mutex::default(), Watch::default());
-        let parts = Parts { env, engine, metadata, query, known_runs, next_steps, is_read_only, watch, data_dir };
+        let parts = Parts {
+            env,
+            engine,
+            metadata,
+            query,
+            known_runs: KnownRuns::default(),
+            histories: Histories::default(),
+            recent: Recent::default(),
+            next_steps: Mutex::default(),
+            is_read_only,
+            watch: Watch::default(),
+            data_dir,
+        };
         Self { parts: Arc::new(parts) }
     }
 

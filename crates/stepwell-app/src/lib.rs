@@ -11,10 +11,13 @@ mod care;
 mod code;
 mod config;
 mod error;
+mod history;
 mod ingest;
 mod ingest_stream;
 mod known_runs;
 mod log;
+mod names;
+mod once;
 mod projects;
 mod readiness;
 mod runs;
@@ -27,6 +30,7 @@ pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_director
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
+pub use history::LatestMetric;
 pub use ingest::Queued;
 pub use ingest_stream::IngestStream;
 pub use log::LogRow;
@@ -42,8 +46,8 @@ pub use stepwell_engine::{
 pub use stepwell_env::DiskSpace;
 pub use stepwell_kernels::XAxis;
 pub use stepwell_metadata::{
-    ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, ParamValue, Project, Run, RunPatch, RunStatus,
-    TrashedProject, TrashedRun,
+    ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue, Project, Run, RunPatch,
+    RunStatus, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use trash::Trash;

@@ -18,10 +18,14 @@ const KEY_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct CreateRun {
     pub project: String,
+    /// Instead of the name: the id of a project that there is.
+    pub project_id: Option<String>,
     pub run_id: Option<String>,
     pub name: Option<String>,
     pub params: BTreeMap<String, ParamValue>,
     pub tags: BTreeMap<String, String>,
+    /// Who starts it.
+    pub user_name: Option<String>,
     pub notes: Option<String>,
     pub git_commit: Option<String>,
     pub dataset_version: Option<String>,
@@ -50,7 +54,7 @@ pub struct RunPage {
     pub next_page_token: Option<String>,
 }
 
-fn check_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>) -> Result<(), AppError> {
+pub(crate) fn check_keys<'a>(field: &str, keys: impl Iterator<Item = &'a String>) -> Result<(), AppError> {
     for key in keys {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             let message = format!("a key of {field} has {} bytes; 1 to {KEY_BYTES_MAX} are allowed", key.len());
@@ -64,14 +68,19 @@ impl App {
     /// Makes a run.
     pub async fn create_run(&self, run: CreateRun) -> Result<Run, AppError> {
         self.check_writable()?;
-        check_project_name(&run.project)?;
+        if run.project_id.is_none() {
+            check_project_name(&run.project)?;
+        }
         if let Some(run_id) = &run.run_id {
             check_run_id(run_id)?;
         }
         check_keys("params", run.params.keys())?;
         check_keys("tags", run.tags.keys())?;
         let now_us = self.now_us();
-        let project = self.parts.metadata.ensure_project(&run.project, now_us).await?;
+        let project = match &run.project_id {
+            Some(project_id) => self.live_project(project_id).await?,
+            None => self.parts.metadata.ensure_project(&run.project, now_us).await?,
+        };
         let new = NewRun {
             run_id: run.run_id.unwrap_or_else(|| self.new_run_id(now_us)),
             project_id: project.project_id,
@@ -79,6 +88,7 @@ impl App {
             started_at_us: run.started_at_us,
             params: run.params,
             tags: run.tags,
+            user_name: run.user_name,
             notes: run.notes,
             git_commit: run.git_commit,
             dataset_version: run.dataset_version,
@@ -93,15 +103,28 @@ impl App {
         Ok(run)
     }
 
-    /// UUIDv7 (RFC 9562): rises with time, so that runs sort by their making.
     fn new_run_id(&self, now_us: i64) -> String {
+        self.new_uuid(now_us).to_string()
+    }
+
+    /// An id that no run has, as 32 hexadecimal digits.
+    pub fn new_plain_run_id(&self) -> String {
+        self.new_uuid(self.now_us()).simple().to_string()
+    }
+
+    /// UUIDv7 (RFC 9562): rises with time, so that runs sort by their making.
+    fn new_uuid(&self, now_us: i64) -> Uuid {
         let millis = u64::try_from(now_us / 1_000).unwrap_or(0);
         let mut random = [0; 10];
         let words = [self.parts.env.random.next_u64(), self.parts.env.random.next_u64()];
         random[..8].copy_from_slice(&words[0].to_le_bytes());
         random[8..].copy_from_slice(&words[1].to_le_bytes()[..2]);
-        let id: Uuid = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        id.to_string()
+        Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    /// Reads a run, also if it or its project is in the trash.
+    pub async fn find_run(&self, run_id: &str) -> Result<Option<Run>, AppError> {
+        Ok(self.parts.metadata.find_run(run_id).await?)
     }
 
     /// Reads a run.

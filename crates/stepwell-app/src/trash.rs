@@ -13,6 +13,7 @@ use crate::{
     app::{App, Parts},
     code::ErrorCode,
     error::AppError,
+    history::blocking,
 };
 
 /// How often points older than their project keeps them are deleted.
@@ -61,16 +62,29 @@ impl App {
 
     /// Puts a project into the trash, with all of its runs.
     pub async fn delete_project(&self, name: &str) -> Result<(), AppError> {
+        let project_id = self.project(name).await?.project_id;
+        self.delete_project_by_id(&project_id).await
+    }
+
+    /// The same by its id.
+    pub async fn delete_project_by_id(&self, project_id: &str) -> Result<(), AppError> {
         self.check_writable()?;
-        self.project(name).await?;
-        self.parts.metadata.trash_project(name, self.now_us()).await?;
+        self.parts.metadata.trash_project(project_id, self.now_us()).await?;
         self.hide_trash().await
     }
 
-    /// Takes a project out of the trash.
+    /// Takes a project out of the trash. Runs that were deleted one by one stay there.
     pub async fn restore_project(&self, name: &str) -> Result<Project, AppError> {
+        match self.find_project(name).await? {
+            Some(project) => self.restore_project_by_id(&project.project_id, false).await,
+            None => Err(AppError::not_in_trash("project", name)),
+        }
+    }
+
+    /// The same by its id; with `with_runs` all of its runs come back.
+    pub async fn restore_project_by_id(&self, project_id: &str, with_runs: bool) -> Result<Project, AppError> {
         self.check_writable()?;
-        let project = self.parts.metadata.restore_project(name, self.now_us()).await?;
+        let project = self.parts.metadata.restore_project(project_id, with_runs, self.now_us()).await?;
         self.hide_trash().await?;
         Ok(project)
     }
@@ -134,14 +148,16 @@ impl App {
             Deletion { project_id: name(project_id), metric: metric.map(name), run_id: run_id.map(name), before_us };
         let engine = self.parts.engine.clone();
         // The commit syncs the disk.
-        let deleted = tokio::task::spawn_blocking(move || engine.delete(deletion)).await;
-        Ok(deleted.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))??)
+        let deleted = blocking(move || Ok(engine.delete(deletion)?)).await;
+        self.parts.recent.forget_all();
+        deleted
     }
 
-    /// Tells the engine which runs are in the trash, and forgets what was known of runs.
+    /// Tells the engine which runs are in the trash, and forgets what was known of runs and of their batches.
     pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
         let trashed = self.parts.metadata.trashed_runs().await?;
         self.parts.known_runs.forget_all();
+        self.parts.recent.forget_all();
         self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
         Ok(())
     }

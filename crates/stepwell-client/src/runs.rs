@@ -55,7 +55,7 @@ pub struct ForkPoint {
 /// A change to a run. What is `None` or empty stays.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RunUpdate {
-    /// `running`, `finished`, `failed` or `killed`.
+    /// `scheduled`, `running`, `finished`, `failed` or `killed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// RFC 3339, UTC.
@@ -79,7 +79,7 @@ pub struct Run {
     pub run_id: String,
     pub project_id: String,
     pub name: Option<String>,
-    /// `running`, `finished`, `failed` or `killed`.
+    /// `scheduled`, `running`, `finished`, `failed` or `killed`.
     pub status: String,
     #[serde(default)]
     pub params: BTreeMap<String, Value>,

@@ -53,6 +53,14 @@ impl Snapshot {
         &self.exclusions
     }
 
+    /// The same with the runs that readers are shown nothing of; what is deleted for good stays away.
+    pub fn showing_hidden(self) -> Self {
+        match self.exclusions.is_empty() {
+            true => self,
+            false => Self { exclusions: Arc::new(self.exclusions.deleted_only()), ..self },
+        }
+    }
+
     /// The last visible LSN; 0 before the first point.
     pub fn lsn(&self) -> Lsn {
         self.lsn

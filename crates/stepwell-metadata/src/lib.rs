@@ -11,6 +11,7 @@ mod error;
 mod model;
 mod pages;
 mod prepare;
+mod projects;
 mod read;
 mod repair;
 mod store;
@@ -22,7 +23,7 @@ pub use check::{MetadataCheck, MetadataDamage, check};
 pub use copy::{MetadataCopy, check_copy};
 pub use error::MetadataError;
 pub use model::{
-    ForkPoint, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
+    ForkPoint, NewProject, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
 };
 pub use repair::{MetadataRepair, repair};
 pub use store::Metadata;

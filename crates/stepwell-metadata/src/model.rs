@@ -9,8 +9,23 @@ pub struct Project {
     pub project_id: String,
     pub name: String,
     pub created_at_us: i64,
+    /// When it was last made, named, deleted or restored.
+    pub updated_at_us: i64,
+    /// In the trash since then; `None` is live.
+    pub deleted_at_us: Option<i64>,
     /// Points with an older timestamp than so many microseconds are deleted; `None` keeps all.
     pub retention_us: Option<i64>,
+    /// Where artifacts of its runs are, if not in the server's own store.
+    pub artifact_location: Option<String>,
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A project to be made. Names have been checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewProject {
+    pub name: String,
+    pub artifact_location: Option<String>,
+    pub tags: BTreeMap<String, String>,
 }
 
 /// A run in the trash.
@@ -34,6 +49,8 @@ pub struct TrashedProject {
 /// How a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunStatus {
+    /// Made, but not begun.
+    Scheduled,
     #[default]
     Running,
     Finished,
@@ -42,9 +59,10 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    /// As stored and shown.
+    /// As shown.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Failed => "failed",
@@ -54,7 +72,13 @@ impl RunStatus {
 
     /// Reads what [`RunStatus::as_str`] gives.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Finished, Self::Failed, Self::Killed].into_iter().find(|status| status.as_str() == text)
+        let all = [Self::Scheduled, Self::Running, Self::Finished, Self::Failed, Self::Killed];
+        all.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Whether a run that stands so has not ended.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Running)
     }
 }
 
@@ -155,8 +179,12 @@ pub struct Run {
     pub started_at_us: i64,
     pub ended_at_us: Option<i64>,
     pub created_at_us: i64,
+    /// In the trash since then, by itself or with its project; `None` is live.
+    pub deleted_at_us: Option<i64>,
     pub params: BTreeMap<String, ParamValue>,
     pub tags: BTreeMap<String, String>,
+    /// Who started it.
+    pub user_name: Option<String>,
     pub notes: Option<String>,
     pub git_commit: Option<String>,
     pub dataset_version: Option<String>,
@@ -174,6 +202,7 @@ pub struct NewRun {
     pub started_at_us: Option<i64>,
     pub params: BTreeMap<String, ParamValue>,
     pub tags: BTreeMap<String, String>,
+    pub user_name: Option<String>,
     pub notes: Option<String>,
     pub git_commit: Option<String>,
     pub dataset_version: Option<String>,
@@ -187,10 +216,17 @@ pub struct NewRun {
 pub struct RunPatch {
     pub status: Option<RunStatus>,
     pub ended_at_us: Option<i64>,
+    /// The end stays as it is where none is given, whatever becomes of the status.
+    pub keeps_end: bool,
     pub name: Option<String>,
     /// Added to those there are.
     pub params: BTreeMap<String, ParamValue>,
+    /// A param that is set may be given again in the same words only; 1.0 is not 1 then.
+    pub params_are_exact: bool,
     /// Set, or removed where `None`.
     pub tags: BTreeMap<String, Option<String>>,
+    pub user_name: Option<String>,
     pub notes: Option<String>,
+    pub git_commit: Option<String>,
+    pub parent_run_id: Option<String>,
 }

@@ -29,7 +29,7 @@ pub struct MetadataRepair {
 }
 
 /// Tables in the order in which their rows can be copied.
-const TABLES: [&str; 5] = ["projects", "runs", "params", "tags", "audit"];
+const TABLES: [&str; 6] = ["projects", "project_tags", "runs", "params", "tags", "audit"];
 /// Row numbers that are looked for where the last one cannot be read.
 const ROWS_MAX: i64 = 1 << 32;
 /// Reads that may fail for one table.
@@ -174,7 +174,8 @@ async fn copy_table(connection: &mut SqliteConnection, table: &str) -> Result<St
         Err(_) => ROWS_MAX,
     };
     let (mut copied, mut lost, mut failures) = (0, Vec::new(), 0);
-    let mut ranges = vec![(1, last)];
+    // The first project's is 0.
+    let mut ranges = vec![(0, last)];
     while let Some((low, high)) = ranges.pop().filter(|(low, high)| low <= high) {
         let done = sqlx::query(sqlx::AssertSqlSafe(copy.clone())).bind(low).bind(high).execute(&mut *connection).await;
         match done {
@@ -208,7 +209,7 @@ fn lost_words(lost: &[(i64, i64)]) -> String {
 
 /// Leaves no row that hangs on a lost one.
 async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Result<(), MetadataError> {
-    const STEPS: [(&str, &str); 6] = [
+    const STEPS: [(&str, &str); 7] = [
         (
             "projects made anew under the name recovered-<id>, for runs whose project is lost",
             "INSERT INTO main.projects (project_id, name, created_at_us) \
@@ -224,6 +225,10 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
             "runs without the run that they were forked from, which is lost",
             "UPDATE main.runs SET fork_run_id = NULL, fork_step = NULL \
              WHERE fork_run_id NOT IN (SELECT run_id FROM main.runs)",
+        ),
+        (
+            "tags of lost projects left out",
+            "DELETE FROM main.project_tags WHERE project_id NOT IN (SELECT project_id FROM main.projects)",
         ),
         ("params of lost runs left out", "DELETE FROM main.params WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
         ("tags of lost runs left out", "DELETE FROM main.tags WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),

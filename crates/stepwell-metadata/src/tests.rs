@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy};
 
+mod projects;
 mod rot;
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
@@ -89,7 +90,7 @@ async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile()
     let project = metadata.create_project("p", 0).await.unwrap();
     metadata.create_run(new_run("a", &project.project_id), 1).await.unwrap();
     let gone = metadata.create_project("gone", 2).await.unwrap();
-    metadata.trash_project("gone", 3).await.unwrap();
+    metadata.trash_project(&gone.project_id, 3).await.unwrap();
     metadata.purge_project("gone", 4).await.unwrap();
     let mut copying = MetadataCopy::open(&source, &copy).await.unwrap();
     copying.pin().await.unwrap();

@@ -6,7 +6,8 @@ use sqlx::Row;
 use crate::{
     error::MetadataError,
     model::{Project, Run, TrashedProject, TrashedRun},
-    read::{project, read_run},
+    projects::number,
+    read::{read_project, read_run},
     store::Metadata,
     write::audit,
 };
@@ -72,35 +73,46 @@ impl Metadata {
     }
 
     /// Puts a project into the trash, with its runs.
-    pub async fn trash_project(&self, name: &str, now_us: i64) -> Result<(), MetadataError> {
+    pub async fn trash_project(&self, project_id: &str, now_us: i64) -> Result<(), MetadataError> {
         let mut tx = self.writer.begin().await?;
-        let trashed = sqlx::query("UPDATE projects SET deleted_at_us = ? WHERE name = ? AND deleted_at_us IS NULL")
-            .bind(now_us)
-            .bind(name)
-            .execute(&mut *tx)
-            .await?;
-        if trashed.rows_affected() == 0 {
-            return Err(MetadataError::ProjectNotFound { name: name.to_owned() });
-        }
-        audit(&mut tx, now_us, "delete_project", name, &json!({})).await?;
+        let row = sqlx::query(
+            "UPDATE projects SET deleted_at_us = ?, updated_at_us = ? WHERE project_id = ? AND deleted_at_us IS NULL \
+             RETURNING name",
+        )
+        .bind(now_us)
+        .bind(now_us)
+        .bind(number(project_id))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Err(MetadataError::ProjectNotFound { name: project_id.to_owned() }) };
+        audit(&mut tx, now_us, "delete_project", row.try_get("name")?, &json!({})).await?;
         self.commit(tx, ()).await
     }
 
-    /// Takes a project out of the trash.
-    pub async fn restore_project(&self, name: &str, now_us: i64) -> Result<Project, MetadataError> {
+    /// Takes a project out of the trash; of its runs, those that were there by themselves too only `with_runs`.
+    pub async fn restore_project(
+        &self,
+        project_id: &str,
+        with_runs: bool,
+        now_us: i64,
+    ) -> Result<Project, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let row = sqlx::query(
-            "UPDATE projects SET deleted_at_us = NULL WHERE name = ? AND deleted_at_us IS NOT NULL \
-             RETURNING project_id, name, created_at_us, retention_us",
+            "UPDATE projects SET deleted_at_us = NULL, updated_at_us = ? \
+             WHERE project_id = ? AND deleted_at_us IS NOT NULL RETURNING name",
         )
-        .bind(name)
+        .bind(now_us)
+        .bind(number(project_id))
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(row) = row else {
-            return Err(MetadataError::NotInTrash { what: "project", name: name.to_owned() });
-        };
-        audit(&mut tx, now_us, "restore_project", name, &json!({})).await?;
-        let restored = project(&row)?;
+        let not_there = || MetadataError::NotInTrash { what: "project", name: project_id.to_owned() };
+        let row = row.ok_or_else(not_there)?;
+        if with_runs {
+            let restore = sqlx::query("UPDATE runs SET deleted_at_us = NULL WHERE project_id = ?");
+            restore.bind(number(project_id)).execute(&mut *tx).await?;
+        }
+        audit(&mut tx, now_us, "restore_project", row.try_get("name")?, &json!({"with_runs": with_runs})).await?;
+        let restored = read_project(&mut tx, project_id).await?.ok_or_else(not_there)?;
         self.commit(tx, restored).await
     }
 
@@ -133,16 +145,16 @@ impl Metadata {
     pub async fn set_retention(&self, name: &str, keep_us: Option<i64>, now_us: i64) -> Result<Project, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let row = sqlx::query(
-            "UPDATE projects SET retention_us = ? WHERE name = ? AND deleted_at_us IS NULL \
-             RETURNING project_id, name, created_at_us, retention_us",
+            "UPDATE projects SET retention_us = ? WHERE name = ? AND deleted_at_us IS NULL RETURNING project_id",
         )
         .bind(keep_us)
         .bind(name)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(row) = row else { return Err(MetadataError::ProjectNotFound { name: name.to_owned() }) };
+        let not_found = || MetadataError::ProjectNotFound { name: name.to_owned() };
+        let project_id: i64 = row.ok_or_else(not_found)?.try_get("project_id")?;
         audit(&mut tx, now_us, "set_retention", name, &json!({"keep_us": keep_us})).await?;
-        let changed = project(&row)?;
+        let changed = read_project(&mut tx, &project_id.to_string()).await?.ok_or_else(not_found)?;
         self.commit(tx, changed).await
     }
 
@@ -176,11 +188,13 @@ impl Metadata {
         let what = if of_project.is_some() { "project" } else { "run" };
         let gone = match of_project {
             None => found.len() as u64,
-            Some(project) => sqlx::query("DELETE FROM projects WHERE name = ? AND deleted_at_us IS NOT NULL")
-                .bind(project)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected(),
+            Some(project) => {
+                let tags =
+                    "DELETE FROM project_tags WHERE project_id IN (SELECT project_id FROM projects WHERE name = ?)";
+                sqlx::query(tags).bind(project).execute(&mut *tx).await?;
+                let row = sqlx::query("DELETE FROM projects WHERE name = ? AND deleted_at_us IS NOT NULL");
+                row.bind(project).execute(&mut *tx).await?.rows_affected()
+            }
         };
         if gone == 0 {
             return Err(MetadataError::NotInTrash { what, name: name.to_owned() });

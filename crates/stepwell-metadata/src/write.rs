@@ -1,4 +1,4 @@
-//! Changing rows: one transaction per change, its audit row included.
+//! Changing runs: one transaction per change, its audit row included.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,13 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::{
     error::MetadataError,
-    model::{NewRun, ParamValue, Project, Run, RunPatch, RunStatus},
-    read::{project, read_run},
+    model::{NewRun, ParamValue, Run, RunPatch, RunStatus},
+    projects::number,
+    read::read_run,
     store::Metadata,
 };
 
 impl Metadata {
-    /// Makes a project; its name must be new.
-    pub async fn create_project(&self, name: &str, now_us: i64) -> Result<Project, MetadataError> {
-        let mut tx = self.writer.begin().await?;
-        match insert_project(&mut tx, name, now_us).await? {
-            Some(project) => self.commit(tx, project).await,
-            None => Err(match self.project_by_name(name).await? {
-                Some(_) => MetadataError::ProjectExists { name: name.to_owned() },
-                None => MetadataError::InTrash { what: "project", name: name.to_owned() },
-            }),
-        }
-    }
-
-    /// The project of that name, made if absent.
-    pub async fn ensure_project(&self, name: &str, now_us: i64) -> Result<Project, MetadataError> {
-        if let Some(project) = self.project_by_name(name).await? {
-            return Ok(project);
-        }
-        match self.create_project(name, now_us).await {
-            // Somebody else made it meanwhile.
-            Err(MetadataError::ProjectExists { .. }) => {
-                self.project_by_name(name).await?.ok_or_else(|| MetadataError::ProjectExists { name: name.to_owned() })
-            }
-            result => result,
-        }
-    }
-
     /// Makes a run in an existing project.
     pub async fn create_run(&self, new: NewRun, now_us: i64) -> Result<Run, MetadataError> {
         let mut tx = self.writer.begin().await?;
@@ -50,24 +25,20 @@ impl Metadata {
             return Err(MetadataError::InTrash { what: "run", name: new.run_id });
         }
         let fork_run_id = new.forked_from.as_ref().map(|fork| fork.run_id.as_str());
-        for (field, related) in [("parent_run_id", new.parent_run_id.as_deref()), ("forked_from", fork_run_id)] {
-            if let Some(run_id) = related
-                && read_run(&mut tx, run_id).await?.is_none()
-            {
-                return Err(MetadataError::RelatedRunNotFound { field, run_id: run_id.to_owned() });
-            }
-        }
+        check_related(&mut tx, "parent_run_id", new.parent_run_id.as_deref()).await?;
+        check_related(&mut tx, "forked_from", fork_run_id).await?;
         sqlx::query(
-            "INSERT INTO runs (run_id, project_id, name, status, started_at_us, created_at_us, notes, git_commit, \
-             dataset_version, environment, parent_run_id, fork_run_id, fork_step) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO runs (run_id, project_id, name, status, started_at_us, created_at_us, user_name, notes, \
+             git_commit, dataset_version, environment, parent_run_id, fork_run_id, fork_step) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&new.run_id)
-        .bind(new.project_id.parse::<i64>().unwrap_or(-1))
+        .bind(number(&new.project_id))
         .bind(&new.name)
         .bind(RunStatus::Running.as_str())
         .bind(new.started_at_us.unwrap_or(now_us))
         .bind(now_us)
+        .bind(&new.user_name)
         .bind(&new.notes)
         .bind(&new.git_commit)
         .bind(&new.dataset_version)
@@ -77,7 +48,7 @@ impl Metadata {
         .bind(new.forked_from.as_ref().map(|fork| fork.step))
         .execute(&mut *tx)
         .await?;
-        set_params(&mut tx, &new.run_id, &BTreeMap::new(), &new.params).await?;
+        set_params(&mut tx, &new.run_id, &BTreeMap::new(), &new.params, true).await?;
         let tags = new.tags.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
         set_tags(&mut tx, &new.run_id, &tags).await?;
         audit(&mut tx, now_us, "create_run", &new.run_id, &json!({"project_id": new.project_id, "name": new.name}))
@@ -87,26 +58,36 @@ impl Metadata {
         self.commit(tx, run).await
     }
 
-    /// Changes a run, or nothing of it. A status other than running ends the run now where no other time is given or known.
+    /// Changes a run, or nothing of it. A status that ends the run does so now where no other time is given or known.
     pub async fn update_run(&self, run_id: &str, patch: RunPatch, now_us: i64) -> Result<Run, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let not_found = || MetadataError::RunNotFound { run_id: run_id.to_owned() };
         let old = read_run(&mut tx, run_id).await?.ok_or_else(not_found)?;
+        check_related(&mut tx, "parent_run_id", patch.parent_run_id.as_deref()).await?;
         let status = patch.status.unwrap_or(old.status);
-        let ended_at_us = match (patch.ended_at_us, status) {
-            (Some(given), _) => Some(given),
-            (None, RunStatus::Running) => None,
-            (None, _) => old.ended_at_us.or(Some(now_us)),
+        let ended_at_us = match patch.ended_at_us {
+            Some(given) => Some(given),
+            None if patch.keeps_end => old.ended_at_us,
+            None if status.is_open() => None,
+            None => old.ended_at_us.or(Some(now_us)),
         };
-        sqlx::query("UPDATE runs SET status = ?, ended_at_us = ?, name = ?, notes = ? WHERE run_id = ?")
-            .bind(status.as_str())
-            .bind(ended_at_us)
-            .bind(patch.name.as_ref().or(old.name.as_ref()))
-            .bind(patch.notes.as_ref().or(old.notes.as_ref()))
-            .bind(run_id)
-            .execute(&mut *tx)
-            .await?;
-        set_params(&mut tx, run_id, &old.params, &patch.params).await?;
+        let is_scheduled = status == RunStatus::Scheduled;
+        sqlx::query(
+            "UPDATE runs SET status = ?, scheduled = ?, ended_at_us = ?, name = ?, user_name = ?, notes = ?, \
+             git_commit = ?, parent_run_id = ? WHERE run_id = ?",
+        )
+        .bind(if is_scheduled { RunStatus::Running.as_str() } else { status.as_str() })
+        .bind(is_scheduled.then_some(1))
+        .bind(ended_at_us)
+        .bind(patch.name.as_ref().or(old.name.as_ref()))
+        .bind(patch.user_name.as_ref().or(old.user_name.as_ref()))
+        .bind(patch.notes.as_ref().or(old.notes.as_ref()))
+        .bind(patch.git_commit.as_ref().or(old.git_commit.as_ref()))
+        .bind(patch.parent_run_id.as_ref().or(old.parent_run_id.as_ref()))
+        .bind(run_id)
+        .execute(&mut *tx)
+        .await?;
+        set_params(&mut tx, run_id, &old.params, &patch.params, patch.params_are_exact).await?;
         set_tags(&mut tx, run_id, &patch.tags).await?;
         let params: Vec<&String> = patch.params.keys().collect();
         let detail = json!({"status": status.as_str(), "params": params, "tags": patch.tags});
@@ -131,22 +112,18 @@ impl Metadata {
     }
 }
 
-async fn insert_project(
+/// A run that another one names must be there.
+async fn check_related(
     connection: &mut SqliteConnection,
-    name: &str,
-    now_us: i64,
-) -> Result<Option<Project>, MetadataError> {
-    let row = sqlx::query(
-        "INSERT INTO projects (name, created_at_us) VALUES (?, ?) ON CONFLICT (name) DO NOTHING \
-         RETURNING project_id, name, created_at_us, retention_us",
-    )
-    .bind(name)
-    .bind(now_us)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    audit(connection, now_us, "create_project", name, &json!({})).await?;
-    project(&row).map(Some)
+    field: &'static str,
+    run_id: Option<&str>,
+) -> Result<(), MetadataError> {
+    match run_id {
+        Some(run_id) if read_run(connection, run_id).await?.is_none() => {
+            Err(MetadataError::RelatedRunNotFound { field, run_id: run_id.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn set_params(
@@ -154,10 +131,11 @@ async fn set_params(
     run_id: &str,
     old: &BTreeMap<String, ParamValue>,
     new: &BTreeMap<String, ParamValue>,
+    are_exact: bool,
 ) -> Result<(), MetadataError> {
     for (key, value) in new {
         match old.get(key) {
-            Some(old) if old.is_same(value) => continue,
+            Some(old) if if are_exact { old == value } else { old.is_same(value) } => continue,
             Some(old) => {
                 let (run_id, key) = (run_id.to_owned(), key.clone());
                 return Err(MetadataError::ParamConflict { run_id, key, old: old.clone(), new: value.clone() });

@@ -101,6 +101,7 @@ fn runs_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
         ),
         (Field::new("forked_from_step", DataType::Int64, true), Arc::new(fork_steps.finish()) as ArrayRef),
         (time("created_at", false), times(runs.iter().map(|run| Some(run.created_at_us)))),
+        (text("user_name", true), texts(runs.iter().map(|run| run.user_name.as_deref()))),
     ];
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)

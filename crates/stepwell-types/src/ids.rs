@@ -75,7 +75,7 @@ pub fn check_metric(text: &str) -> Result<(), NameError> {
     check("metric", text, limits::METRIC_BYTES_MAX, |c| !c.is_control())
 }
 
-/// Checks a project name: 1 to 256 bytes of UTF-8 without control characters.
+/// Checks a project name: 1 to 2,000 bytes of UTF-8 without control characters.
 pub fn check_project_name(text: &str) -> Result<(), NameError> {
     check("project", text, limits::PROJECT_NAME_BYTES_MAX, |c| !c.is_control())
 }

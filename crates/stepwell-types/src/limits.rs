@@ -5,7 +5,7 @@ pub const RUN_ID_BYTES_MAX: usize = 768;
 /// Longest metric name, bytes of UTF-8.
 pub const METRIC_BYTES_MAX: usize = 1_024;
 /// Longest project name, bytes of UTF-8.
-pub const PROJECT_NAME_BYTES_MAX: usize = 256;
+pub const PROJECT_NAME_BYTES_MAX: usize = 2_000;
 /// Longest producer name, ASCII characters.
 pub const PRODUCER_BYTES_MAX: usize = 128;
 /// Most points in one batch.

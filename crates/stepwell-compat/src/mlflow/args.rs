@@ -113,6 +113,7 @@ impl Args {
     }
 
     /// Whether something holds.
+    #[cfg_attr(not(test), allow(dead_code, reason = "of endpoints that are being added"))]
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
         match self.value(name) {
             None => Ok(None),
@@ -152,6 +153,7 @@ impl Args {
     }
 
     /// An object, if there is one.
+    #[allow(dead_code, reason = "of endpoints that are being added")]
     pub(crate) fn object(&self, name: &str) -> Result<Option<Self>, Failure> {
         match self.value(name) {
             None => Ok(None),

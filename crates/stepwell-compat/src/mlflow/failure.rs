@@ -14,6 +14,7 @@ pub enum Kind {
     BadRequest,
     ResourceAlreadyExists,
     ResourceDoesNotExist,
+    InvalidState,
     EndpointNotFound,
     PermissionDenied,
     RequestLimitExceeded,
@@ -29,6 +30,7 @@ impl Kind {
             Self::BadRequest => "BAD_REQUEST",
             Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
             Self::ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
+            Self::InvalidState => "INVALID_STATE",
             Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
@@ -40,7 +42,8 @@ impl Kind {
 
     fn status(self) -> u16 {
         match self {
-            Self::InvalidParameterValue | Self::BadRequest | Self::ResourceAlreadyExists => 400,
+            // MLflow answers the state with 500, which its clients take for a reason to try again for minutes.
+            Self::InvalidParameterValue | Self::BadRequest | Self::ResourceAlreadyExists | Self::InvalidState => 400,
             Self::PermissionDenied => 403,
             Self::ResourceDoesNotExist | Self::EndpointNotFound => 404,
             Self::RequestLimitExceeded => 429,
@@ -80,6 +83,12 @@ impl Failure {
         Self::new(Kind::ResourceAlreadyExists, message)
     }
 
+    /// INTERNAL_ERROR, for what nobody can do anything about.
+    pub(crate) fn internal(error: impl std::error::Error) -> Self {
+        tracing::error!(%error, "a request through MLflow's API failed");
+        Self::new(Kind::InternalError, error.to_string())
+    }
+
     pub(crate) fn endpoint_not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::EndpointNotFound, message)
     }
@@ -110,6 +119,7 @@ impl Failure {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         let kind = match error.code {
+            ErrorCode::InTrash => Kind::InvalidState,
             ErrorCode::RunNotFound | ErrorCode::ProjectNotFound | ErrorCode::NotInTrash => Kind::ResourceDoesNotExist,
             ErrorCode::RunExists | ErrorCode::ProjectExists => Kind::ResourceAlreadyExists,
             ErrorCode::ReadOnly => Kind::PermissionDenied,

@@ -5,10 +5,20 @@
 //! with MLflow's own refusals; `failure` has its error codes. Semantics and limits follow MLflow 3.17's server.
 
 mod args;
+mod batch;
+mod experiments;
 mod failure;
+mod history;
+mod logging;
+mod names;
+mod params;
+mod python;
 mod routes;
+mod run_json;
+mod runs;
 #[allow(dead_code, reason = "the areas that search come one by one")]
 mod search;
+mod tags;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -43,12 +53,12 @@ pub struct Answer {
 /// Answers a request; a refusal is an answer too.
 pub async fn answer(app: &App, request: Request<'_>) -> Answer {
     match handle(app, request).await {
-        Ok(value) => Answer { status: 200, body: value.to_string().into_bytes(), retry_after_seconds: None },
+        Ok(body) => Answer { status: 200, body, retry_after_seconds: None },
         Err(failure) => failure.answer(),
     }
 }
 
-async fn handle(app: &App, request: Request<'_>) -> Result<Value, Failure> {
+async fn handle(app: &App, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(|text| text.into_owned());
     let path: Vec<String> = request
         .path
@@ -57,9 +67,24 @@ async fn handle(app: &App, request: Request<'_>) -> Result<Value, Failure> {
         .collect::<Result<_, _>>()
         .map_err(|_| Failure::invalid("The path of the request is not UTF-8."))?;
     let segments: Vec<&str> = path.iter().map(String::as_str).collect();
-    let args = match request.method {
-        "GET" => Args::of_query(request.query.unwrap_or_default())?,
+    // What most requests are reads its body by itself.
+    if request.method == "POST" && segments == ["runs", "log-batch"] {
+        return Ok(json_text(&logging::log_batch(app, request.body).await?));
+    }
+    let args = match (request.method, request.query) {
+        ("GET", Some(query)) => Args::of_query(query)?,
         _ => Args::of_body(request.body)?,
     };
-    routes::dispatch(app, Call { method: request.method, path: &segments, args: &args }).await
+    let call = Call { method: request.method, path: &segments, args: &args };
+    match call.path {
+        ["metrics", ..] => history::route(app, call).await,
+        _ => Ok(json_text(&routes::dispatch(app, call).await?)),
+    }
 }
+
+fn json_text(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepwell_app::App;
 
-use super::{args::Args, failure::Failure};
+use super::{args::Args, experiments, failure::Failure, runs};
 
 /// A request, taken apart.
 #[derive(Clone, Copy)]
@@ -25,9 +25,10 @@ impl Call<'_> {
 
 /// Finds the handler and calls it.
 pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Value, Failure> {
-    let _ = app;
     match call.path.first().copied().unwrap_or_default() {
-        "server-info" => Ok(server_info()),
+        "server-info" | "server-features" => Ok(server_info()),
+        "experiments" => experiments::route(app, call).await,
+        "runs" => runs::route(app, call).await,
         _ => call.unknown(),
     }
 }
@@ -42,6 +43,6 @@ fn server_info() -> Value {
         "multipart_downloads_enabled": false,
         "presigned_upload_run_id_supported": false,
         "presigned_upload_model_id_supported": false,
-        "features_enabled": [],
+        "features_enabled": {"gateway": false},
     })
 }

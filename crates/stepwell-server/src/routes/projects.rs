@@ -22,7 +22,7 @@ const DAY_US: i64 = 86_400_000_000;
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the body, which is read member by member")]
 pub(crate) struct CreateProject {
-    /// 1 to 256 bytes of UTF-8 without control characters; unique.
+    /// 1 to 2,000 bytes of UTF-8 without control characters; unique.
     name: String,
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<Project>), Problem> {
     let name: String = receive_json(&state, &headers, body, &["name"]).await?.required("name")?;
-    let project = state.app()?.create_project(&name).await?;
+    let project = state.app()?.create_project(name.as_str()).await?;
     Ok((StatusCode::CREATED, Json(project.into())))
 }
 

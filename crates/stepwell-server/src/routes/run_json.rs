@@ -24,6 +24,8 @@ pub(crate) struct Run {
     /// Inputs: booleans, integers, floats (NaN, Infinity and -Infinity as text), texts, or any JSON.
     params: Map<String, Value>,
     tags: BTreeMap<String, String>,
+    /// Who started it.
+    user_name: Option<String>,
     notes: Option<String>,
     git_commit: Option<String>,
     dataset_version: Option<String>,
@@ -36,6 +38,8 @@ pub(crate) struct Run {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
+    /// Made, but not begun.
+    Scheduled,
     Running,
     Finished,
     Failed,
@@ -68,6 +72,8 @@ pub(crate) struct CreateRun {
     name: Option<String>,
     params: Option<Map<String, Value>>,
     tags: Option<BTreeMap<String, String>>,
+    /// Who starts it.
+    user_name: Option<String>,
     notes: Option<String>,
     git_commit: Option<String>,
     dataset_version: Option<String>,
@@ -94,12 +100,13 @@ pub(crate) struct UpdateRun {
 }
 
 /// The members of [`CreateRun`].
-pub(super) const CREATE_FIELDS: [&str; 12] = [
+pub(super) const CREATE_FIELDS: [&str; 13] = [
     "project",
     "run_id",
     "name",
     "params",
     "tags",
+    "user_name",
     "notes",
     "git_commit",
     "dataset_version",
@@ -114,6 +121,7 @@ pub(super) const UPDATE_FIELDS: [&str; 6] = ["status", "ended_at", "name", "para
 impl From<stepwell_app::Run> for Run {
     fn from(run: stepwell_app::Run) -> Self {
         let status = match run.status {
+            stepwell_app::RunStatus::Scheduled => Status::Scheduled,
             stepwell_app::RunStatus::Running => Status::Running,
             stepwell_app::RunStatus::Finished => Status::Finished,
             stepwell_app::RunStatus::Failed => Status::Failed,
@@ -129,6 +137,7 @@ impl From<stepwell_app::Run> for Run {
             created_at: format_utc_us(run.created_at_us),
             params: run.params.into_iter().map(|(key, value)| (key, param_to_json(value))).collect(),
             tags: run.tags,
+            user_name: run.user_name,
             notes: run.notes,
             git_commit: run.git_commit,
             dataset_version: run.dataset_version,

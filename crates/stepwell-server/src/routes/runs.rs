@@ -43,6 +43,7 @@ pub(crate) async fn create(
         name: fields.optional("name")?,
         params: run_json::params(&mut fields)?,
         tags: fields.optional("tags")?.unwrap_or_default(),
+        user_name: fields.optional("user_name")?,
         notes: fields.optional("notes")?,
         git_commit: fields.optional("git_commit")?,
         dataset_version: fields.optional("dataset_version")?,
@@ -50,6 +51,7 @@ pub(crate) async fn create(
         started_at_us: fields.time_us("started_at")?,
         parent_run_id: fields.optional("parent_run_id")?,
         forked_from: run_json::forked_from(&mut fields)?,
+        ..CreateRun::default()
     };
     let run = state.app()?.create_run(run).await?;
     Ok((StatusCode::CREATED, Json(run.into())))
@@ -97,6 +99,7 @@ pub(crate) async fn update(
         params: run_json::params(&mut fields)?,
         tags: tags.unwrap_or_default(),
         notes: fields.optional("notes")?,
+        ..RunPatch::default()
     };
     let run = state.app()?.update_run(&run_id, patch).await?;
     Ok(Json(run.into()))
@@ -148,14 +151,6 @@ pub(super) fn run_id_of(path: Result<Path<String>, PathRejection>) -> Result<Str
 }
 
 fn status(text: &str) -> Result<RunStatus, Problem> {
-    Ok(match text {
-        "running" => RunStatus::Running,
-        "finished" => RunStatus::Finished,
-        "failed" => RunStatus::Failed,
-        "killed" => RunStatus::Killed,
-        _ => {
-            let detail = "status must be running, finished, failed or killed";
-            return Err(Problem::invalid("status", detail));
-        }
-    })
+    let detail = "status must be scheduled, running, finished, failed or killed";
+    RunStatus::parse(text).ok_or_else(|| Problem::invalid("status", detail))
 }

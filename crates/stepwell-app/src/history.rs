@@ -1,0 +1,180 @@
+//! Whole series, point by point: histories, and the latest point of each.
+
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
+
+use crate::{app::App, code::ErrorCode, error::AppError};
+
+/// Histories shorter than that are read anew each time.
+const REMEMBERED_POINTS_MIN: usize = 10_000;
+/// Points of all histories that are remembered, 32 bytes each.
+const REMEMBERED_POINTS_MAX: usize = 4_000_000;
+
+/// The point of a series that counts as its latest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestMetric {
+    pub metric: Arc<str>,
+    pub step: i64,
+    /// Microseconds since the Unix epoch, UTC.
+    pub timestamp_us: i64,
+    pub value: f64,
+}
+
+/// Long histories read lately: who reads one page by page is not to have it read and sorted anew for each page.
+#[derive(Default)]
+pub(crate) struct Histories(Mutex<VecDeque<Remembered>>);
+
+struct Remembered {
+    key: SeriesKey,
+    /// Of the points that there were.
+    fingerprint: u64,
+    points: Arc<SeriesColumns>,
+}
+
+impl Histories {
+    fn get(&self, key: &SeriesKey, fingerprint: u64) -> Option<Arc<SeriesColumns>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|known| known.key == *key && known.fingerprint == fingerprint)?;
+        Some(found.points.clone())
+    }
+
+    fn remember(&self, key: SeriesKey, fingerprint: u64, points: Arc<SeriesColumns>) {
+        if !(REMEMBERED_POINTS_MIN..=REMEMBERED_POINTS_MAX).contains(&points.len()) {
+            return;
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.key != key);
+        known.push_back(Remembered { key, fingerprint, points });
+        while known.iter().map(|known| known.points.len()).sum::<usize>() > REMEMBERED_POINTS_MAX {
+            known.pop_front();
+        }
+    }
+}
+
+impl App {
+    /// All points of a series in order of (timestamp, step, value), those that are alike in all three once. A NaN is like
+    /// any other, and stands where zero would. Of a run in the trash, too.
+    pub async fn history(&self, project_id: &str, run_id: &str, metric: &str) -> Result<Arc<SeriesColumns>, AppError> {
+        let key = SeriesKey::new(project_id, metric, run_id);
+        let app = self.clone();
+        blocking(move || app.read_history(key)).await
+    }
+
+    fn read_history(&self, key: SeriesKey) -> Result<Arc<SeriesColumns>, AppError> {
+        let filter = PointFilter::series(&key);
+        let snapshot = self.parts.engine.snapshot().showing_hidden();
+        let fingerprint = snapshot.fingerprint(&filter);
+        if let Some(points) = self.parts.histories.get(&key, fingerprint) {
+            return Ok(points);
+        }
+        let mut points = snapshot.series(&key, &filter)?;
+        order(&mut points);
+        let points = Arc::new(points);
+        self.parts.histories.remember(key, fingerprint, points.clone());
+        Ok(points)
+    }
+
+    /// The latest point of each series of some runs of a project, by run, then metric. Of runs in the trash, too.
+    pub async fn latest_metrics(
+        &self,
+        project_id: &str,
+        run_ids: &[String],
+    ) -> Result<HashMap<String, Vec<LatestMetric>>, AppError> {
+        let filter = PointFilter {
+            project_ids: Some([project_id.into()].into()),
+            run_ids: Some(run_ids.iter().map(|run_id| run_id.as_str().into()).collect()),
+            ..PointFilter::default()
+        };
+        let snapshot = self.parts.engine.snapshot().showing_hidden();
+        let summaries = blocking(move || Ok(snapshot.summaries(&filter)?)).await?;
+        let mut latest: HashMap<String, Vec<LatestMetric>> = HashMap::new();
+        for (key, summary) in summaries {
+            let metric = LatestMetric {
+                metric: key.metric,
+                step: summary.last_step,
+                timestamp_us: summary.last_time_us,
+                value: summary.last,
+            };
+            match latest.get_mut(key.run_id.as_ref()) {
+                Some(metrics) => metrics.push(metric),
+                None => drop(latest.insert(key.run_id.to_string(), vec![metric])),
+            }
+        }
+        Ok(latest)
+    }
+}
+
+/// Runs what reads memory and disk beside the threads that answer.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AppError> + Send + 'static,
+) -> Result<T, AppError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
+}
+
+/// Orders points by (timestamp, step, value), and keeps the first written of those that are alike.
+fn order(points: &mut SeriesColumns) {
+    let value = |value: f64| if value.is_nan() { (0.0, true) } else { (value, false) };
+    let compare = |a: usize, b: usize| {
+        let values = || value(points.value[a]).partial_cmp(&value(points.value[b])).unwrap_or(Ordering::Equal);
+        let steps = || points.step[a].cmp(&points.step[b]);
+        points.timestamp_us[a].cmp(&points.timestamp_us[b]).then_with(steps).then_with(values)
+    };
+    // The common case, a run that logs as it goes, is in order and has nothing twice.
+    if (1..points.len()).all(|at| compare(at - 1, at) == Ordering::Less) {
+        return;
+    }
+    let mut rows: Vec<usize> = (0..points.len()).collect();
+    rows.sort_by(|&a, &b| compare(a, b).then_with(|| points.lsn[a].cmp(&points.lsn[b])));
+    rows.dedup_by(|later, kept| compare(*later, *kept) == Ordering::Equal);
+    let mut ordered = SeriesColumns::default();
+    for row in rows {
+        ordered.append_range(points, row..row + 1);
+    }
+    *points = ordered;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_has_what_is_alike_once_in_order_of_time_step_and_value() {
+        let mut points = SeriesColumns::default();
+        let nan = f64::from_bits(0x7ff8_0000_0000_0001);
+        for (lsn, (step, time, value)) in
+            [(1, 20, 2.0), (1, 20, 1.0), (2, 10, nan), (2, 10, f64::NAN), (2, 10, -1.0), (1, 20, 2.0), (0, 20, 9.0)]
+                .into_iter()
+                .enumerate()
+        {
+            points.push(step, time, value, lsn as u64);
+        }
+        order(&mut points);
+        assert_eq!(points.lsn, [4, 2, 6, 1, 0]);
+        assert_eq!(points.value[1].to_bits(), nan.to_bits(), "the first written is kept, bit for bit");
+    }
+
+    #[test]
+    fn i9_histories_are_remembered_within_a_bound() {
+        let histories = Histories::default();
+        let history = |points: usize| {
+            let zeros = vec![0; points];
+            let (timestamp_us, value) = (zeros.clone(), vec![0.0; points]);
+            Arc::new(SeriesColumns { step: zeros, timestamp_us, value, lsn: vec![0; points] })
+        };
+        let key = |run: usize| SeriesKey::new("1", "loss", run.to_string());
+        histories.remember(key(0), 7, history(REMEMBERED_POINTS_MIN - 1));
+        assert!(histories.get(&key(0), 7).is_none());
+        for run in 1..=4 {
+            histories.remember(key(run), 7, history(REMEMBERED_POINTS_MAX / 3));
+        }
+        let known: Vec<usize> = (1..=4).filter(|&run| histories.get(&key(run), 7).is_some()).collect();
+        assert_eq!(known, [2, 3, 4]);
+        assert!(histories.get(&key(4), 8).is_none(), "it has other points now");
+    }
+}
