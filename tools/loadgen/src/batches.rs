@@ -11,6 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit},
 };
 use arrow_ipc::writer::StreamWriter;
+use serde::Serialize;
 
 use crate::Dataset;
 
@@ -25,6 +26,28 @@ pub struct BatchEncoder {
     /// The metric column of a full batch, and the metric that it starts with.
     metrics: Option<(u64, ArrayRef)>,
     keys: Int32Array,
+}
+
+#[derive(Serialize)]
+struct MlflowBatch<'a> {
+    run_id: String,
+    metrics: Vec<MlflowMetric<'a>>,
+}
+
+#[derive(Serialize)]
+struct MlflowMetric<'a> {
+    key: &'a str,
+    value: MlflowValue,
+    timestamp: i64,
+    step: i64,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum MlflowValue {
+    Number(f64),
+    /// What JSON has no number for.
+    Word(&'static str),
 }
 
 /// The runs that the dictionary of a stream names.
@@ -82,6 +105,24 @@ impl BatchEncoder {
         let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
         writer.write(&batch)?;
         Ok(writer.into_inner()?)
+    }
+
+    /// The same batch as the body of MLflow's `log-batch`, with times in milliseconds.
+    pub(crate) fn log_batch(&self, run: u64, batch: u64) -> Result<Vec<u8>> {
+        let (first, len, width) = (batch * self.points, self.len(run, batch), self.dataset.shape().metrics);
+        let metrics = (first..first + len).map(|number| {
+            let point = self.dataset.point(run, number % width, number / width);
+            let key = self.names[(number % width) as usize].as_str();
+            let value = match point.value {
+                value if value.is_nan() => MlflowValue::Word("NaN"),
+                f64::INFINITY => MlflowValue::Word("Infinity"),
+                f64::NEG_INFINITY => MlflowValue::Word("-Infinity"),
+                value => MlflowValue::Number(value),
+            };
+            MlflowMetric { key, value, timestamp: point.timestamp_us.div_euclid(1_000), step: point.step }
+        });
+        let body = MlflowBatch { run_id: self.dataset.run_id(run), metrics: metrics.collect() };
+        Ok(serde_json::to_vec(&body)?)
     }
 
     /// The columns of the schema that all batches have.

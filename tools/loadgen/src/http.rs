@@ -18,6 +18,14 @@ use tokio::net::TcpStream;
 /// Wait before a lost connection is made anew, and after a refusal that does not say how long.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
+/// Where a batch goes.
+pub(crate) enum Door {
+    /// An Arrow stream, numbered.
+    Ingest(ProducerSequence),
+    /// A call of MLflow's clients.
+    Mlflow,
+}
+
 /// What became of a batch.
 pub(crate) enum Answer {
     Acknowledged,
@@ -40,8 +48,8 @@ impl HttpConnection {
     }
 
     /// Sends a batch once. An error is a refusal that sending it again does not change.
-    pub(crate) async fn ingest(&mut self, body: Bytes, sequence: &ProducerSequence) -> Result<Answer> {
-        let Ok(response) = self.send(body, sequence).await else {
+    pub(crate) async fn ingest(&mut self, body: Bytes, door: &Door) -> Result<Answer> {
+        let Ok(response) = self.send(body, door).await else {
             self.sender = None;
             return Ok(Answer::Passing(RETRY_DELAY));
         };
@@ -60,13 +68,17 @@ impl HttpConnection {
         }
     }
 
-    async fn send(&mut self, body: Bytes, sequence: &ProducerSequence) -> Result<Response<Incoming>> {
-        let request = Request::post("/api/v1/ingest")
-            .header(header::HOST, &self.authority)
-            .header(header::CONTENT_TYPE, ARROW_STREAM)
-            .header("Stepwell-Producer", &*sequence.producer)
-            .header("Stepwell-Sequence", sequence.sequence)
-            .body(Full::new(body))?;
+    async fn send(&mut self, body: Bytes, door: &Door) -> Result<Response<Incoming>> {
+        let request = match door {
+            Door::Ingest(sequence) => Request::post("/api/v1/ingest")
+                .header(header::CONTENT_TYPE, ARROW_STREAM)
+                .header("Stepwell-Producer", &*sequence.producer)
+                .header("Stepwell-Sequence", sequence.sequence),
+            Door::Mlflow => {
+                Request::post("/api/2.0/mlflow/runs/log-batch").header(header::CONTENT_TYPE, "application/json")
+            }
+        };
+        let request = request.header(header::HOST, &self.authority).body(Full::new(body))?;
         Ok(self.sender().await?.send_request(request).await?)
     }
 

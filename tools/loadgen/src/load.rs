@@ -13,7 +13,7 @@ use tokio::{runtime::Builder, sync::mpsc, task::JoinHandle as Task};
 
 use crate::{
     BatchEncoder, Dataset, Latencies, flight,
-    http::{Answer, HttpConnection},
+    http::{Answer, Door, HttpConnection},
 };
 
 /// How long a batch is sent again and again before its refusal counts. A server that is overloaded for an hour may refuse one batch
@@ -33,6 +33,8 @@ pub struct Load {
     pub connections: u64,
     /// Over Flight, with so many batches in flight on each connection; over HTTP if absent.
     pub pipeline: Option<u64>,
+    /// As calls of MLflow's `log-batch`, which knows milliseconds only; over HTTP.
+    pub mlflow: bool,
     /// Streams with sequence numbers of their own, spread over the connections; each sends runs of its own, batch by batch in turn.
     pub producers: u64,
     /// Points per second over all connections; as fast as they are acknowledged if absent.
@@ -280,6 +282,7 @@ struct Connection {
     http: HttpConnection,
     encoder: BatchEncoder,
     producers: Vec<Producer>,
+    mlflow: bool,
     outcome: Outcome,
 }
 
@@ -304,6 +307,7 @@ impl Connection {
             http,
             encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
             producers: (number..producers).step_by(connections as usize).map(of_producer).collect(),
+            mlflow: load.mlflow,
             outcome: Outcome::default(),
         })
     }
@@ -323,14 +327,20 @@ impl Connection {
         let producer = &mut self.producers[producer];
         let Some(run) = producer.runs.pop_front() else { return Ok(()) };
         let sent = self.outcome.sent.entry(run).or_default();
-        let body = Bytes::from(self.encoder.encode(run, *sent)?);
         producer.sequence += 1;
-        let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
+        let (body, door) = match self.mlflow {
+            true => (self.encoder.log_batch(run, *sent)?, Door::Mlflow),
+            false => {
+                let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
+                (self.encoder.encode(run, *sent)?, Door::Ingest(sequence))
+            }
+        };
+        let body = Bytes::from(body);
         let leaves = clock.monotonic();
         self.outcome.lag_micros.extend(due.as_ref().map(|due| due.lag(leaves).as_micros() as u64));
         let begin = due.map_or(leaves, |due| due.at);
         loop {
-            match self.http.ingest(body.clone(), &sequence).await? {
+            match self.http.ingest(body.clone(), &door).await? {
                 Answer::Acknowledged => break,
                 Answer::Passing(_) if clock.monotonic() - leaves > PATIENCE => {
                     bail!("a batch was refused for {PATIENCE:?}")

@@ -63,6 +63,9 @@ struct LoadArgs {
     /// Stream over Arrow Flight instead of a request per batch
     #[arg(long)]
     flight: bool,
+    /// Send each batch, of 1,000 points at most, as MLflow's clients do; only numbers of points are verified then
+    #[arg(long, conflicts_with = "flight")]
+    mlflow: bool,
     /// Batches in flight on each connection, over Flight
     #[arg(long, default_value_t = 32, requires = "flight", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pipeline: u64,
@@ -204,6 +207,7 @@ fn load(args: LoadArgs) -> Result<()> {
         batch: args.batch,
         connections: args.connections,
         pipeline: args.flight.then_some(args.pipeline),
+        mlflow: args.mlflow,
         producers: args.producers,
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
@@ -212,7 +216,8 @@ fn load(args: LoadArgs) -> Result<()> {
     let report = load.run()?;
     println!("{report}");
     if !args.no_verify {
-        println!("{}", verify(&load, &report.sent, args.verify_runs)?);
+        let whole_runs = if args.mlflow { 0 } else { args.verify_runs };
+        println!("{}", verify(&load, &report.sent, whole_runs)?);
     }
     Ok(())
 }

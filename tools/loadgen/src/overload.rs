@@ -182,6 +182,7 @@ impl Overload {
             batch: self.batch,
             connections,
             pipeline: None,
+            mlflow: false,
             producers: connections,
             rate,
             duration,

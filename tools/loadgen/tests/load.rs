@@ -13,6 +13,7 @@ fn load(server: &Server, seed: u64) -> Load {
         batch: 10,
         connections: 3,
         pipeline: None,
+        mlflow: false,
         producers: 4,
         rate: None,
         duration: Duration::from_secs(60),
@@ -51,6 +52,19 @@ fn a_rate_is_kept() {
     let report = load.run().unwrap();
     // Batches of ten, due at 0, 75, 150, … ms on each of three connections.
     assert!((30..=60).contains(&report.batches), "{report}");
+}
+
+#[test]
+fn what_is_logged_as_mlflow_does_is_there_once() {
+    let server = Server::start().unwrap();
+    let load = Load { mlflow: true, ..load(&server, 1) };
+    create_runs(&load.server, &load.project, &load.dataset, 2).unwrap();
+    let report = load.run().unwrap();
+    assert_eq!(report.points, (0..5).map(|run| load.dataset.points(run)).sum::<u64>());
+    assert_eq!(verify(&load, &report.sent, 0).unwrap().runs, 5);
+    // The same calls once more are known again, though nothing numbers them.
+    load.run().unwrap();
+    verify(&load, &report.sent, 0).unwrap();
 }
 
 #[test]

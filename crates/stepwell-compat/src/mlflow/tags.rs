@@ -68,13 +68,15 @@ pub(crate) fn removal(key: &str) -> RunPatch {
     }
 }
 
-/// All tags as MLflow's clients see them: a run has its name and its notes also where they were given by other means.
+/// All tags as MLflow's clients see them: a run has its name and its notes also where they were given by other means, and one that
+/// was made by other means all that they tell of a run.
 pub(crate) fn shown(run: &Run) -> BTreeMap<&str, Cow<'_, str>> {
     let mut shown: BTreeMap<&str, Cow<'_, str>> =
         run.tags.iter().map(|(key, value)| (key.as_str(), Cow::from(value))).collect();
     let own = [(USER, &run.user_name), (GIT_COMMIT, &run.git_commit), (PARENT_RUN_ID, &run.parent_run_id)];
+    let is_ours = !run.tags.contains_key(RUN_NAME);
     for (key, value) in own {
-        if let Some(value) = value {
+        if let Some(value) = value.as_deref().filter(|_| is_ours) {
             shown.entry(key).or_insert(Cow::from(value));
         }
     }

@@ -34,6 +34,10 @@ async fn written(path: &Path) -> String {
         let run = NewRun { notes: Some("note ".repeat(20)), ..new_run(&format!("run-{number}"), &project.project_id) };
         metadata.create_run(run, number).await.unwrap();
     }
+    // The one row whose number is 0, and a row of each further table.
+    metadata.ensure_first_project(6).await.unwrap();
+    let tags = BTreeMap::from([("team".to_owned(), Some("vision".to_owned()))]);
+    metadata.tag_project("0", tags, 7).await.unwrap();
     metadata.trash_run("run-7", 99).await.unwrap();
     let all = content(&metadata).await.unwrap();
     metadata.close().await;
@@ -89,7 +93,7 @@ async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
     let path = dir.path().join("metadata.sqlite");
     written(&path).await;
     let file = std::fs::read(&path).unwrap();
-    let mut most = 0;
+    let (mut most, mut tagged) = (0, 0);
     for page in (1..file.len() / 4_096).step_by(3) {
         let mut damaged = file.clone();
         damaged[page * 4_096 + 100..page * 4_096 + 3_000].fill(0xee);
@@ -98,6 +102,8 @@ async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
         assert!(check(&path).await.unwrap().damages.is_empty(), "page {page}: {:?}", done.lines);
         let metadata = Metadata::open(&path).await.unwrap();
         let projects = metadata.projects().await.unwrap();
+        let is_first = |project: &&crate::Project| project.project_id == "0" && !project.tags.is_empty();
+        tagged += projects.iter().filter(is_first).count();
         let mut runs = 0;
         for project in &projects {
             runs += metadata.runs_of_project(&project.project_id).await.unwrap().len();
@@ -110,6 +116,7 @@ async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
         most = most.max(runs);
     }
     assert_eq!(most, 59, "most pages are not of runs");
+    assert!(tagged > 1, "nor of projects and their tags");
     std::fs::write(&path, &file[..5 * 4_096]).unwrap();
     assert_eq!(check(&path).await.unwrap().damages.len(), 1, "a file that ends early");
     assert!(!repair(&path, &dir.path().join("quarantine"), false).await.unwrap().lines.is_empty());

@@ -90,6 +90,7 @@ impl Running {
             batch: sending.batch,
             connections: sending.connections,
             pipeline: sending.pipeline,
+            mlflow: false,
             producers: sending.connections,
             rate: sending.rate,
             duration: sending.duration,
