@@ -106,7 +106,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("crossbeam-channel", &["stepwell-env", "stepwell-client"]),
     ("memmap2", &["stepwell-env"]),
     ("libc", &["stepwell-env"]),
-    ("ureq", &["stepwell-client"]),
+    ("ureq", &["stepwell-client", "stepwell-app"]),
     ("zstd", &["stepwell-segment", "stepwell-wal", "stepwell-server", "stepwell-client"]),
     ("mimalloc", &["stepwell"]),
 ];

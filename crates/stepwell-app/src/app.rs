@@ -21,6 +21,7 @@ use crate::{
     once::Recent,
     readiness::{Watch, keep_watching},
     trash::keep_expiring,
+    webhooks::{Outbox, keep_delivering},
 };
 
 /// All use cases. Clones share the parts.
@@ -41,6 +42,7 @@ pub(crate) struct Parts {
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
     pub(crate) watch: Watch,
+    pub(crate) outbox: Outbox,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -59,10 +61,12 @@ impl App {
         let data_dir = config.engine.data_dir.clone();
         let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        let app = Self::new(env, data_dir, engine, metadata, query, false);
+        let outbox = Outbox::new(config.webhooks);
+        let app = Self::new(env, data_dir, engine, metadata, query, outbox, false);
         app.hide_trash().await?;
         tokio::spawn(keep_expiring(Arc::downgrade(&app.parts)));
         tokio::spawn(keep_watching(Arc::downgrade(&app.parts)));
+        tokio::spawn(keep_delivering(Arc::downgrade(&app.parts)));
         Ok(app)
     }
 
@@ -75,7 +79,8 @@ impl App {
         // The directory is left alone, the spill included.
         config.query.spill_dir = std::env::temp_dir();
         let query = QueryEngine::new(config.query, metadata.clone())?;
-        let app = Self::new(env, data_dir, engine, metadata, query, true);
+        let outbox = Outbox::new(config.webhooks);
+        let app = Self::new(env, data_dir, engine, metadata, query, outbox, true);
         app.hide_trash().await?;
         Ok(app)
     }
@@ -86,6 +91,7 @@ impl App {
         engine: Engine,
         metadata: Metadata,
         query: QueryEngine,
+        outbox: Outbox,
         is_read_only: bool,
     ) -> Self {
         let parts = Parts {
@@ -99,6 +105,7 @@ impl App {
             next_steps: Mutex::default(),
             is_read_only,
             watch: Watch::default(),
+            outbox,
             data_dir,
         };
         Self { parts: Arc::new(parts) }

@@ -15,6 +15,11 @@ pub enum ErrorCode {
     RunExists,
     ProjectExists,
     ParamConflict,
+    RegisteredModelNotFound,
+    RegisteredModelExists,
+    ModelVersionNotFound,
+    LoggedModelNotFound,
+    WebhookNotFound,
     InTrash,
     NotInTrash,
     SqlSyntax,
@@ -40,7 +45,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 35] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -61,6 +66,21 @@ const TABLE: [Row; 30] = [
     (ErrorCode::RunExists, "run_exists", 409, "Use the run that exists, or another run_id."),
     (ErrorCode::ProjectExists, "project_exists", 409, "Use the project that exists, or another name."),
     (ErrorCode::ParamConflict, "param_conflict", 409, "Params are set once; log what changes as a metric or a tag."),
+    (ErrorCode::RegisteredModelNotFound, "registered_model_not_found", 404, "Correct the registered model's name."),
+    (
+        ErrorCode::RegisteredModelExists,
+        "registered_model_exists",
+        409,
+        "Use the registered model that exists, or another name.",
+    ),
+    (ErrorCode::ModelVersionNotFound, "model_version_not_found", 404, "Correct the version; it may have been deleted."),
+    (
+        ErrorCode::LoggedModelNotFound,
+        "logged_model_not_found",
+        404,
+        "Correct the model's id; it may have been deleted.",
+    ),
+    (ErrorCode::WebhookNotFound, "webhook_not_found", 404, "Correct the webhook's id; it may have been deleted."),
     (ErrorCode::InTrash, "in_trash", 409, "Restore it, or purge it, or use another name."),
     (
         ErrorCode::NotInTrash,

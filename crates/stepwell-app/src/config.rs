@@ -5,17 +5,24 @@ use std::path::{Path, PathBuf};
 use stepwell_engine::EngineConfig;
 use stepwell_query::QueryConfig;
 
+use crate::webhooks::WebhookConfig;
+
 /// Settings of one application over one data directory.
 #[derive(Debug, Clone)]
 pub struct AppConfig {
     pub engine: EngineConfig,
     pub query: QueryConfig,
+    pub webhooks: WebhookConfig,
 }
 
 impl AppConfig {
     /// The defaults.
     pub fn new(data_dir: &Path) -> Self {
-        Self { engine: EngineConfig::new(data_dir), query: QueryConfig::new(data_dir.join("spill")) }
+        Self {
+            engine: EngineConfig::new(data_dir),
+            query: QueryConfig::new(data_dir.join("spill")),
+            webhooks: WebhookConfig::default(),
+        }
     }
 
     pub(crate) fn metadata_path(&self) -> PathBuf {

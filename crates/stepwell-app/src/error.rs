@@ -140,6 +140,14 @@ impl From<MetadataError> for AppError {
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
+            MetadataError::RegisteredModelNotFound { .. } => refusal(ErrorCode::RegisteredModelNotFound).field("name"),
+            MetadataError::RegisteredModelExists { .. } => refusal(ErrorCode::RegisteredModelExists).field("name"),
+            MetadataError::ModelVersionNotFound { .. } => refusal(ErrorCode::ModelVersionNotFound).field("version"),
+            MetadataError::LoggedModelNotFound { .. } => refusal(ErrorCode::LoggedModelNotFound).field("model_id"),
+            MetadataError::ModelParamExists { key, .. } => {
+                refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
+            }
+            MetadataError::WebhookNotFound { .. } => refusal(ErrorCode::WebhookNotFound).field("webhook_id"),
             MetadataError::Damaged { .. } | MetadataError::DamagedFile { .. } => refusal(ErrorCode::DataDamaged),
             MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
             MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {

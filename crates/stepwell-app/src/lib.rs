@@ -15,14 +15,17 @@ mod history;
 mod ingest;
 mod ingest_stream;
 mod known_runs;
+mod lineage;
 mod log;
 mod names;
 mod once;
 mod projects;
 mod readiness;
+mod registry;
 mod runs;
 mod series;
 mod trash;
+mod webhooks;
 
 pub use app::App;
 pub use backup::{BackupFailure, back_up, list_backups, prune_backups, restore_backup, verify_backups};
@@ -46,11 +49,16 @@ pub use stepwell_engine::{
 pub use stepwell_env::DiskSpace;
 pub use stepwell_kernels::XAxis;
 pub use stepwell_metadata::{
+    Announcement, Dataset, DatasetInput, DatasetUse, LoggedModel, LoggedModelStatus, ModelMetric, ModelOutput,
+    ModelVersion, NewLoggedModel, NewModelVersion, NewWebhook, RegisteredModel, RunLinks, Stage, Webhook, WebhookPatch,
+};
+pub use stepwell_metadata::{
     ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue, Project, Run, RunPatch,
     RunStatus, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use trash::Trash;
+pub use webhooks::{WebhookConfig, WebhookTest};
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,18 @@ pub enum MetadataError {
     RelatedRunNotFound { field: &'static str, run_id: String },
     #[error("param {key:?} of run {run_id:?} is {old} and cannot be changed to {new}: params are inputs, set once")]
     ParamConflict { run_id: String, key: String, old: ParamValue, new: ParamValue },
+    #[error("there is no registered model {name:?}")]
+    RegisteredModelNotFound { name: String },
+    #[error("a registered model named {name:?} exists already")]
+    RegisteredModelExists { name: String },
+    #[error("the registered model {name:?} has no version {version}")]
+    ModelVersionNotFound { name: String, version: i64 },
+    #[error("there is no logged model {model_id:?}")]
+    LoggedModelNotFound { model_id: String },
+    #[error("param {key:?} of logged model {model_id:?} is set already: params are inputs, set once")]
+    ModelParamExists { model_id: String, key: String },
+    #[error("there is no webhook {webhook_id:?}")]
+    WebhookNotFound { webhook_id: String },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
     #[error("the disk is full, the metadata is unchanged; free space, then try again")]
@@ -86,12 +98,19 @@ impl MetadataError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::ProjectExists { .. } | Self::RunExists { .. } | Self::ParamConflict { .. } | Self::InTrash { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::ProjectExists { .. }
+            | Self::RunExists { .. }
+            | Self::RegisteredModelExists { .. }
+            | Self::ModelParamExists { .. }
+            | Self::ParamConflict { .. }
+            | Self::InTrash { .. } => ErrorKind::Conflict,
             Self::RunNotFound { .. }
             | Self::RelatedRunNotFound { .. }
             | Self::ProjectNotFound { .. }
+            | Self::RegisteredModelNotFound { .. }
+            | Self::ModelVersionNotFound { .. }
+            | Self::LoggedModelNotFound { .. }
+            | Self::WebhookNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } | Self::DamagedFile { .. } => ErrorKind::DataDamaged,
             Self::DiskFull { .. } => ErrorKind::Unavailable,

@@ -8,25 +8,35 @@
 mod check;
 mod copy;
 mod error;
+mod lineage;
 mod model;
 mod pages;
 mod prepare;
 mod projects;
 mod read;
+mod registry;
 mod repair;
 mod store;
+mod table_list;
 mod trash;
 mod vfs;
+mod webhooks;
 mod write;
 
 pub use check::{MetadataCheck, MetadataDamage, check};
 pub use copy::{MetadataCopy, check_copy};
 pub use error::MetadataError;
+pub use lineage::{
+    Dataset, DatasetInput, DatasetUse, LoggedModel, LoggedModelStatus, ModelMetric, ModelOutput, NewLoggedModel,
+    RunLinks,
+};
 pub use model::{
     ForkPoint, NewProject, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
 };
+pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};
 pub use store::Metadata;
+pub use webhooks::{Announce, Announcement, Delivery, NewWebhook, OUTBOX_ROWS_MAX, Webhook, WebhookPatch};
 
 #[cfg(test)]
 mod tests;

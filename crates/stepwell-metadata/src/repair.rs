@@ -17,6 +17,7 @@ use crate::{
     pages::{self, PAGE_BYTES},
     prepare::{State, failed, log_of, prepare, remove, sibling, state},
     store::{Metadata, checked},
+    table_list,
 };
 
 /// What a repair did; of a dry run, what it would do.
@@ -29,7 +30,50 @@ pub struct MetadataRepair {
 }
 
 /// Tables in the order in which their rows can be copied.
-const TABLES: [&str; 6] = ["projects", "project_tags", "runs", "params", "tags", "audit"];
+const TABLES: [&str; 21] = [
+    "projects",
+    "project_tags",
+    "runs",
+    "params",
+    "tags",
+    "registered_models",
+    "registered_model_tags",
+    "model_versions",
+    "model_version_tags",
+    "model_aliases",
+    "logged_models",
+    "logged_model_params",
+    "logged_model_tags",
+    "logged_model_metrics",
+    "datasets",
+    "run_datasets",
+    "run_dataset_tags",
+    "run_models",
+    "webhooks",
+    "outbox",
+    "audit",
+];
+/// Rows that hang on others, in the order in which they can go: those for which the condition holds hang on a lost one.
+const ORPHANS: [(&str, &str); 15] = [
+    ("registered_model_tags", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
+    ("model_versions", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
+    ("model_version_tags", "model_version_id NOT IN (SELECT model_version_id FROM main.model_versions)"),
+    (
+        "model_aliases",
+        "(registered_model_id, version) NOT IN (SELECT registered_model_id, version FROM main.model_versions)",
+    ),
+    ("logged_models", "project_id NOT IN (SELECT project_id FROM main.projects)"),
+    ("logged_model_params", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
+    ("logged_model_tags", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
+    ("logged_model_metrics", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
+    ("logged_model_metrics", "run_id NOT IN (SELECT run_id FROM main.runs)"),
+    ("datasets", "project_id NOT IN (SELECT project_id FROM main.projects)"),
+    ("run_datasets", "run_id NOT IN (SELECT run_id FROM main.runs)"),
+    ("run_datasets", "dataset_id NOT IN (SELECT dataset_id FROM main.datasets)"),
+    ("run_dataset_tags", "input_id NOT IN (SELECT input_id FROM main.run_datasets)"),
+    ("run_models", "run_id NOT IN (SELECT run_id FROM main.runs)"),
+    ("outbox", "webhook_id NOT IN (SELECT webhook_id FROM main.webhooks)"),
+];
 /// Row numbers that are looked for where the last one cannot be read.
 const ROWS_MAX: i64 = 1 << 32;
 /// Reads that may fail for one table.
@@ -102,6 +146,7 @@ pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<Met
 /// The file with the flipped bits turned back that can be.
 fn mend_bits(path: &Path, lines: &mut Vec<String>) -> Result<Vec<u8>, MetadataError> {
     let mut file = RealDisk.read(path).map_err(failed("read", path))?;
+    let kept = table_list::kept(path, &file);
     for damage in damaged_pages(path, &file) {
         let (from, to) = (damage.offset as usize, (damage.offset + damage.bytes) as usize);
         if let Some(page) = file.get_mut(from..to)
@@ -111,6 +156,11 @@ fn mend_bits(path: &Path, lines: &mut Vec<String>) -> Result<Vec<u8>, MetadataEr
             lines.push(format!(
                 "the page at byte {from} had one flipped bit, which is turned back; nothing of it is lost"
             ));
+        } else if let (Some(kept), Some(page)) = (kept.get(&damage.offset), file.get_mut(from..to))
+            && page.len() == kept.len()
+        {
+            page.copy_from_slice(kept);
+            lines.push(format!("the page at byte {from} is of the list of tables, and comes back from its copy"));
         }
     }
     Ok(file)
@@ -134,20 +184,26 @@ async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> Result<(), 
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(false);
     let mut connection = options.connect().await?;
-    let attached =
-        sqlx::query("ATTACH ? AS old").bind(from.to_string_lossy().into_owned()).execute(&mut connection).await;
-    let is_readable = match attached {
-        Ok(_) => {
-            sqlx::query("SELECT 1 FROM old.sqlite_master WHERE name = 'runs'").fetch_one(&mut connection).await.is_ok()
-        }
-        Err(_) => false,
-    };
+    // Not on this connection: it would prepare no statement any more once a list of tables is attached that it cannot read.
+    let is_readable = lists_tables(from).await;
+    if is_readable {
+        let attached = sqlx::query("ATTACH ? AS old").bind(from.to_string_lossy().into_owned());
+        attached.execute(&mut connection).await?;
+    }
     if is_readable {
         for table in TABLES {
+            // A file of an earlier version has fewer.
+            let known = sqlx::query("SELECT 1 FROM old.sqlite_master WHERE type = 'table' AND name = ?").bind(table);
+            if matches!(known.fetch_optional(&mut connection).await, Ok(None)) {
+                continue;
+            }
             let copied = copy_table(&mut connection, table).await?;
             lines.push(copied);
         }
         tidy(&mut connection, lines).await?;
+        // Without it the indexes of the damaged file would be made anew as well.
+        sqlx::query("DETACH old").execute(&mut connection).await?;
+        sqlx::query("REINDEX").execute(&mut connection).await?;
     } else {
         lines.push(
             "its list of tables cannot be read: no project and no run is known any more; their points are".to_owned(),
@@ -156,6 +212,15 @@ async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> Result<(), 
     sqlx::query("PRAGMA main.wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Whether SQLite can read the whole list of tables of a file: one page of it that is damaged keeps all of them from it.
+async fn lists_tables(path: &Path) -> bool {
+    let Ok(options) = checked(SqliteConnectOptions::new().filename(path)) else { return false };
+    let Ok(mut connection) = options.connect().await else { return false };
+    let runs = sqlx::query("SELECT sum(name = 'runs') FROM sqlite_master").fetch_one(&mut connection).await;
+    let is_listed = runs.is_ok_and(|row| row.try_get::<i64, _>(0).is_ok_and(|found| found > 0));
+    connection.close().await.is_ok() && is_listed
 }
 
 /// Copies what can be read of a table, range of row numbers by range, and halves those that cannot.
@@ -209,7 +274,7 @@ fn lost_words(lost: &[(i64, i64)]) -> String {
 
 /// Leaves no row that hangs on a lost one.
 async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Result<(), MetadataError> {
-    const STEPS: [(&str, &str); 7] = [
+    const STEPS: [(&str, &str); 6] = [
         (
             "projects made anew under the name recovered-<id>, for runs whose project is lost",
             "INSERT INTO main.projects (project_id, name, created_at_us) \
@@ -232,12 +297,18 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
         ),
         ("params of lost runs left out", "DELETE FROM main.params WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
         ("tags of lost runs left out", "DELETE FROM main.tags WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
-        ("indexes made anew", "REINDEX main.runs"),
     ];
     for (what, statement) in STEPS {
         let rows = sqlx::query(statement).execute(&mut *connection).await?.rows_affected();
         if rows > 0 {
             lines.push(format!("{rows} {what}"));
+        }
+    }
+    for (table, lost) in ORPHANS {
+        let orphans = sqlx::AssertSqlSafe(format!("DELETE FROM main.{table} WHERE {lost}"));
+        let rows = sqlx::query(orphans).execute(&mut *connection).await?.rows_affected();
+        if rows > 0 {
+            lines.push(format!("{rows} rows of {table} left out, of which the row that they belong to is lost"));
         }
     }
     Ok(())
@@ -262,5 +333,6 @@ fn copy(path: &Path, quarantine: &Path) -> Result<PathBuf, MetadataError> {
 }
 
 fn remove_with_log(path: &Path) -> Result<(), MetadataError> {
-    [path.to_owned(), log_of(path), sibling(path, "-shm")].iter().try_for_each(|file| remove(file))
+    let all = [path.to_owned(), log_of(path), sibling(path, "-shm"), table_list::copy_of(path)];
+    all.iter().try_for_each(|file| remove(file))
 }

@@ -18,7 +18,7 @@ use sqlx::{
 use crate::{
     error::MetadataError,
     prepare::{self, State},
-    vfs,
+    table_list, vfs,
 };
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../schemas/metadata");
@@ -37,12 +37,14 @@ pub struct Metadata {
     /// The last change was not made durable.
     last_commit_failed: Arc<AtomicBool>,
     path: Arc<PathBuf>,
+    is_read_only: bool,
 }
 
 impl Metadata {
     /// Opens the file, made if absent, and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Self, MetadataError> {
         prepare::prepare(path).await?;
+        table_list::keep(path)?;
         let options = checked(SqliteConnectOptions::new().filename(path))?
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -54,7 +56,8 @@ impl Metadata {
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
         let path = Arc::new(full(path));
-        Ok(Self { writer, readers, version: Arc::default(), last_commit_failed: Arc::default(), path })
+        let (version, last_commit_failed) = (Arc::default(), Arc::default());
+        Ok(Self { writer, readers, version, last_commit_failed, path, is_read_only: false })
     }
 
     /// Opens a file that a server may be using, for reading only.
@@ -68,7 +71,8 @@ impl Metadata {
         };
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
         let (last_commit_failed, path) = (Arc::default(), Arc::new(full(path)));
-        Ok(Self { writer: readers.clone(), readers, version: Arc::default(), last_commit_failed, path })
+        let (writer, version) = (readers.clone(), Arc::default());
+        Ok(Self { writer, readers, version, last_commit_failed, path, is_read_only: true })
     }
 
     /// Pages of the file that were found damaged since this process began.
@@ -112,6 +116,13 @@ impl Metadata {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        if self.is_read_only {
+            return;
+        }
+        // Of a file that is now as a whole in its place, log included.
+        if let Err(error) = table_list::keep(&self.path) {
+            tracing::warn!(%error, "the list of tables was not copied; the next start does it");
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy};
 
+mod lineage;
 mod projects;
+mod registry;
 mod rot;
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {

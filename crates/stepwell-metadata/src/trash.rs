@@ -5,6 +5,7 @@ use sqlx::Row;
 
 use crate::{
     error::MetadataError,
+    lineage::purge_lineage_of_project,
     model::{Project, Run, TrashedProject, TrashedRun},
     projects::number,
     read::{read_project, read_run},
@@ -180,12 +181,17 @@ impl Metadata {
                 "UPDATE runs SET fork_run_id = NULL, fork_step = NULL WHERE fork_run_id = ?",
                 "DELETE FROM params WHERE run_id = ?",
                 "DELETE FROM tags WHERE run_id = ?",
+                "DELETE FROM run_dataset_tags WHERE input_id IN (SELECT input_id FROM run_datasets WHERE run_id = ?)",
+                "DELETE FROM run_datasets WHERE run_id = ?",
+                "DELETE FROM run_models WHERE run_id = ?",
+                "DELETE FROM logged_model_metrics WHERE run_id = ?",
                 "DELETE FROM runs WHERE run_id = ?",
             ] {
                 sqlx::query(statement).bind(run_id).execute(&mut *tx).await?;
             }
         }
         let what = if of_project.is_some() { "project" } else { "run" };
+        purge_lineage_of_project(&mut tx, of_project).await?;
         let gone = match of_project {
             None => found.len() as u64,
             Some(project) => {

@@ -71,6 +71,11 @@ impl Args {
         }
     }
 
+    /// A text that is not empty, if there is one.
+    pub(crate) fn given(&self, name: &str) -> Result<Option<String>, Failure> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()).map(ToOwned::to_owned))
+    }
+
     /// A text that must be there and not be empty.
     pub(crate) fn required(&self, name: &str) -> Result<&str, Failure> {
         match self.text(name)? {
@@ -194,6 +199,18 @@ pub(crate) fn float_json(value: f64) -> Value {
     }
 }
 
+/// An answer that is a list, and the token of the next page if there is one. As in protocol buffers, an empty list is left out.
+pub(crate) fn list_json(name: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut answer = Map::new();
+    if !items.is_empty() {
+        answer.insert(name.to_owned(), Value::Array(items));
+    }
+    if let Some(next) = next {
+        answer.insert("next_page_token".to_owned(), Value::String(next));
+    }
+    Value::Object(answer)
+}
+
 /// MLflow's refusal of an absent parameter.
 pub(crate) fn missing(name: &str) -> Failure {
     Failure::invalid(format!("Missing value for required parameter '{name}'.{SEE_DOCS}"))
@@ -212,7 +229,7 @@ pub(crate) fn invalid_value(name: &str, value: &Value) -> Failure {
     };
     let shown = shown(value);
     Failure::invalid(format!(
-        "Invalid value {shown} for parameter '{name}' supplied. Hint: Value was of type '{kind}'.{SEE_DOCS}"
+        "Invalid value {shown} for parameter '{name}' supplied:  Hint: Value was of type '{kind}'.{SEE_DOCS}"
     ))
 }
 
@@ -238,7 +255,7 @@ mod tests {
     #[test]
     fn refusals_are_those_of_mlflow() {
         let args = Args::of_body(br#"{"name": 5, "step": "7", "at": 3.0, "tags": "x"}"#).unwrap();
-        let hint = "Invalid value 5 for parameter 'name' supplied. Hint: Value was of type 'int'. See the API docs for more \
+        let hint = "Invalid value 5 for parameter 'name' supplied:  Hint: Value was of type 'int'. See the API docs for more \
                     information about request parameters.";
         assert_eq!(args.required("name").unwrap_err().message, hint);
         let absent = "Missing value for required parameter 'key'. See the API docs for more information about request parameters.";

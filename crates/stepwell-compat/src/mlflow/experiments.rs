@@ -8,7 +8,7 @@ use stepwell_app::{App, NewProject, Project};
 use super::{
     args::Args,
     failure::{Failure, Kind},
-    names,
+    lineage, names,
     routes::Call,
     run_json::lifecycle_stage,
 };
@@ -23,6 +23,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "create"]) => create(app, call.args).await,
         ("GET", [_, "get"]) => get(app, call.args).await,
         ("GET", [_, "get-by-name"]) => get_by_name(app, call.args).await,
+        ("POST", [_, "search-datasets"]) => lineage::search_datasets(app, call.args).await,
         ("POST", [_, "update"]) => update(app, call.args).await,
         ("POST", [_, "delete"]) => delete(app, call.args).await,
         ("POST", [_, "restore"]) => restore(app, call.args).await,

@@ -14,6 +14,7 @@ use super::{
     args::{Args, missing},
     batch::{Logged, Metric, Pair},
     failure::Failure,
+    lineage,
     names::{self, KEY_CHARS_MAX},
     params, python,
     runs::{self, micros},
@@ -255,7 +256,7 @@ async fn log_metrics(app: &App, run_id: &str, metrics: &[Metric<'_>]) -> Result<
         return Ok(());
     }
     match app.ingest_unless_known(points(run_id, metrics)?).await {
-        Ok(_) => Ok(()),
+        Ok(_) => lineage::log_model_metrics(app, run_id, metrics).await,
         Err(error) if error.code == ErrorCode::RunNotFound => {
             runs::active(app, run_id).await?;
             Err(error.into())

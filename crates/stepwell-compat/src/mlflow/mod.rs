@@ -9,16 +9,19 @@ mod batch;
 mod experiments;
 mod failure;
 mod history;
+mod lineage;
 mod logging;
 mod names;
 mod params;
 mod python;
+mod registry;
 mod routes;
 mod run_json;
 mod runs;
 #[allow(dead_code, reason = "the areas that search come one by one")]
 mod search;
 mod tags;
+mod webhooks;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;

@@ -25,15 +25,23 @@ pub(crate) fn check(name: &str, path: impl FnOnce() -> String) -> Result<(), Fai
     if !name.chars().all(is_allowed) {
         return refuse(CHARACTERS);
     }
+    match other_meaning(name) {
+        Some(why) => refuse(&why),
+        None => Ok(()),
+    }
+}
+
+/// Why a name means another one where it is a path, if it does.
+pub(crate) fn other_meaning(name: &str) -> Option<String> {
     let resolved = normal_path(name);
-    if resolved != name || resolved == "." || resolved.starts_with("..") || resolved.starts_with('/') {
+    let is_other = resolved != name || resolved == "." || resolved.starts_with("..") || resolved.starts_with('/');
+    is_other.then(|| {
         let resolved = python::text(&resolved);
-        return refuse(&format!(
+        format!(
             "Names may be treated as files in certain cases, and must not resolve to other names when treated as such. This \
              name would resolve to {resolved}"
-        ));
-    }
-    Ok(())
+        )
+    })
 }
 
 /// Refuses what has more characters than allowed.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepwell_app::App;
 
-use super::{args::Args, experiments, failure::Failure, runs};
+use super::{args::Args, experiments, failure::Failure, lineage, registry, runs, webhooks};
 
 /// A request, taken apart.
 #[derive(Clone, Copy)]
@@ -29,6 +29,9 @@ pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Value, Failure
         "server-info" | "server-features" => Ok(server_info()),
         "experiments" => experiments::route(app, call).await,
         "runs" => runs::route(app, call).await,
+        "registered-models" | "model-versions" => registry::route(app, call).await,
+        "logged-models" => lineage::route(app, call).await,
+        "webhooks" => webhooks::route(app, call).await,
         _ => call.unknown(),
     }
 }

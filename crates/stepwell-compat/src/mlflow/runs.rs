@@ -9,7 +9,7 @@ use super::{
     args::{Args, invalid_value},
     experiments,
     failure::{Failure, Kind},
-    logging,
+    lineage, logging,
     routes::Call,
     run_json::{run_info_json, run_json},
     tags::{self, Fields},
@@ -26,6 +26,8 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "delete-tag"]) => logging::delete_tag(app, call.args).await,
         ("POST", [_, "log-metric"]) => logging::log_metric(app, call.args).await,
         ("POST", [_, "log-parameter"]) => logging::log_param(app, call.args).await,
+        ("POST", [_, "log-inputs"]) => lineage::log_inputs(app, call.args).await,
+        ("POST", [_, "outputs"]) => lineage::log_outputs(app, call.args).await,
         ("POST", [_, "log-model"]) => logging::log_model(app, call.args).await,
         _ => call.unknown(),
     }
@@ -100,7 +102,8 @@ async fn get(app: &App, args: &Args) -> Result<Value, Failure> {
     let project = project_of(app, &run).await?;
     let mut metrics = app.latest_metrics(&run.project_id, std::slice::from_ref(&run.run_id)).await?;
     let metrics = metrics.remove(&run.run_id).unwrap_or_default();
-    Ok(json!({"run": run_json(&run, &project, &metrics)}))
+    let links = app.run_links(std::slice::from_ref(&run.run_id)).await?.remove(&run.run_id);
+    Ok(json!({"run": lineage::with_links(run_json(&run, &project, &metrics), links.as_ref())}))
 }
 
 async fn update(app: &App, args: &Args) -> Result<Value, Failure> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
 use super::*;
-use crate::{check, pages, prepare, repair, store::MIGRATIONS};
+use crate::{check, pages, prepare, repair, store::MIGRATIONS, table_list};
 
 /// In memory where there is such a place: nothing here is about the disk.
 fn in_memory() -> tempfile::TempDir {
@@ -93,11 +93,13 @@ async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
     let path = dir.path().join("metadata.sqlite");
     written(&path).await;
     let file = std::fs::read(&path).unwrap();
+    let tables = std::fs::read(table_list::copy_of(&path)).unwrap();
     let (mut most, mut tagged) = (0, 0);
     for page in (1..file.len() / 4_096).step_by(3) {
         let mut damaged = file.clone();
         damaged[page * 4_096 + 100..page * 4_096 + 3_000].fill(0xee);
         std::fs::write(&path, &damaged).unwrap();
+        std::fs::write(table_list::copy_of(&path), &tables).unwrap();
         let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
         assert!(check(&path).await.unwrap().damages.is_empty(), "page {page}: {:?}", done.lines);
         let metadata = Metadata::open(&path).await.unwrap();
@@ -109,7 +111,10 @@ async fn i11_a_page_that_is_overwritten_takes_its_own_rows_only() {
             runs += metadata.runs_of_project(&project.project_id).await.unwrap().len();
         }
         let kept = runs + metadata.trashed_runs().await.unwrap().len();
-        assert!(done.lines.iter().any(|line| line.starts_with(&format!("runs: {kept} rows kept"))), "{:?}", done.lines);
+        // A page of the list of tables comes back whole.
+        let is_whole = kept == 60 && done.lines.iter().any(|line| line.contains("list of tables"));
+        let words = format!("runs: {kept} rows kept");
+        assert!(is_whole || done.lines.iter().any(|line| line.starts_with(&words)), "{:?}", done.lines);
         // What is left takes changes.
         metadata.ensure_project("q", 1).await.unwrap();
         metadata.close().await;
@@ -295,4 +300,50 @@ async fn i11_pages_written_beside_readers_are_all_good() {
     let file = std::fs::read(&path).unwrap();
     assert!(file.len() > 80 * 4_096 && whole_pages(&file));
     assert!(check(&path).await.unwrap().damages.is_empty());
+}
+
+/// The list of tables has become longer than a page; each page of it that was lost took every row of every table with it.
+#[tokio::test]
+async fn i11_a_lost_page_of_the_list_of_tables_comes_back_from_its_copy() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let whole = written(&path).await;
+    let file = std::fs::read(&path).unwrap();
+    let kept = table_list::kept(&path, &file);
+    assert!(kept.len() > 1, "{}", kept.len());
+    for (offset, page) in &kept {
+        let at = *offset as usize;
+        assert_eq!(page, &file[at..at + 4_096]);
+        let mut damaged = file.clone();
+        damaged[at + 8..at + 4_000].fill(0xee);
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(opened(&path).await.is_err());
+        let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+        assert!(done.lines.iter().any(|line| line.contains("list of tables")), "{:?}", done.lines);
+        assert_eq!(std::fs::read(&path).unwrap(), file);
+        assert_eq!(opened(&path).await.unwrap(), whole);
+        // Without the copy all is lost, which is said.
+        std::fs::write(&path, &damaged).unwrap();
+        let copy = table_list::copy_of(&path);
+        let content = std::fs::read(&copy).unwrap();
+        std::fs::write(&copy, &content[..content.len() - 1]).unwrap();
+        let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+        assert!(done.lines.iter().any(|line| line.contains("no project and no run is known")), "{:?}", done.lines);
+        std::fs::write(&copy, content).unwrap();
+    }
+    std::fs::write(&path, &file).unwrap();
+    // A copy of another file, or a damaged one, is none.
+    let mut other = file.clone();
+    let at = kept.keys().next().copied().unwrap();
+    let page = &mut other[at as usize..at as usize + 4_096];
+    page[3_000] ^= 1;
+    pages::stamp(page, at);
+    assert!(table_list::kept(&path, &other).is_empty());
+    let copy = table_list::copy_of(&path);
+    let mut content = std::fs::read(&copy).unwrap();
+    content[20] ^= 1;
+    std::fs::write(&copy, content).unwrap();
+    assert!(table_list::kept(&path, &file).is_empty());
+    Metadata::open(&path).await.unwrap().close().await;
+    assert_eq!(table_list::kept(&path, &file), kept, "the next start writes it anew");
 }

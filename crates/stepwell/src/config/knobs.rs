@@ -190,6 +190,14 @@ pub(super) const KNOBS: &[Knob] = &[
         reason: "A query that runs longer is stopped, so that a forgotten one does not hold cores and memory.",
     },
     Knob {
+        name: "webhook_private",
+        kind: Kind::Switch,
+        unit: "switch",
+        default: "false",
+        reason: "Webhooks are sent only over TLS and only to public addresses: who may make one chooses a URL that this machine then asks. \
+                 This allows plain HTTP, the machine itself and private networks too, for receivers that are there.",
+    },
+    Knob {
         name: "log_filter",
         kind: Kind::Text,
         unit: "filter",

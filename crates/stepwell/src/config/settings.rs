@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) metrics_per_project_max: usize,
     pub(crate) query_spill_bytes: u64,
     pub(crate) query_timeout: Duration,
+    pub(crate) webhook_private: bool,
     pub(crate) log_filter: String,
     pub(crate) log_json: bool,
 }
@@ -53,6 +54,7 @@ impl Settings {
             metrics_per_project_max: get(&values, "metrics_per_project_max")?,
             query_spill_bytes: get(&values, "query_spill_bytes")?,
             query_timeout: Duration::from_secs(get(&values, "query_timeout_seconds")?),
+            webhook_private: get(&values, "webhook_private")?,
             log_filter: get(&values, "log_filter")?,
             log_json: get::<String>(&values, "log_format")? == "json",
         };

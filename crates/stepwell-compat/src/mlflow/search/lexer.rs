@@ -156,10 +156,11 @@ fn number(rest: &str) -> Option<usize> {
 fn path(rest: &str) -> Option<(Kind, usize)> {
     let mut end = segment(rest, false)?;
     let is_bare = rest[..end].chars().all(is_word);
-    if is_bare && !rest[end..].starts_with('.') {
-        if let Some(kind) = reserved(&rest[..end]) {
-            return Some((kind, end));
-        }
+    if is_bare
+        && !rest[end..].starts_with('.')
+        && let Some(kind) = reserved(&rest[..end])
+    {
+        return Some((kind, end));
     }
     while let Some(after) = rest[end..].strip_prefix('.') {
         match segment(after, true) {

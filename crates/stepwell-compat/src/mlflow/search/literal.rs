@@ -49,18 +49,22 @@ fn one_text<'a>(quoted: &'a str, out: &mut String) -> Option<&'a str> {
 }
 
 fn escape(chars: &mut std::str::Chars<'_>, out: &mut String) -> Option<()> {
+    let plain = |text: &mut String, character: char| {
+        text.push(character);
+        Some(())
+    };
     let digits = match chars.next()? {
-        'n' => return Some(out.push('\n')),
-        't' => return Some(out.push('\t')),
-        'r' => return Some(out.push('\r')),
-        same @ ('\\' | '\'' | '"') => return Some(out.push(same)),
+        'n' => return plain(out, '\n'),
+        't' => return plain(out, '\t'),
+        'r' => return plain(out, '\r'),
+        same @ ('\\' | '\'' | '"') => return plain(out, same),
         '\n' => return Some(()),
         'x' => 2,
         'u' => 4,
         'U' => 8,
         other => {
             out.push('\\');
-            return Some(out.push(other));
+            return plain(out, other);
         }
     };
     let code = chars.as_str().get(..digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;

@@ -8,8 +8,11 @@ use super::{Request, answer};
 
 mod experiments;
 mod history;
+mod lineage;
 mod logging;
+mod registry;
 mod runs;
+mod webhooks;
 
 pub(crate) struct Server {
     pub(crate) app: App,
@@ -23,6 +26,15 @@ impl Server {
         Self { app, _dir: dir }
     }
 
+    /// One that lets webhooks go to this machine.
+    pub(crate) async fn with_private_webhooks() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = AppConfig::new(dir.path());
+        config.webhooks.allow_private = true;
+        let app = App::open(Env::real(), config).await.unwrap();
+        Self { app, _dir: dir }
+    }
+
     async fn request(&self, method: &str, path: &str, query: Option<&str>, body: &[u8]) -> (u16, Value) {
         let answer = answer(&self.app, Request { method, path, query, body }).await;
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
@@ -33,6 +45,21 @@ impl Server {
         let (status, answered) = self.request("POST", path, None, body.to_string().as_bytes()).await;
         assert_eq!(status, 200, "{path} {body}: {answered}");
         answered
+    }
+
+    /// The same to another method with a body.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answered) = self.request(method, path, None, body.to_string().as_bytes()).await;
+        assert_eq!(status, 200, "{method} {path} {body}: {answered}");
+        answered
+    }
+
+    /// The code and text of the refusal of a method with a body.
+    pub(crate) async fn refusal_of(&self, method: &str, path: &str, body: Value) -> (String, String) {
+        let (status, answered) = self.request(method, path, None, body.to_string().as_bytes()).await;
+        assert!((400..500).contains(&status), "{method} {path} {body}: {status} {answered}");
+        let text = |name: &str| answered[name].as_str().unwrap().to_owned();
+        (text("error_code"), text("message"))
     }
 
     /// The same to a GET; `path` may have a query.

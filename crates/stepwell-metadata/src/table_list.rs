@@ -1,0 +1,125 @@
+//! A copy of the pages that hold SQLite's list of tables, beside the file: without that list no row of any table can be found, and one
+//! damaged page of it would lose them all. It changes only with the version, so that a copy made whenever the file is opened or
+//! closed is a good one.
+//!
+//! The file: eight bytes of magic, then for each page its number in the file (from 1; four bytes, little-endian) and the page itself, with
+//! its checksum. The first page is not among them: it changes with every commit.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use stepwell_env::{Disk, RealDisk, write_atomically};
+
+use crate::{
+    error::MetadataError,
+    pages::{PAGE_BYTES, is_good},
+    prepare::{failed, sibling},
+};
+
+const MAGIC: &[u8; 8] = b"SWTABLE1";
+const NUMBER_BYTES: usize = 4;
+/// Where the first page's own header begins.
+const FIRST_HEADER_AT: usize = 100;
+const INTERIOR: u8 = 5;
+const LEAF: u8 = 13;
+/// A list of more pages is none of ours.
+const PAGES_MAX: usize = 1_000;
+
+/// Where the copy of a file is.
+pub(crate) fn copy_of(path: &Path) -> PathBuf {
+    sibling(path, "-tables")
+}
+
+/// Writes the copy, if there is something to copy that is not in it yet. For who has the file not open, as `prepare::state`.
+pub(crate) fn keep(path: &Path) -> Result<(), MetadataError> {
+    if !RealDisk.exists(path) {
+        return Ok(());
+    }
+    let file = RealDisk.read(path).map_err(failed("read", path))?;
+    let Some(pages) = pages_of_list(&file).filter(|pages| !pages.is_empty()) else { return Ok(()) };
+    let mut content = MAGIC.to_vec();
+    for number in pages {
+        let Some(page) = page(&file, number) else { return Ok(()) };
+        content.extend((number as u32).to_le_bytes());
+        content.extend(page);
+    }
+    let copy = copy_of(path);
+    if RealDisk.exists(&copy) && RealDisk.read(&copy).map_err(failed("read", &copy))? == content {
+        return Ok(());
+    }
+    write_atomically(&RealDisk, &copy, &content).map_err(failed("write", &copy))
+}
+
+/// The pages of the copy, by their offset in the file, if it is one of this file: its pages that are not damaged are those of the copy,
+/// and lead to all of them.
+pub(crate) fn kept(path: &Path, file: &[u8]) -> BTreeMap<u64, Vec<u8>> {
+    let mut whole = file.to_vec();
+    let copied = RealDisk.read(&copy_of(path)).ok().and_then(|content| entries(&content)).unwrap_or_default();
+    for (offset, copied) in &copied {
+        let from = *offset as usize;
+        let Some(page) = whole.get_mut(from..from.saturating_add(PAGE_BYTES)) else { return BTreeMap::new() };
+        if is_good(page, *offset) && page != copied {
+            return BTreeMap::new();
+        }
+        page.copy_from_slice(copied);
+    }
+    let numbers = copied.keys().map(|offset| *offset as usize / PAGE_BYTES + 1).collect();
+    if pages_of_list(&whole) == Some(numbers) { copied } else { BTreeMap::new() }
+}
+
+/// What a copy holds, if all of it is undamaged.
+fn entries(content: &[u8]) -> Option<BTreeMap<u64, Vec<u8>>> {
+    let entry = |entry: &[u8]| {
+        let (number, page) = entry.split_first_chunk::<NUMBER_BYTES>()?;
+        let offset = u64::from(u32::from_le_bytes(*number)).checked_sub(1)? * PAGE_BYTES as u64;
+        is_good(page, offset).then(|| (offset, page.to_vec()))
+    };
+    content.strip_prefix(MAGIC.as_slice())?.chunks(NUMBER_BYTES + PAGE_BYTES).map(entry).collect()
+}
+
+/// The good page of that number.
+fn page(file: &[u8], number: usize) -> Option<&[u8]> {
+    let from = number.checked_sub(1)?.checked_mul(PAGE_BYTES)?;
+    let page = file.get(from..from.checked_add(PAGE_BYTES)?)?;
+    is_good(page, from as u64).then_some(page)
+}
+
+/// Numbers of the pages of the list behind the first; `None` if one of them is damaged or the file is not as it should be.
+fn pages_of_list(file: &[u8]) -> Option<Vec<usize>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![1];
+    while let Some(number) = waiting.pop() {
+        if found.len() > PAGES_MAX {
+            return None;
+        }
+        let page = page(file, number)?;
+        let header = if number == 1 { FIRST_HEADER_AT } else { 0 };
+        if number > 1 {
+            found.push(number);
+        }
+        match *page.get(header)? {
+            LEAF => {}
+            INTERIOR => waiting.extend(children(page, header)?),
+            _ => return None,
+        }
+    }
+    found.sort_unstable();
+    Some(found)
+}
+
+/// Numbers of the pages below an interior one.
+fn children(page: &[u8], header: usize) -> Option<Vec<usize>> {
+    let short = |at: usize| Some(usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?])));
+    let number = |at: usize| {
+        let bytes = page.get(at..at + NUMBER_BYTES)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let cells = short(header + 3)?;
+    let mut children = vec![number(header + 8)?];
+    for cell in 0..cells {
+        children.push(number(short(header + 12 + 2 * cell)?)?);
+    }
+    Some(children)
+}
