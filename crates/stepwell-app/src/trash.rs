@@ -76,8 +76,10 @@ impl App {
     /// Takes a project out of the trash. Runs that were deleted one by one stay there.
     pub async fn restore_project(&self, name: &str) -> Result<Project, AppError> {
         match self.find_project(name).await? {
-            Some(project) => self.restore_project_by_id(&project.project_id, false).await,
-            None => Err(AppError::not_in_trash("project", name)),
+            Some(project) if project.deleted_at_us.is_some() => {
+                self.restore_project_by_id(&project.project_id, false).await
+            }
+            _ => Err(AppError::not_in_trash("project", name)),
         }
     }
 
