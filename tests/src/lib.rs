@@ -8,6 +8,7 @@ pub mod flight;
 mod http;
 pub mod load;
 mod locate;
+pub mod mlflow;
 pub mod oracle;
 mod read_back;
 mod server;

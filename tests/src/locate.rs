@@ -52,7 +52,13 @@ fn build(profile: &Path) -> Result<()> {
 
 /// The interpreter of the virtual environment that `cargo xtask test` makes.
 pub fn venv_python() -> Result<PathBuf> {
-    let python = profile_dir()?.parent().context("the profile has no parent")?.join("venv/bin/python");
+    python_of("venv")
+}
+
+/// The interpreter of another such environment, by its folder in the target directory.
+pub(crate) fn python_of(environment: &str) -> Result<PathBuf> {
+    let target = profile_dir()?.parent().context("the profile has no parent")?.to_owned();
+    let python = target.join(environment).join("bin/python");
     if !python.exists() {
         bail!("{} is absent: `cargo xtask test` makes it", python.display());
     }

@@ -1,4 +1,4 @@
-//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mutants | faults | rot | bench | growth | concurrency |
+//! The project's commands: `cargo xtask demo | test | check | sim | fuzz | mlflow | mutants | faults | rot | bench | growth | concurrency |
 //! sanitize | schemas`.
 
 mod bench;
@@ -7,6 +7,7 @@ mod demo;
 mod faults;
 mod fuzz;
 mod growth;
+mod mlflow;
 mod mutants;
 mod plot;
 mod process;
@@ -31,6 +32,10 @@ usage: cargo xtask COMMAND
                   give hostile bytes to decoders under libFuzzer, N seconds each (60), with a nightly compiler that it installs
                   where rustup has none; --files leaves out the targets of requests, which take long to build; what it finds
                   stays in target/fuzz/TARGET/found
+  mlflow [ARGS] | mlflow record [SESSION…] | mlflow bench [--seconds N] [--runs N] [--points N]
+                  run sessions of MLflow's genuine clients (ARGS go to cargo test); or run them against a genuine server, and
+                  write what it answers into tests/python/mlflow/expected; or measure the client against genuine servers and
+                  ours, into benches/RESULTS.md
   mutants [NAME…] break the storage on purpose, one way after the other, in a copy of the sources, and expect tests to notice
   sim [--seeds N] [--from S] [--hours N] [--jobs N] [--seed S] [--plan 'PLAN'] [--release]
                   run N worlds (100) of the engine under simulated threads, time and disk, or worlds for N hours, or the one of a
@@ -61,6 +66,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "check" => check::run(),
         "fuzz" => fuzz::run(rest),
+        "mlflow" => mlflow::run(rest),
         "mutants" => mutants::run(rest),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),

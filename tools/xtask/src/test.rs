@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    faults, fuzz,
+    faults, fuzz, mlflow,
     process::{self, cargo, target_dir},
     python,
 };
@@ -12,7 +12,9 @@ use crate::{
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let is_long = arguments.first().is_some_and(|first| first == "--long");
     let arguments = &arguments[usize::from(is_long)..];
-    python::prepare(&target_dir()?)?;
+    let target = target_dir()?;
+    python::prepare(&target)?;
+    mlflow::prepare(&target)?;
     faults::install();
     process::run(cargo().args(["build", "--package", "stepwell"]))?;
     // Tells the end-to-end suites that the binary is fresh, so that not each of them asks cargo again.

@@ -21,6 +21,9 @@ const FIGURES_VARY: [usize; 2] = [3, 4];
 /// The same of the peers: their speed.
 const PEERS_VARY: [usize; 1] = [1];
 
+/// The section of the results that MLflow's client has.
+const MLFLOW: &str = "Through MLflow's own client";
+
 /// What to measure, and for how long.
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
@@ -89,9 +92,35 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     println!("{ingest}");
     let path = root().join("benches/RESULTS.md");
     let text = results::document(&options.command(), &figures, &ingest)?;
+    // What MLflow's client measured is of another command, and stays.
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let text = match before.split_once(&format!("## {MLFLOW}\n")) {
+        Some((_, section)) => {
+            results::with_section(&text, MLFLOW, section.split("\n## ").next().unwrap_or_default().trim_start())
+        }
+        None => text,
+    };
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     eprintln!("written: {}", path.display());
     Ok(())
+}
+
+/// `cargo xtask mlflow bench [--seconds N] [--runs N] [--points N]`: MLflow's client against its own servers and ours, into a section of
+/// the results.
+pub(crate) fn mlflow(options: &[String]) -> Result<()> {
+    let target = target_dir()?;
+    build()?;
+    let table = Table::parse(&peers::through_mlflow(&target, options)?)?;
+    println!("{table}");
+    let command = ["cargo xtask mlflow bench"].into_iter().chain(options.iter().map(String::as_str));
+    let command = command.collect::<Vec<_>>().join(" ");
+    let path = root().join("benches/RESULTS.md");
+    let document = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let about = "Client and server share the machine; the servers one after the other, each filled with the same runs first. The client alone \
+                 is the same calls to a stub that answers at once what Stepwell answered.";
+    let body = format!("{} {about}\n\n{table}", results::measured(&command)?);
+    fs::write(&path, results::with_section(&document, MLFLOW, &body))
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// Builds the server and the load generator. Both at once: one by one, cargo would build their dependencies with different

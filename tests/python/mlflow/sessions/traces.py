@@ -1,0 +1,71 @@
+"""Traces: made by a decorator, read back, searched, tagged, deleted."""
+
+import mlflow
+
+TIMING = ("mlflow.trace.sizeBytes", "mlflow.trace.sizeStats")
+
+
+@mlflow.trace(name="answer", span_type="CHAIN", attributes={"model": "tiny"})
+def answer(question):
+    mlflow.update_current_trace(tags={"topic": question.split()[0]})
+    return f"{retrieve(question)}!"
+
+
+@mlflow.trace(span_type="RETRIEVER")
+def retrieve(question):
+    if "fail" in question:
+        raise ValueError("no such document")
+    return question.upper()
+
+
+def spans(trace):
+    names = {span.span_id: span.name for span in trace.data.spans}
+    return [
+        [span.name, names.get(span.parent_id), span.span_type, str(span.status.status_code), span.inputs, span.outputs]
+        for span in sorted(trace.data.spans, key=lambda span: span.name)
+    ]
+
+
+def told(trace):
+    info = trace.info
+    return [str(info.state), info.tags.get("mlflow.traceName"), info.tags.get("topic"), info.request_preview, info.response_preview]
+
+
+def decorated(session):
+    mlflow.set_experiment("asked")
+    for question in ("red fish", "blue fish", "red fail"):
+        try:
+            answer(question)
+        except ValueError:
+            pass
+    mlflow.flush_trace_async_logging()
+    experiment = mlflow.get_experiment_by_name("asked").experiment_id
+    found = mlflow.search_traces(experiment_ids=[experiment], return_type="list", order_by=["timestamp_ms ASC"])
+    session.note("traces", [told(trace) for trace in found])
+    session.note("spans", [spans(trace) for trace in found])
+    last = mlflow.get_trace(mlflow.get_last_active_trace_id())
+    session.note("the last", told(last))
+    for text in ("status = 'ERROR'", "tags.topic = 'red'", "name = 'answer'", "tags.topic = 'none'", "timestamp_ms > 0", "status = 'OK' AND tags.topic = 'red'"):
+        some = mlflow.search_traces(experiment_ids=[experiment], filter_string=text, return_type="list")
+        session.note(text, sorted(trace.info.request_preview for trace in some))
+    session.note("one", len(mlflow.search_traces(experiment_ids=[experiment], max_results=1, return_type="list")))
+    table = mlflow.search_traces(experiment_ids=[experiment])
+    session.note("table", [len(table), "trace_id" in table.columns])
+    ids = [trace.info.trace_id for trace in found]
+    mlflow.set_trace_tag(ids[0], "reviewed", "yes")
+    session.note("tagged", mlflow.get_trace(ids[0]).info.tags["reviewed"])
+    mlflow.delete_trace_tag(ids[0], "reviewed")
+    session.note("untagged", mlflow.get_trace(ids[0]).info.tags.get("reviewed"))
+    session.note("deleted", session.client.delete_traces(experiment, trace_ids=ids[:1]))
+    left = mlflow.search_traces(experiment_ids=[experiment], return_type="list")
+    session.note("left", sorted(trace.info.request_preview for trace in left))
+
+
+def in_run(session):
+    """A trace made within a run knows it."""
+    with mlflow.start_run(run_name="asking") as run:
+        answer("green fish")
+    mlflow.flush_trace_async_logging()
+    found = mlflow.search_traces(experiment_ids=["0"], run_id=run.info.run_id, return_type="list")
+    session.note("of the run", [told(trace) for trace in found])
+    session.note("its run", [trace.info.trace_metadata["mlflow.sourceRun"] for trace in found])
