@@ -45,7 +45,10 @@ pub struct IngestAck {
 
 #[derive(Deserialize)]
 struct ProblemBody {
+    /// MLflow's API has other names for both.
+    #[serde(alias = "error_code")]
     code: String,
+    #[serde(alias = "message")]
     detail: String,
     row: Option<u64>,
     field: Option<String>,
@@ -60,21 +63,8 @@ struct SqlAnswer {
 impl Client {
     /// A client of the server at `base_url`, such as `http://127.0.0.1:9090`. Does not connect yet.
     pub fn new(base_url: &str) -> Result<Self, ClientError> {
-        let wrong = || ClientError::Url { url: base_url.to_owned() };
-        let uri: Uri = base_url.trim_end_matches('/').parse().map_err(|_| wrong())?;
-        let host = uri.host().ok_or_else(wrong)?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(wrong());
-        }
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(RESPONSE_TIMEOUT));
-        if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
-            // A proxy does not reach this machine's own loopback.
-            config = config.proxy(None);
-        }
-        Ok(Self { agent: config.build().into(), base_url: base_url.trim_end_matches('/').into() })
+        let (agent, base_url) = agent(base_url)?;
+        Ok(Self { agent, base_url: base_url.into() })
     }
 
     /// The server's URL, without a slash at the end.
@@ -179,6 +169,25 @@ impl Client {
     }
 }
 
+/// The connections to a server, and its base URL without a slash at the end.
+pub(crate) fn agent(base_url: &str) -> Result<(Agent, String), ClientError> {
+    let wrong = || ClientError::Url { url: base_url.to_owned() };
+    let uri: Uri = base_url.trim_end_matches('/').parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(wrong());
+    }
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(RESPONSE_TIMEOUT));
+    if host == "localhost" || host.starts_with("127.") || host == "[::1]" {
+        // A proxy does not reach this machine's own loopback.
+        config = config.proxy(None);
+    }
+    Ok((config.build().into(), base_url.trim_end_matches('/').to_owned()))
+}
+
 impl ProblemBody {
     fn into_error(self, status: u16, retry_after: Option<Duration>) -> ClientError {
         let Self { code, detail, row, field } = self;
@@ -186,7 +195,7 @@ impl ProblemBody {
     }
 }
 
-fn to_json(url: &str, body: &impl serde::Serialize) -> Result<Vec<u8>, ClientError> {
+pub(crate) fn to_json(url: &str, body: &impl serde::Serialize) -> Result<Vec<u8>, ClientError> {
     serde_json::to_vec(body).map_err(|error| ClientError::Answer { url: url.to_owned(), detail: error.to_string() })
 }
 
@@ -197,14 +206,14 @@ fn read_all(url: &str, response: Response<Body>) -> Result<Vec<u8>, ClientError>
     Ok(bytes)
 }
 
-fn read_json<T: DeserializeOwned>(url: &str, response: Response<Body>) -> Result<T, ClientError> {
+pub(crate) fn read_json<T: DeserializeOwned>(url: &str, response: Response<Body>) -> Result<T, ClientError> {
     let bytes = read_all(url, response)?;
     serde_json::from_slice(&bytes)
         .map_err(|error| ClientError::Answer { url: url.to_owned(), detail: error.to_string() })
 }
 
 /// Makes a refusal an error.
-fn check(url: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
+pub(crate) fn check(url: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, ClientError> {
     let response = answer.map_err(|source| ClientError::Transport { url: url.to_owned(), source: Box::new(source) })?;
     let status = response.status().as_u16();
     if response.status().is_success() {

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use stepwell_import::tensorboard::{self, ImportReport, Progress};
+use stepwell_env::Env;
+use stepwell_import::{
+    mlflow,
+    tensorboard::{self, ImportReport, Progress},
+};
 
 use crate::connect::connect;
 
@@ -20,6 +24,17 @@ pub(crate) struct ImportArgs {
 enum Source {
     /// A TensorBoard log directory: each sub-directory with event files becomes a run, its tags metrics
     Tensorboard(TensorboardArgs),
+    /// All of an MLflow server or mlruns directory: experiments become projects, runs keep their ids; again later, only what is new
+    Mlflow(MlflowArgs),
+}
+
+#[derive(Debug, Args)]
+struct MlflowArgs {
+    /// A tracking URI (http://…) or an mlruns directory
+    source: String,
+    /// The server
+    #[arg(long, default_value = "http://127.0.0.1:9090")]
+    server: String,
 }
 
 #[derive(Debug, Args)]
@@ -38,7 +53,49 @@ struct TensorboardArgs {
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     match &args.source {
         Source::Tensorboard(args) => run_tensorboard(args),
+        Source::Mlflow(args) => run_mlflow(args),
     }
+}
+
+fn run_mlflow(args: &MlflowArgs) -> Result<()> {
+    let client = connect(&args.server)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("importing {wide_bar} {pos} of {len} runs")?);
+    let mut show = |progress: mlflow::Progress| {
+        bar.set_length(progress.runs_total);
+        bar.set_position(progress.runs_done);
+    };
+    let random = Env::real().random;
+    let producer = format!("mlflow-import-{:016x}{:016x}", random.next_u64(), random.next_u64());
+    let report = mlflow::import(&args.source, &client, producer, &mut show)
+        .with_context(|| format!("import {}", args.source))?;
+    bar.finish_and_clear();
+    print!("{}", describe_mlflow(&report));
+    ensure!(report.mismatches.is_empty(), "{} things differ from the source", report.mismatches.len());
+    Ok(())
+}
+
+/// How many there are of each, how many were new, and what is not as it was.
+fn describe_mlflow(report: &mlflow::ImportReport) -> String {
+    let counted = [
+        ("experiments", report.experiments),
+        ("runs", report.runs),
+        ("params", report.params),
+        ("tags", report.tags),
+        ("points", report.points),
+        ("files", report.files),
+        ("registered models", report.models),
+        ("versions", report.versions),
+    ];
+    let mut text: String =
+        counted.iter().map(|(what, count)| format!("{what}: {}, {} of them new\n", count.all, count.new)).collect();
+    if report.mismatches.is_empty() {
+        text += &format!("read back and compared: all points, and {} bytes of files\n", report.file_bytes);
+    }
+    for mismatch in &report.mismatches {
+        text += &format!("differs: {mismatch}\n");
+    }
+    text
 }
 
 fn run_tensorboard(args: &TensorboardArgs) -> Result<()> {

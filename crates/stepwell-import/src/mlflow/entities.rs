@@ -1,0 +1,104 @@
+//! What there is to import, as every source gives it.
+
+use std::io::Read;
+
+use super::ImportError;
+
+/// Name and value of params and tags, in their order.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// An experiment, which becomes a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Experiment {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) is_deleted: bool,
+    pub(super) tags: Pairs,
+}
+
+/// A run with everything but its points and files.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) user: String,
+    /// `RUNNING`, `SCHEDULED`, `FINISHED`, `FAILED` or `KILLED`.
+    pub(super) status: String,
+    pub(super) start_ms: Option<i64>,
+    pub(super) end_ms: Option<i64>,
+    pub(super) is_deleted: bool,
+    pub(super) params: Pairs,
+    pub(super) tags: Pairs,
+    /// Names.
+    pub(super) metrics: Vec<String>,
+    /// Its datasets as MLflow's API writes them.
+    pub(super) datasets: Vec<serde_json::Value>,
+}
+
+/// A point; value by its bits, so that points are compared as they are. Sorted by all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Point {
+    pub(super) step: i64,
+    pub(super) timestamp_ms: i64,
+    pub(super) bits: u64,
+}
+
+impl Point {
+    /// Of a value: all NaNs are one, as MLflow's stores keep only that it was one.
+    pub(super) fn new(step: i64, timestamp_ms: i64, value: f64) -> Self {
+        let value = if value.is_nan() { f64::NAN } else { value };
+        Self { step, timestamp_ms, bits: value.to_bits() }
+    }
+
+    pub(super) fn value(self) -> f64 {
+        f64::from_bits(self.bits)
+    }
+}
+
+/// A file of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Below the run's artifacts, `/` between.
+    pub(super) path: String,
+    pub(super) bytes: u64,
+}
+
+/// A registered model with its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RegisteredModel {
+    pub(super) name: String,
+    pub(super) description: String,
+    pub(super) tags: Pairs,
+    /// Alias and version.
+    pub(super) aliases: Pairs,
+    /// By number.
+    pub(super) versions: Vec<ModelVersion>,
+}
+
+/// One version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ModelVersion {
+    pub(super) number: u64,
+    pub(super) source: String,
+    pub(super) run_id: String,
+    pub(super) description: String,
+    /// `None` where it has none.
+    pub(super) stage: String,
+    pub(super) tags: Pairs,
+}
+
+/// Where things are imported from.
+pub(super) trait Source {
+    /// Deleted ones too.
+    fn experiments(&self) -> Result<Vec<Experiment>, ImportError>;
+    /// The runs of an experiment, deleted ones too.
+    fn runs(&self, experiment: &Experiment) -> Result<Vec<Run>, ImportError>;
+    /// The points of a metric, sorted, each once.
+    fn history(&self, run: &Run, metric: &str) -> Result<Vec<Point>, ImportError>;
+    /// The files of a run, by path.
+    fn files(&self, run: &Run) -> Result<Vec<File>, ImportError>;
+    /// The bytes of one.
+    fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError>;
+    /// By name.
+    fn models(&self) -> Result<Vec<RegisteredModel>, ImportError>;
+}

@@ -1,0 +1,18 @@
+//! What MLflow keeps: read through a tracking server's API or from an `mlruns` directory, written into Stepwell.
+//!
+//! An import goes on where an earlier one stopped, and adds only what is missing: each run keeps its id, and points, params, tags,
+//! files and versions that are there are left. What was imported is read back and compared. Not imported: traces, logged models
+//! that are no registered version's files, webhooks.
+
+mod api;
+mod entities;
+mod error;
+mod import;
+mod mlruns;
+mod report;
+mod target;
+mod yaml;
+
+pub use error::ImportError;
+pub use import::import;
+pub use report::{Count, ImportReport, Progress};

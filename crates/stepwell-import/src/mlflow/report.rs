@@ -1,0 +1,39 @@
+//! What an import did.
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub runs_done: u64,
+    pub runs_total: u64,
+}
+
+/// How many there are of something, and how many of them Stepwell did not have before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    pub all: u64,
+    pub new: u64,
+}
+
+impl Count {
+    pub(super) fn add(&mut self, all: usize, new: usize) {
+        self.all += all as u64;
+        self.new += new as u64;
+    }
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    pub experiments: Count,
+    pub runs: Count,
+    pub params: Count,
+    pub tags: Count,
+    pub points: Count,
+    pub files: Count,
+    /// Of all files, those that were there included.
+    pub file_bytes: u64,
+    pub models: Count,
+    pub versions: Count,
+    /// What is not in Stepwell as it is in the source, in words; none if the import is whole.
+    pub mismatches: Vec<String>,
+}
