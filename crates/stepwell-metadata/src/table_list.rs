@@ -7,6 +7,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -37,12 +39,16 @@ pub(crate) fn keep(path: &Path) -> Result<(), MetadataError> {
     if !RealDisk.exists(path) {
         return Ok(());
     }
-    let file = RealDisk.read(path).map_err(failed("read", path))?;
-    let Some(pages) = pages_of_list(&file).filter(|pages| !pages.is_empty()) else { return Ok(()) };
+    // Only its list: the rest may be large.
+    let file = File::open(path).map_err(failed("open", path))?;
+    let page = |offset: u64| {
+        let mut page = vec![0; PAGE_BYTES];
+        file.read_exact_at(&mut page, offset).ok().map(|()| page)
+    };
+    let Some(pages) = pages_of_list(page).filter(|pages| !pages.is_empty()) else { return Ok(()) };
     let mut content = MAGIC.to_vec();
-    for number in pages {
-        let Some(page) = page(&file, number) else { return Ok(()) };
-        content.extend((number as u32).to_le_bytes());
+    for (number, page) in pages {
+        content.extend(number.to_le_bytes());
         content.extend(page);
     }
     let copy = copy_of(path);
@@ -55,66 +61,66 @@ pub(crate) fn keep(path: &Path) -> Result<(), MetadataError> {
 /// The pages of the copy, by their offset in the file, if it is one of this file: its pages that are not damaged are those of the copy,
 /// and lead to all of them.
 pub(crate) fn kept(path: &Path, file: &[u8]) -> BTreeMap<u64, Vec<u8>> {
-    let mut whole = file.to_vec();
     let copied = RealDisk.read(&copy_of(path)).ok().and_then(|content| entries(&content)).unwrap_or_default();
-    for (offset, copied) in &copied {
-        let from = *offset as usize;
-        let Some(page) = whole.get_mut(from..from.saturating_add(PAGE_BYTES)) else { return BTreeMap::new() };
-        if is_good(page, *offset) && page != copied {
-            return BTreeMap::new();
-        }
-        page.copy_from_slice(copied);
+    let own = |offset: u64| {
+        let from = usize::try_from(offset).ok()?;
+        file.get(from..from.checked_add(PAGE_BYTES)?).map(<[u8]>::to_vec)
+    };
+    let is_other =
+        |(offset, copied): (&u64, &Vec<u8>)| own(*offset).is_none_or(|page| is_good(&page, *offset) && page != *copied);
+    if copied.iter().any(is_other) {
+        return BTreeMap::new();
     }
-    let numbers = copied.keys().map(|offset| *offset as usize / PAGE_BYTES + 1).collect();
-    if pages_of_list(&whole) == Some(numbers) { copied } else { BTreeMap::new() }
+    let listed = pages_of_list(|offset| copied.get(&offset).cloned().or_else(|| own(offset)));
+    let is_all = listed.is_some_and(|listed| listed.keys().map(|number| offset_of(*number)).eq(copied.keys().copied()));
+    if is_all { copied } else { BTreeMap::new() }
 }
 
 /// What a copy holds, if all of it is undamaged.
 fn entries(content: &[u8]) -> Option<BTreeMap<u64, Vec<u8>>> {
     let entry = |entry: &[u8]| {
         let (number, page) = entry.split_first_chunk::<NUMBER_BYTES>()?;
-        let offset = u64::from(u32::from_le_bytes(*number)).checked_sub(1)? * PAGE_BYTES as u64;
+        let offset = offset_of(u32::from_le_bytes(*number));
         is_good(page, offset).then(|| (offset, page.to_vec()))
     };
     content.strip_prefix(MAGIC.as_slice())?.chunks(NUMBER_BYTES + PAGE_BYTES).map(entry).collect()
 }
 
-/// The good page of that number.
-fn page(file: &[u8], number: usize) -> Option<&[u8]> {
-    let from = number.checked_sub(1)?.checked_mul(PAGE_BYTES)?;
-    let page = file.get(from..from.checked_add(PAGE_BYTES)?)?;
-    is_good(page, from as u64).then_some(page)
+/// Where the page of a number, from 1, begins.
+fn offset_of(number: u32) -> u64 {
+    u64::from(number.saturating_sub(1)) * PAGE_BYTES as u64
 }
 
-/// Numbers of the pages of the list behind the first; `None` if one of them is damaged or the file is not as it should be.
-fn pages_of_list(file: &[u8]) -> Option<Vec<usize>> {
-    let mut found = Vec::new();
+/// The pages of the list behind the first, by number; `None` if one of them is damaged or the file is not as it should be.
+fn pages_of_list(read: impl Fn(u64) -> Option<Vec<u8>>) -> Option<BTreeMap<u32, Vec<u8>>> {
+    let mut found = BTreeMap::new();
     let mut waiting = vec![1];
     while let Some(number) = waiting.pop() {
-        if found.len() > PAGES_MAX {
+        if number == 0 || found.len() > PAGES_MAX {
             return None;
         }
-        let page = page(file, number)?;
+        let page = read(offset_of(number)).filter(|page| is_good(page, offset_of(number)))?;
         let header = if number == 1 { FIRST_HEADER_AT } else { 0 };
-        if number > 1 {
-            found.push(number);
-        }
         match *page.get(header)? {
             LEAF => {}
-            INTERIOR => waiting.extend(children(page, header)?),
+            INTERIOR => waiting.extend(children(&page, header)?),
             _ => return None,
         }
+        // A page that is there twice leads in a circle.
+        if found.insert(number, page).is_some() {
+            return None;
+        }
     }
-    found.sort_unstable();
+    found.remove(&1);
     Some(found)
 }
 
 /// Numbers of the pages below an interior one.
-fn children(page: &[u8], header: usize) -> Option<Vec<usize>> {
+fn children(page: &[u8], header: usize) -> Option<Vec<u32>> {
     let short = |at: usize| Some(usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?])));
     let number = |at: usize| {
         let bytes = page.get(at..at + NUMBER_BYTES)?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?) as usize)
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
     };
     let cells = short(header + 3)?;
     let mut children = vec![number(header + 8)?];
