@@ -6,12 +6,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use stepwell_blobs::BlobStore;
 use stepwell_engine::{Engine, EngineStats, Health, Progress};
 use stepwell_env::{DiskSpace, Env};
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStats, QueryStream};
 
 use crate::{
+    artifacts::{Artifacts, sweep_unnamed},
     care::refuse_lost_metadata,
     code::ErrorCode,
     config::AppConfig,
@@ -43,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) is_read_only: bool,
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
+    pub(crate) artifacts: Artifacts,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -59,6 +62,7 @@ impl App {
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?;
         let data_dir = config.engine.data_dir.clone();
+        BlobStore::new(env.disk.clone(), &data_dir).prepare()?;
         let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;
         let outbox = Outbox::new(config.webhooks);
@@ -67,6 +71,7 @@ impl App {
         tokio::spawn(keep_expiring(Arc::downgrade(&app.parts)));
         tokio::spawn(keep_watching(Arc::downgrade(&app.parts)));
         tokio::spawn(keep_delivering(Arc::downgrade(&app.parts)));
+        tokio::spawn(sweep_unnamed(Arc::downgrade(&app.parts)));
         Ok(app)
     }
 
@@ -94,6 +99,7 @@ impl App {
         outbox: Outbox,
         is_read_only: bool,
     ) -> Self {
+        let artifacts = Artifacts::new(BlobStore::new(env.disk.clone(), &data_dir));
         let parts = Parts {
             env,
             engine,
@@ -106,6 +112,7 @@ impl App {
             is_read_only,
             watch: Watch::default(),
             outbox,
+            artifacts,
             data_dir,
         };
         Self { parts: Arc::new(parts) }

@@ -2,15 +2,17 @@
 //! directory, or none.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
 
+use stepwell_blobs::{Blob, BlobId, relative_path};
 use stepwell_engine::backup::{
     BackupError, BackupFile, BackupIndex, BackupStore, Cut, METADATA, Pruned, Restored, check_data_dir,
 };
 use stepwell_env::{DirLock, Disk, Env, LockError};
-use stepwell_metadata::{MetadataCopy, MetadataError, check_copy};
+use stepwell_metadata::{BlobRow, MetadataCopy, MetadataError, blobs_of_copy, check_copy};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,6 +38,8 @@ pub enum BackupFailure {
     },
 }
 
+/// Tries to copy blobs that a server keeps removing.
+const TRIES: usize = 10;
 /// The metadata while they are copied, and SQLite's own file beside them.
 const INCOMING: [&str; 2] = ["incoming.sqlite", "incoming.sqlite-journal"];
 
@@ -56,16 +60,58 @@ pub fn back_up(
     let store = BackupStore::create(env.disk.clone(), &target)?;
     let _lock = DirLock::acquire(&target, "stepwell backup")?;
     let runtime = runtime()?;
-    remove_incoming(&*env.disk, &target)?;
-    let (metadata, incoming) = (source.join(METADATA), target.join(INCOMING[0]));
-    let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
-    let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
-    let cut = Cut::take(env, &source, &store, || runtime.block_on(copying.pin()).map_err(failed))?;
-    runtime.block_on(copying.finish()).map_err(failed)?;
-    let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
-    let index = cut.copy_to(&store, &[(BackupFile::of(METADATA, content.bytes()), incoming)])?;
+    let mut tries = 1;
+    let index = loop {
+        match back_up_once(env, &runtime, &source, &store)? {
+            (Ok(index), _) => break index,
+            // A server removes blobs that nobody names any more, also those that were named at the moment that is copied. What was
+            // copied of that moment stays in the destination, so that the next try has less to do.
+            (Err(_), true) if tries < TRIES => tries += 1,
+            (Err(error), _) => return Err(error.into()),
+        }
+    };
     remove_incoming(&*env.disk, &target)?;
     Ok((index, store.prune(keep.unwrap_or(usize::MAX))))
+}
+
+/// One moment, copied; where that failed, whether a blob of it is not there any more.
+fn back_up_once(
+    env: &Env,
+    runtime: &Runtime,
+    source: &Path,
+    store: &BackupStore,
+) -> Result<(Result<BackupIndex, BackupError>, bool), BackupFailure> {
+    remove_incoming(&*env.disk, store.root())?;
+    let (metadata, incoming) = (source.join(METADATA), store.root().join(INCOMING[0]));
+    let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
+    let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
+    let cut = Cut::take(env, source, store, || runtime.block_on(copying.pin()).map_err(failed))?;
+    runtime.block_on(copying.finish()).map_err(failed)?;
+    let mut beside = Vec::new();
+    for file in artifact_files(runtime, &incoming)? {
+        let path = source.join(&file.path);
+        beside.push((file, path));
+    }
+    let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
+    beside.push((BackupFile::of(METADATA, content.bytes()), incoming));
+    let copied = cut.copy_to(store, &beside);
+    let is_gone = copied.is_err() && beside.iter().any(|(_, path)| !env.disk.exists(path));
+    Ok((copied, is_gone))
+}
+
+/// The blobs that a copy of the metadata names, as files of a backup.
+fn artifact_files(runtime: &Runtime, copy: &Path) -> Result<Vec<BackupFile>, BackupFailure> {
+    let failed = |source| BackupFailure::Metadata { path: copy.to_owned(), source };
+    let rows = runtime.block_on(blobs_of_copy(copy)).map_err(failed)?;
+    let file = |row: BlobRow| {
+        let blob = BlobId::parse(&row.sha256).and_then(|id| Blob::of_parts(id, row.bytes, &row.checksums));
+        let blob = blob.ok_or_else(|| {
+            let detail = "its length and checksums do not fit".to_owned();
+            failed(MetadataError::Damaged { what: "blob", subject: row.sha256, detail })
+        })?;
+        Ok(BackupFile { path: relative_path(blob.id), bytes: blob.bytes, crc32c: blob.crc32c() })
+    };
+    rows.into_iter().map(file).collect()
 }
 
 /// The backups of a directory, oldest first; in place of an index that does not read, why.
@@ -98,7 +144,14 @@ pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec
         store.verify(&index)?;
         for file in index.files.iter().filter(|file| file.path == METADATA) {
             let path = store.path_of(file);
-            runtime.block_on(check_copy(&path)).map_err(|source| BackupFailure::Metadata { path, source })?;
+            let checked = runtime.block_on(check_copy(&path));
+            checked.map_err(|source| BackupFailure::Metadata { path: path.clone(), source })?;
+            let named: BTreeSet<BackupFile> = artifact_files(&runtime, &path)?.into_iter().collect();
+            let present: BTreeSet<BackupFile> = index.artifacts().cloned().collect();
+            if let Some(file) = named.symmetric_difference(&present).next() {
+                let detail = format!("metadata and index of backup {number} differ in {}", file.path);
+                return Err(BackupError::Damaged { path, offset: 0, detail }.into());
+            }
         }
         checked.push(index);
     }

@@ -4,19 +4,25 @@ use stepwell_engine::{CheckReport, RepairReport};
 use stepwell_env::Env;
 use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair};
 
-use crate::{code::ErrorCode, config::AppConfig, error::AppError};
+use crate::{
+    artifacts::care::{self, ArtifactCheck, ArtifactRepair},
+    code::ErrorCode,
+    config::AppConfig,
+    error::AppError,
+};
 
 /// What is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryCheck {
     pub storage: CheckReport,
     pub metadata: MetadataCheck,
+    pub artifacts: ArtifactCheck,
 }
 
 impl DirectoryCheck {
     /// Whether there is no damage.
     pub fn is_healthy(&self) -> bool {
-        self.storage.is_healthy() && self.metadata.damages.is_empty()
+        self.storage.is_healthy() && self.metadata.damages.is_empty() && self.artifacts.damages.is_empty()
     }
 }
 
@@ -25,6 +31,7 @@ impl DirectoryCheck {
 pub struct DirectoryRepair {
     pub storage: RepairReport,
     pub metadata: MetadataRepair,
+    pub artifacts: ArtifactRepair,
 }
 
 /// Reads every byte and changes nothing; also beside the server that owns the directory.
@@ -35,7 +42,23 @@ pub async fn check_directory(env: &Env, config: &AppConfig) -> Result<DirectoryC
         metadata.damages.push(MetadataDamage { path: config.metadata_path(), offset: 0, bytes: 0, detail });
     }
     let storage = stepwell_engine::check(env, &config.engine)?;
-    Ok(DirectoryCheck { storage, metadata })
+    let artifacts = check_artifacts(env, config, &mut metadata).await?;
+    Ok(DirectoryCheck { storage, metadata, artifacts })
+}
+
+/// What rows of artifacts say can be checked only where the rows can be read.
+async fn check_artifacts(env: &Env, config: &AppConfig, found: &mut MetadataCheck) -> Result<ArtifactCheck, AppError> {
+    if !found.damages.is_empty() {
+        found.notes.push("artifacts are not checked while the metadata is damaged".to_owned());
+        return Ok(ArtifactCheck::default());
+    }
+    if !env.disk.exists(&config.metadata_path()) {
+        return Ok(ArtifactCheck::default());
+    }
+    let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
+    let checked = care::check(env, &config.engine.data_dir, &metadata).await;
+    metadata.close().await;
+    checked
 }
 
 /// Mends what is damaged; a dry run only says what it would do. The directory's lock is the caller's.
@@ -49,7 +72,22 @@ pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> R
         }
     }
     let storage = stepwell_engine::repair(env, &config.engine, dry_run)?;
-    Ok(DirectoryRepair { storage, metadata })
+    let artifacts = match (metadata.lines.is_empty(), dry_run) {
+        // What the rows will be is not known before they are mended.
+        (false, true) => ArtifactRepair::default(),
+        (is_whole, _) if env.disk.exists(&config.metadata_path()) => {
+            let rows = match dry_run {
+                true => Metadata::open_read_only(&config.metadata_path()).await?,
+                false => Metadata::open(&config.metadata_path()).await?,
+            };
+            let data_dir = &config.engine.data_dir;
+            let repaired = care::repair(env, data_dir, &rows, &quarantine, !is_whole, dry_run).await;
+            rows.close().await;
+            repaired?
+        }
+        _ => ArtifactRepair::default(),
+    };
+    Ok(DirectoryRepair { storage, metadata, artifacts })
 }
 
 /// The file of metadata is made before the manifest: with the one and without the other it was lost. Made anew in silence, it would

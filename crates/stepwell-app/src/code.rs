@@ -22,6 +22,9 @@ pub enum ErrorCode {
     WebhookNotFound,
     InTrash,
     NotInTrash,
+    ArtifactNotFound,
+    ArtifactInTheWay,
+    UploadNotFound,
     SqlSyntax,
     NotAQuery,
     UnknownTable,
@@ -45,7 +48,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 35] = [
+const TABLE: [Row; 38] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -87,6 +90,24 @@ const TABLE: [Row; 35] = [
         "not_in_trash",
         404,
         "Delete it first, or correct its name; GET /api/v1/trash lists the trash.",
+    ),
+    (
+        ErrorCode::ArtifactNotFound,
+        "artifact_not_found",
+        404,
+        "Correct the path; a list of the directory has what there is.",
+    ),
+    (
+        ErrorCode::ArtifactInTheWay,
+        "artifact_in_the_way",
+        409,
+        "Use another path: an artifact has nothing below it; or delete what `detail` names.",
+    ),
+    (
+        ErrorCode::UploadNotFound,
+        "upload_not_found",
+        404,
+        "Begin the upload in parts anew: it was ended, or the server restarted.",
     ),
     (ErrorCode::SqlSyntax, "sql_syntax", 400, "Correct the SQL at `position`."),
     (ErrorCode::NotAQuery, "not_a_query", 403, "Send one SELECT; this surface changes nothing."),
@@ -148,7 +169,7 @@ impl ErrorCode {
 }
 
 /// Codes that the HTTP layer gives before a use case is reached, for the index.
-const HTTP_TABLE: [(&str, u16, &str); 21] = [
+const HTTP_TABLE: [(&str, u16, &str); 23] = [
     ("malformed_arrow", 400, "Correct the Arrow stream; `detail` says where it breaks."),
     ("malformed_json", 400, "Correct the JSON; `row` is the line."),
     ("malformed_encoding", 400, "The body is not what `Content-Encoding` says."),
@@ -162,10 +183,12 @@ const HTTP_TABLE: [(&str, u16, &str); 21] = [
     ("method_not_allowed", 405, "Use a method that `Allow` names."),
     ("not_acceptable", 406, "Ask for a media type that `detail` names."),
     ("request_timeout", 408, "Send the body without long pauses."),
+    ("precondition_failed", 412, "Ask for the artifact anew: it is not the one that `If-Match` names."),
     ("body_too_large", 413, "Send it in parts of at most `limit` bytes."),
     ("decoded_too_large", 413, "Send it in parts that decode to at most `limit` bytes."),
     ("unsupported_media_type", 415, "Send a `Content-Type` that `detail` names."),
-    ("unsupported_encoding", 415, "Compress with zstd or gzip, or not at all."),
+    ("unsupported_encoding", 415, "Compress with zstd or gzip, or not at all; artifacts not at all."),
+    ("range_not_satisfiable", 416, "Ask for bytes that the artifact has; `Content-Range` says how many."),
     ("not_ready", 503, "The server is replaying its log; try again."),
     ("too_many_connections", 503, "Use fewer connections, or let the operator raise `connections_max`; try again."),
     ("storage_failed", 503, "An operator looks at the disk and restarts the server."),

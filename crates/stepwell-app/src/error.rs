@@ -2,6 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
+use stepwell_blobs::BlobError;
 use stepwell_engine::EngineError;
 use stepwell_metadata::MetadataError;
 use stepwell_query::{QueryError, encode::EncodeError};
@@ -137,6 +138,7 @@ impl From<MetadataError> for AppError {
             MetadataError::ProjectNotFound { .. } => refusal(ErrorCode::ProjectNotFound).field("project"),
             MetadataError::RunNotFound { run_id } => Self::run_not_found(run_id),
             MetadataError::RelatedRunNotFound { field, .. } => refusal(ErrorCode::RunNotFound).field(field),
+            MetadataError::ArtifactInTheWay { .. } => refusal(ErrorCode::ArtifactInTheWay).field("path"),
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
@@ -154,6 +156,18 @@ impl From<MetadataError> for AppError {
                 refusal(ErrorCode::Internal).caused_by(error)
             }
         }
+    }
+}
+
+impl From<BlobError> for AppError {
+    fn from(error: BlobError) -> Self {
+        let code = match error.kind() {
+            ErrorKind::DataDamaged => ErrorCode::DataDamaged,
+            ErrorKind::Unavailable if error.is_disk_full() => ErrorCode::DiskFull,
+            ErrorKind::Unavailable => ErrorCode::FileUnreadable,
+            _ => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string()).caused_by(error)
     }
 }
 

@@ -6,6 +6,7 @@
 //! are written by the metadata crate within each change.
 
 mod app;
+mod artifacts;
 mod backup;
 mod care;
 mod code;
@@ -28,6 +29,10 @@ mod trash;
 mod webhooks;
 
 pub use app::App;
+pub use artifacts::care::{ArtifactCheck, ArtifactDamage, ArtifactRepair};
+pub use artifacts::{
+    ArtifactDownload, ArtifactInfo, ArtifactStats, ArtifactUpload, PartReceipt, run_directory, run_part,
+};
 pub use backup::{BackupFailure, back_up, list_backups, prune_backups, restore_backup, verify_backups};
 pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_directory};
 pub use code::{ErrorCode, errors_markdown};
@@ -53,8 +58,8 @@ pub use stepwell_metadata::{
     ModelVersion, NewLoggedModel, NewModelVersion, NewWebhook, RegisteredModel, RunLinks, Stage, Webhook, WebhookPatch,
 };
 pub use stepwell_metadata::{
-    ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue, Project, Run, RunPatch,
-    RunStatus, TrashedProject, TrashedRun,
+    ArtifactEntry, ArtifactTotals, ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue,
+    Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use trash::Trash;

@@ -11,6 +11,7 @@ use stepwell_types::{check_metric, check_run_id};
 
 use crate::{
     app::{App, Parts},
+    artifacts::run_part,
     code::ErrorCode,
     error::AppError,
     history::blocking,
@@ -56,6 +57,7 @@ impl App {
         };
         // Points first: should the server end in between, the run is still in the trash and can be purged again.
         self.delete_points(&run.project_id, None, Some(run_id), None).await?;
+        self.purge_artifacts(&format!("{}/{}", run.project_id, run_part(run_id))).await?;
         self.parts.metadata.purge_run(run_id, self.now_us()).await?;
         self.hide_trash().await
     }
@@ -99,8 +101,16 @@ impl App {
             return Err(AppError::not_in_trash("project", name));
         };
         self.delete_points(&project.project_id, None, None, None).await?;
+        self.purge_artifacts(&project.project_id).await?;
         self.parts.metadata.purge_project(name, self.now_us()).await?;
         self.hide_trash().await
+    }
+
+    /// Deletes all artifacts below a directory that belongs to what is purged.
+    async fn purge_artifacts(&self, directory: &str) -> Result<(), AppError> {
+        let hashes = self.parts.metadata.delete_artifacts(directory, self.now_us()).await?;
+        self.remove_unnamed(hashes).await;
+        Ok(())
     }
 
     /// What is in the trash.

@@ -34,6 +34,14 @@ pub trait WriteFile: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// A file open for reading, for whoever does not want all of it in memory. What it reads outlives the file's removal.
+pub trait ReadFile: Send + Sync {
+    /// Its length now.
+    fn bytes(&self) -> io::Result<u64>;
+    /// Up to `bytes` bytes from `offset` on; fewer where the file ends.
+    fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>>;
+}
+
 /// A file system. Paths are those of the machine; a new entry of a directory is durable only after [`Disk::sync_dir`].
 pub trait Disk: Send + Sync {
     /// Makes a directory and its parents where they are absent. The directory's own entry, and those of the parents made, are
@@ -45,6 +53,10 @@ pub trait Disk: Send + Sync {
     fn map(&self, path: &Path) -> io::Result<MappedFile>;
     /// The whole file, copied.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Opens a file to read it piece by piece: unlike with a map, a sector that the disk refuses is an error and not a signal.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(self.map(path)?))
+    }
     /// Entries of a directory, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
     /// Renames over whatever is there.

@@ -19,7 +19,7 @@ mod threads;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{DirEntry, Disk, DiskSpace, WriteFile, write_atomically};
+pub use disk::{DirEntry, Disk, DiskSpace, ReadFile, WriteFile, write_atomically};
 pub use huge_pages::forgo_huge_pages;
 pub use lock::{DirLock, LockError};
 pub use mapped::MappedFile;

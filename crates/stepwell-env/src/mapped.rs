@@ -1,9 +1,11 @@
 //! A whole file as bytes.
 
-use std::{ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use memmap2::{Mmap, UncheckedAdvice};
+
+use crate::ReadFile;
 
 /// A file as it was when it was opened; mapped by the real disk. Clones share it.
 #[derive(Clone)]
@@ -55,5 +57,17 @@ impl MappedFile {
 impl From<Vec<u8>> for MappedFile {
     fn from(copy: Vec<u8>) -> Self {
         Self { bytes: copy.into(), map: None }
+    }
+}
+
+impl ReadFile for MappedFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        let end = start.saturating_add(bytes).min(self.bytes.len());
+        Ok(self.bytes[start..end].to_vec())
     }
 }

@@ -5,10 +5,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::{ffi::OsStrExt, fs::FileExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::{DirEntry, Disk, DiskSpace, MappedFile, WriteFile, open_files::AtPath};
+use crate::{DirEntry, Disk, DiskSpace, MappedFile, ReadFile, WriteFile, open_files::AtPath};
 
 /// Files of the machine. Errors carry the path.
 pub struct RealDisk;
@@ -49,6 +49,32 @@ impl WriteFile for RealFile {
     }
 }
 
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ReadFile for OpenFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(at(&self.path, "stat", self.file.metadata())?.len())
+    }
+
+    fn read_at(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut read = vec![0; bytes];
+        let mut filled = 0;
+        while filled < bytes {
+            match self.file.read_at(&mut read[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return at(&self.path, "read", Err(error)),
+            }
+        }
+        read.truncate(filled);
+        Ok(read)
+    }
+}
+
 fn at<T>(path: &Path, what: &'static str, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|source| io::Error::new(source.kind(), AtPath { what, path: path.to_owned(), source }))
 }
@@ -85,6 +111,10 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         at(path, "read", fs::read(path))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(OpenFile { file: at(path, "open", File::open(path))?, path: path.to_owned() }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -165,6 +195,23 @@ mod tests {
         RealDisk.overwrite(&path, b"3rd").unwrap();
         assert_eq!(RealDisk.read(&path).unwrap(), b"3rd");
         assert!(RealDisk.overwrite(&dir.path().join("absent"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_piece_by_piece_also_after_its_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write_atomically(&RealDisk, &path, b"0123456789").unwrap();
+        let (open, map) = (RealDisk.open(&path).unwrap(), RealDisk.map(&path).unwrap());
+        RealDisk.remove(&path).unwrap();
+        for file in [&*open, &map as &dyn ReadFile] {
+            assert_eq!(file.bytes().unwrap(), 10);
+            assert_eq!(file.read_at(2, 3).unwrap(), b"234");
+            assert_eq!(file.read_at(8, 5).unwrap(), b"89");
+            assert_eq!(file.read_at(10, 5).unwrap(), b"");
+            assert_eq!(file.read_at(1 << 40, 5).unwrap(), b"");
+        }
+        assert!(RealDisk.open(&path).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use sqlx::{
 };
 
 use crate::{
+    artifacts::{BlobRow, blob},
     error::MetadataError,
     prepare::{State, state},
     store::BUSY_TIMEOUT,
@@ -86,6 +87,21 @@ pub async fn check_copy(path: &Path) -> Result<(), MetadataError> {
     check(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// The blobs that the artifacts of such a copy name; those of a copy from before there were artifacts are none.
+pub async fn blobs_of_copy(path: &Path) -> Result<Vec<BlobRow>, MetadataError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    let mut connection = options.connect().await?;
+    let has_any = "SELECT 1 FROM sqlite_schema WHERE name = 'artifacts'";
+    let mut blobs = Vec::new();
+    if sqlx::query(has_any).fetch_optional(&mut connection).await?.is_some() {
+        let rows = sqlx::query("SELECT sha256, bytes, checksums FROM artifacts GROUP BY sha256 ORDER BY sha256");
+        let rows = rows.fetch_all(&mut connection).await?;
+        blobs = rows.iter().map(blob).collect::<Result<_, _>>()?;
+    }
+    connection.close().await?;
+    Ok(blobs)
 }
 
 async fn check(connection: &mut SqliteConnection) -> Result<(), MetadataError> {

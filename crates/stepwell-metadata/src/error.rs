@@ -37,6 +37,8 @@ pub enum MetadataError {
     ModelParamExists { model_id: String, key: String },
     #[error("there is no webhook {webhook_id:?}")]
     WebhookNotFound { webhook_id: String },
+    #[error("{path:?} cannot be beside {other:?}: an artifact has nothing below it")]
+    ArtifactInTheWay { path: String, other: String },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
     #[error("the disk is full, the metadata is unchanged; free space, then try again")]
@@ -103,7 +105,8 @@ impl MetadataError {
             | Self::RegisteredModelExists { .. }
             | Self::ModelParamExists { .. }
             | Self::ParamConflict { .. }
-            | Self::InTrash { .. } => ErrorKind::Conflict,
+            | Self::InTrash { .. }
+            | Self::ArtifactInTheWay { .. } => ErrorKind::Conflict,
             Self::RunNotFound { .. }
             | Self::RelatedRunNotFound { .. }
             | Self::ProjectNotFound { .. }

@@ -5,6 +5,7 @@
 //! of what it stores: `vfs` is a layer below it that checks each page read (I11), `prepare` makes files with room for that, `check`
 //! says what is damaged, and `repair` mends it.
 
+mod artifacts;
 mod check;
 mod copy;
 mod error;
@@ -23,8 +24,9 @@ mod vfs;
 mod webhooks;
 mod write;
 
+pub use artifacts::{Artifact, ArtifactEntry, ArtifactTotals, BlobRow};
 pub use check::{MetadataCheck, MetadataDamage, check};
-pub use copy::{MetadataCopy, check_copy};
+pub use copy::{MetadataCopy, blobs_of_copy, check_copy};
 pub use error::MetadataError;
 pub use lineage::{
     Dataset, DatasetInput, DatasetUse, LoggedModel, LoggedModelStatus, ModelMetric, ModelOutput, NewLoggedModel,

@@ -30,7 +30,7 @@ pub struct MetadataRepair {
 }
 
 /// Tables in the order in which their rows can be copied.
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "projects",
     "project_tags",
     "runs",
@@ -51,6 +51,7 @@ const TABLES: [&str; 21] = [
     "run_models",
     "webhooks",
     "outbox",
+    "artifacts",
     "audit",
 ];
 /// Rows that hang on others, in the order in which they can go: those for which the condition holds hang on a lost one.

@@ -104,10 +104,16 @@ impl Metadata {
     }
 
     pub(crate) async fn commit<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
+        let done = self.commit_unseen(tx, done).await?;
+        self.changed();
+        Ok(done)
+    }
+
+    /// Commits what changes nothing of projects and runs: what was read of them before is still true.
+    pub(crate) async fn commit_unseen<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
         let committed = tx.commit().await;
         self.committed(committed.is_ok());
         committed?;
-        self.changed();
         Ok(done)
     }
 }

@@ -37,8 +37,7 @@ pub(crate) async fn receive(state: &ServerState, headers: &HeaderMap, body: Body
     let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes());
     let encoding = ContentEncoding::parse(encoding)?;
     let mut budget = Budget::new(state.in_flight.clone(), state.config.decoded_limit_bytes);
-    let begin = tokio::time::Instant::now();
-    let mut receiver = Receiver { state, body: body.into_data_stream(), begin, received_bytes: 0 };
+    let mut receiver = Receiver::new(state, body);
     match receiver.collect(headers, &mut budget).await {
         Ok(bytes) => Ok(Received { bytes, encoding, budget }),
         Err(Refusal::AtOnce(problem)) => Err(problem),
@@ -83,14 +82,20 @@ enum Refusal {
     AfterDraining(Problem),
 }
 
-struct Receiver<'a> {
+/// A body that arrives, piece by piece, no slower than is allowed.
+pub(crate) struct Receiver<'a> {
     state: &'a ServerState,
     body: axum::body::BodyDataStream,
     begin: tokio::time::Instant,
     received_bytes: usize,
 }
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
+    /// Nothing of it has been received.
+    pub(crate) fn new(state: &'a ServerState, body: Body) -> Self {
+        Self { state, body: body.into_data_stream(), begin: tokio::time::Instant::now(), received_bytes: 0 }
+    }
+
     async fn collect(&mut self, headers: &HeaderMap, budget: &mut Budget) -> Result<Vec<u8>, Refusal> {
         let limit = self.state.config.body_limit_bytes;
         let announced =
@@ -116,7 +121,8 @@ impl Receiver<'_> {
         Ok(bytes)
     }
 
-    async fn next_chunk(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
+    /// What comes next; `None` at the end.
+    pub(crate) async fn next_chunk(&mut self) -> Result<Option<bytes::Bytes>, Problem> {
         let idle_max = self.state.config.body_idle_max;
         let earned = Duration::from_secs(self.received_bytes as u64 / BYTES_PER_SECOND_MIN);
         let deadline = (tokio::time::Instant::now() + idle_max).min(self.begin + idle_max + earned);
@@ -131,9 +137,10 @@ impl Receiver<'_> {
         }
     }
 
-    /// Reads on and forgets what it reads.
-    async fn drain(&mut self) {
-        let most = self.state.config.body_limit_bytes.saturating_mul(DRAIN_LIMITS);
+    /// Reads on and forgets what it reads, for so long that a client that is near its end gets to see a refusal.
+    pub(crate) async fn drain(&mut self) {
+        let limit = self.state.config.body_limit_bytes;
+        let most = limit.saturating_mul(DRAIN_LIMITS).max(self.received_bytes.saturating_add(limit));
         while self.received_bytes < most && matches!(self.next_chunk().await, Ok(Some(_))) {}
     }
 }

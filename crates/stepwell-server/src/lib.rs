@@ -6,6 +6,7 @@
 //! `readiness` says how things stand.
 
 mod accept;
+mod artifacts;
 mod body;
 mod connections;
 mod decode;

@@ -15,7 +15,7 @@ use crate::{
     accept, flight,
     metrics::Door,
     problem::{Problem, Refused},
-    routes::{health, ingest, log, mlflow, projects, runs, series, sql, trash},
+    routes::{artifacts, health, ingest, log, mlflow, mlflow_artifacts, projects, runs, series, sql, trash},
     state::ServerState,
 };
 
@@ -47,6 +47,11 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .route("/api/v1/runs/{run_id}/restore", post(trash::restore_run))
         .route("/api/v1/runs/{run_id}/purge", post(trash::purge_run))
         .route("/api/v1/runs/{run_id}/log", post(log::log))
+        .route("/api/v1/runs/{run_id}/artifacts", get(artifacts::list))
+        .route(
+            "/api/v1/runs/{run_id}/artifacts/{*path}",
+            get(artifacts::get).put(artifacts::put).delete(artifacts::delete),
+        )
         .route("/api/v1/ingest", post(ingest::ingest))
         .route("/api/v1/sql", post(sql::sql))
         .route("/api/v1/series", get(series::get).post(series::post))
@@ -62,7 +67,8 @@ fn mlflow_routes(router: Router<Arc<ServerState>>) -> Router<Arc<ServerState>> {
     let endpoints = |router: Router<Arc<ServerState>>, prefix: &&str| {
         router.route(&format!("{prefix}/{{*path}}"), any(mlflow::call))
     };
-    mlflow::PREFIXES.iter().fold(router.route("/version", get(mlflow::version)), endpoints)
+    let router = mlflow_artifacts::routes(router.route("/version", get(mlflow::version)));
+    mlflow::PREFIXES.iter().fold(router, endpoints)
 }
 
 async fn unknown_route(uri: Uri) -> Problem {
@@ -77,18 +83,23 @@ async fn method_not_allowed(method: Method) -> Problem {
 async fn gate(State(state): Shared, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // They have refusals of their own, readiness included.
-    if path.starts_with(flight::PREFIX) || mlflow::is_of(path) {
+    if path.starts_with(flight::PREFIX) || mlflow::is_of(path) || mlflow_artifacts::is_of(path) {
         return next.run(request).await;
     }
     if state.app.get().is_none() && !ALWAYS.contains(&path) {
         return Problem::not_ready().into_response();
     }
-    if !OWN_FORMS.contains(&path)
+    if !has_own_form(path)
         && let Err(problem) = accept::choose(request.headers(), &["application/json"])
     {
         return problem.into_response();
     }
     next.run(request).await
+}
+
+/// Whether the answer need not be JSON; an artifact is what was stored.
+fn has_own_form(path: &str) -> bool {
+    OWN_FORMS.contains(&path) || (path.starts_with("/api/v1/runs/") && path.contains("/artifacts/"))
 }
 
 /// Counts every answer by route, and refusals by code.

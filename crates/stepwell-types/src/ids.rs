@@ -44,6 +44,8 @@ pub enum NameError {
     Empty { field: &'static str },
     #[error("{field} is {actual_bytes} bytes long; the limit is {limit_bytes} bytes of UTF-8")]
     TooLong { field: &'static str, actual_bytes: usize, limit_bytes: usize },
+    #[error("{field} has the part {part:?}; none may be empty, `.`, `..` or longer than {limit_bytes} bytes")]
+    Part { field: &'static str, part: String, limit_bytes: usize },
     #[error("{field} contains {character:?} at byte {offset_bytes}, which is not allowed there")]
     Character { field: &'static str, character: char, offset_bytes: usize },
 }
@@ -52,7 +54,10 @@ impl NameError {
     /// The field at fault.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::Empty { field } | Self::TooLong { field, .. } | Self::Character { field, .. } => field,
+            Self::Empty { field }
+            | Self::TooLong { field, .. }
+            | Self::Part { field, .. }
+            | Self::Character { field, .. } => field,
         }
     }
 
@@ -85,6 +90,19 @@ pub fn check_producer(text: &str) -> Result<(), NameError> {
     check("producer", text, limits::PRODUCER_BYTES_MAX, |c| c.is_ascii_graphic())
 }
 
+/// Checks the logical path of an artifact: 1 to 4,096 bytes of UTF-8, parts of 1 to 1,024 bytes between single `/`, none of them `.`
+/// or `..`, no control characters, no `\`.
+pub fn check_artifact_path(text: &str) -> Result<(), NameError> {
+    const FIELD: &str = "path";
+    check(FIELD, text, limits::ARTIFACT_PATH_BYTES_MAX, |c| !c.is_control() && c != '\\')?;
+    let limit_bytes = limits::ARTIFACT_PART_BYTES_MAX;
+    let is_bad = |part: &&str| ["", ".", ".."].contains(part) || part.len() > limit_bytes;
+    match text.split('/').find(is_bad) {
+        Some(part) => Err(NameError::Part { field: FIELD, part: part.chars().take(100).collect(), limit_bytes }),
+        None => Ok(()),
+    }
+}
+
 fn check(field: &'static str, text: &str, limit_bytes: usize, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty { field });
@@ -110,6 +128,21 @@ mod tests {
         assert_eq!(check_metric(&"m".repeat(1025)).unwrap_err().limit_bytes(), Some(1024));
         assert!(matches!(check_run_id("a\nb"), Err(NameError::Character { offset_bytes: 1, .. })));
         assert!(check_producer("with space").is_err());
+    }
+
+    #[test]
+    fn artifact_paths_have_parts_that_lead_nowhere_else() {
+        for good in ["a", "1/r/artifacts/model/MLmodel", "a b/ü.txt", "...", "a/..b", "-"] {
+            assert_eq!(check_artifact_path(good), Ok(()), "{good}");
+        }
+        let long = format!("a/{}", "b".repeat(1_025));
+        for bad in
+            ["", "/", "/a", "a/", "a//b", ".", "..", "a/./b", "a/../b", "a\\b", "a\0b", "a\nb", "a\u{85}b", &long]
+        {
+            assert!(check_artifact_path(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_artifact_path(&"a/".repeat(2_048).trim_end_matches('/')).is_ok());
+        assert!(check_artifact_path(&"a/b/".repeat(1_100).trim_end_matches('/')).is_err());
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub use bucket::{Bucket, Summary};
 pub use error_kind::ErrorKind;
 pub use filter::PointFilter;
 pub use ids::{
-    Lsn, NameError, ProducerSequence, SeriesKey, check_metric, check_producer, check_project_name, check_run_id,
+    Lsn, NameError, ProducerSequence, SeriesKey, check_artifact_path, check_metric, check_producer, check_project_name,
+    check_run_id,
 };
 pub use invariant::Invariant;
 pub use schema::{points_schema, summaries_schema};

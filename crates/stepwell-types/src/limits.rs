@@ -8,6 +8,10 @@ pub const METRIC_BYTES_MAX: usize = 1_024;
 pub const PROJECT_NAME_BYTES_MAX: usize = 2_000;
 /// Longest producer name, ASCII characters.
 pub const PRODUCER_BYTES_MAX: usize = 128;
+/// Longest logical path of an artifact, bytes of UTF-8.
+pub const ARTIFACT_PATH_BYTES_MAX: usize = 4_096;
+/// Longest part of one, between two `/`, bytes of UTF-8.
+pub const ARTIFACT_PART_BYTES_MAX: usize = 1_024;
 /// Most points in one batch.
 pub const BATCH_POINTS_MAX: usize = 4_000_000;
 /// Most buckets a series request may ask for.

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use stepwell_app::{
-    AppConfig, CheckReport, Concern, Damage, DirectoryCheck, MetadataDamage, PointsConcerned, check_directory,
+    AppConfig, ArtifactDamage, CheckReport, Concern, Damage, DirectoryCheck, MetadataDamage, PointsConcerned,
+    check_directory,
 };
 use stepwell_env::Env;
 
@@ -47,12 +48,17 @@ fn words(found: &DirectoryCheck) -> String {
     for MetadataDamage { path, offset, detail, .. } in &found.metadata.damages {
         text += &format!("damaged: {} at byte {offset}: {detail}\n", path.display());
     }
-    for note in found.storage.notes.iter().chain(&found.metadata.notes) {
+    for ArtifactDamage { path, offset, detail, artifacts, .. } in &found.artifacts.damages {
+        text +=
+            &format!("damaged: {} at byte {offset}: {detail}\n    concerns {}\n", path.display(), artifacts.join(", "));
+    }
+    for note in found.storage.notes.iter().chain(&found.metadata.notes).chain(&found.artifacts.notes) {
         text += &format!("note: {note}\n");
     }
     let CheckReport { files, bytes, points, .. } = found.storage;
-    let (files, bytes) = (files + found.metadata.files, bytes + found.metadata.bytes);
-    let places = found.storage.damages.len() + found.metadata.damages.len();
+    let files = files + found.metadata.files + found.artifacts.files;
+    let bytes = bytes + found.metadata.bytes + found.artifacts.bytes;
+    let places = found.storage.damages.len() + found.metadata.damages.len() + found.artifacts.damages.len();
     text += &match places {
         0 => format!("{files} files, {bytes} bytes, {points} points: all whole\n"),
         _ => format!(
@@ -108,13 +114,24 @@ fn to_json(found: &DirectoryCheck) -> Value {
         json!({"file": damage.path, "offset": damage.offset, "bytes": damage.bytes, "detail": damage.detail,
             "concerns": {"kind": "metadata"}})
     };
-    let damages: Vec<Value> =
-        found.storage.damages.iter().map(damage_json).chain(found.metadata.damages.iter().map(of_metadata)).collect();
-    let notes: Vec<&String> = found.storage.notes.iter().chain(&found.metadata.notes).collect();
+    let of_artifacts = |damage: &ArtifactDamage| {
+        json!({"file": damage.path, "offset": damage.offset, "bytes": 0, "detail": damage.detail,
+            "concerns": {"kind": "artifacts", "artifacts": damage.artifacts}})
+    };
+    let damages: Vec<Value> = found
+        .storage
+        .damages
+        .iter()
+        .map(damage_json)
+        .chain(found.metadata.damages.iter().map(of_metadata))
+        .chain(found.artifacts.damages.iter().map(of_artifacts))
+        .collect();
+    let notes: Vec<&String> =
+        found.storage.notes.iter().chain(&found.metadata.notes).chain(&found.artifacts.notes).collect();
     json!({
         "healthy": found.is_healthy(),
-        "files": found.storage.files + found.metadata.files,
-        "bytes": found.storage.bytes + found.metadata.bytes,
+        "files": found.storage.files + found.metadata.files + found.artifacts.files,
+        "bytes": found.storage.bytes + found.metadata.bytes + found.artifacts.bytes,
         "points": found.storage.points,
         "damages": damages,
         "notes": notes,

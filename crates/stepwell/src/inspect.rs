@@ -81,7 +81,26 @@ fn directory(disk: &RealDisk, path: &Path, verify: bool) -> Result<Value> {
         "bytes_in_segments": bytes,
         "segments": segments,
         "wal": logs,
+        "artifacts": artifacts(disk, path)?,
     }))
+}
+
+/// Files of blobs, by their directories.
+fn artifacts(disk: &RealDisk, data_dir: &Path) -> Result<Value> {
+    let root = data_dir.join("artifacts");
+    let dirs = if root.exists() { disk.list(&root)? } else { Vec::new() };
+    let (mut blobs, mut bytes, mut incoming) = (0, 0, 0);
+    for dir in dirs.iter().filter(|dir| dir.is_dir) {
+        let files = disk.list(&root.join(&dir.name))?;
+        match dir.name.as_str() {
+            "incoming" => incoming += files.len(),
+            _ => {
+                blobs += files.len();
+                bytes += files.iter().map(|file| file.bytes).sum::<u64>();
+            }
+        }
+    }
+    Ok(json!({"blobs": blobs, "bytes": bytes, "incoming": incoming}))
 }
 
 fn manifest_file(disk: &RealDisk, path: &Path) -> Result<Value> {

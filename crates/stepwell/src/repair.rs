@@ -56,10 +56,13 @@ fn words(done: &DirectoryRepair, dry_run: bool) -> String {
     for line in &done.metadata.lines {
         text += &format!("metadata: {line}\n");
     }
-    for path in done.storage.quarantined.iter().chain(&done.metadata.quarantined) {
+    for line in &done.artifacts.lines {
+        text += &format!("artifact: {line}\n");
+    }
+    for path in done.storage.quarantined.iter().chain(&done.metadata.quarantined).chain(&done.artifacts.quarantined) {
         text += &format!("kept: {}\n", path.display());
     }
-    let is_whole = done.storage.found.is_healthy() && done.metadata.lines.is_empty();
+    let is_whole = done.storage.found.is_healthy() && done.metadata.lines.is_empty() && done.artifacts.lines.is_empty();
     text += match (is_whole, dry_run) {
         (true, _) => "nothing is damaged, nothing was changed\n",
         (false, true) => "nothing was changed: this was a dry run\n",
@@ -91,13 +94,15 @@ fn to_json(done: &DirectoryRepair, dry_run: bool) -> serde_json::Value {
             "lost": segment.lost.as_ref().map(points_json),
         })
     };
-    let quarantined: Vec<&PathBuf> = done.storage.quarantined.iter().chain(&done.metadata.quarantined).collect();
+    let quarantined: Vec<&PathBuf> =
+        done.storage.quarantined.iter().chain(&done.metadata.quarantined).chain(&done.artifacts.quarantined).collect();
     json!({
         "dry_run": dry_run,
         "damages": done.storage.found.damages.iter().map(damage_json).collect::<Vec<_>>(),
         "segments": done.storage.segments.iter().map(segment).collect::<Vec<_>>(),
         "replayed_points": done.storage.replayed_points,
         "metadata": done.metadata.lines,
+        "artifacts": done.artifacts.lines,
         "quarantined": quarantined,
         "healthy": done.storage.after.as_ref().map(stepwell_app::CheckReport::is_healthy),
     })

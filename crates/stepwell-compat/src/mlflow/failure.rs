@@ -69,8 +69,13 @@ impl Failure {
     }
 
     /// INVALID_PARAMETER_VALUE
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+    pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidParameterValue, message)
+    }
+
+    /// NOT_IMPLEMENTED
+    pub fn not_implemented(message: &str) -> Self {
+        Self::new(Kind::NotImplemented, message)
     }
 
     /// RESOURCE_DOES_NOT_EXIST
@@ -97,7 +102,8 @@ impl Failure {
     pub fn of_status(status: u16, message: &str, retry_after_seconds: Option<u64>) -> Self {
         let kind = match status {
             429 => Kind::RequestLimitExceeded,
-            503 | 507 => Kind::TemporarilyUnavailable,
+            // A body that came too slowly, too: clients send it again only if they are told to.
+            408 | 503 | 507 => Kind::TemporarilyUnavailable,
             404 => Kind::EndpointNotFound,
             500.. => Kind::InternalError,
             _ => Kind::BadRequest,
@@ -121,6 +127,7 @@ impl From<AppError> for Failure {
         let kind = match error.code {
             ErrorCode::InTrash => Kind::InvalidState,
             ErrorCode::RunNotFound | ErrorCode::ProjectNotFound | ErrorCode::NotInTrash => Kind::ResourceDoesNotExist,
+            ErrorCode::ArtifactNotFound | ErrorCode::UploadNotFound => Kind::ResourceDoesNotExist,
             ErrorCode::RunExists | ErrorCode::ProjectExists => Kind::ResourceAlreadyExists,
             ErrorCode::ReadOnly => Kind::PermissionDenied,
             ErrorCode::QueueFull => Kind::RequestLimitExceeded,

@@ -5,6 +5,7 @@
 //! with MLflow's own refusals; `failure` has its error codes. Semantics and limits follow MLflow 3.17's server.
 
 mod args;
+pub mod artifacts;
 mod batch;
 mod experiments;
 mod failure;
@@ -55,9 +56,15 @@ pub struct Answer {
 
 /// Answers a request; a refusal is an answer too.
 pub async fn answer(app: &App, request: Request<'_>) -> Answer {
-    match handle(app, request).await {
-        Ok(body) => Answer { status: 200, body, retry_after_seconds: None },
-        Err(failure) => failure.answer(),
+    Answer::of(handle(app, request).await)
+}
+
+impl Answer {
+    fn of(result: Result<Vec<u8>, Failure>) -> Self {
+        match result {
+            Ok(body) => Self { status: 200, body, retry_after_seconds: None },
+            Err(failure) => failure.answer(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use stepwell_app::{LatestMetric, Project, Run, RunStatus};
+use stepwell_app::{LatestMetric, Project, Run, RunStatus, run_part};
 
 use super::{args::float_json, experiments::artifact_location, params, tags};
 
@@ -43,17 +43,17 @@ pub(crate) fn run_info_json(run: &Run, project: &Project) -> Value {
 
 /// Where artifacts of a run go: below those of its project.
 pub(crate) fn run_artifact_uri(project: &Project, run_id: &str) -> String {
-    let run_id = match run_id {
-        // Names that paths have for something else.
-        "." | ".." => run_id.replace('.', "%2E"),
-        _ => utf8_percent_encode(run_id, &PLAIN).to_string(),
-    };
+    artifacts_uri_below(project, &utf8_percent_encode(&run_part(run_id), &PLAIN).to_string())
+}
+
+/// Where artifacts of a part of a project go.
+pub(crate) fn artifacts_uri_below(project: &Project, part: &str) -> String {
     let location = artifact_location(project);
     let (path, query) = match location.find('?') {
         Some(at) => location.split_at(at),
         None => (location.as_str(), ""),
     };
-    format!("{}/{run_id}/artifacts{query}", path.trim_end_matches('/'))
+    format!("{}/{part}/artifacts{query}", path.trim_end_matches('/'))
 }
 
 /// `active` or `deleted`.
@@ -99,7 +99,7 @@ mod tests {
         };
         assert_eq!(run_artifact_uri(&project(None), "a1"), "mlflow-artifacts:/7/a1/artifacts");
         assert_eq!(run_artifact_uri(&project(Some("s3://b/p/?x=1")), "a1"), "s3://b/p/a1/artifacts?x=1");
-        assert_eq!(run_artifact_uri(&project(None), "../x"), "mlflow-artifacts:/7/..%2Fx/artifacts");
-        assert_eq!(run_artifact_uri(&project(None), ".."), "mlflow-artifacts:/7/%2E%2E/artifacts");
+        assert_eq!(run_artifact_uri(&project(None), "../x"), "mlflow-artifacts:/7/~2e.~2fx/artifacts");
+        assert_eq!(run_artifact_uri(&project(None), ".."), "mlflow-artifacts:/7/~2e./artifacts");
     }
 }

@@ -92,9 +92,9 @@ impl Cut {
             new_bytes: 0,
             files: self.known,
         };
-        let mut put = |from: &Path, content: &MappedFile, file: BackupFile| {
+        let mut put = |from: &Path, file: BackupFile, open: &dyn Fn() -> Result<MappedFile, BackupError>| {
             if !store.has(&file) {
-                store.put(from, content, &file)?;
+                store.put(from, &open()?, &file)?;
                 index.new_bytes += file.bytes;
             }
             index.files.push(file);
@@ -104,20 +104,19 @@ impl Cut {
         for log in &self.log.files {
             let content = &log.source.content;
             let file = BackupFile::of(format!("{WAL_DIR}/{}", log.source.name), &content.bytes()[..log.end()]);
-            put(&log.source.path, content, file)?;
+            put(&log.source.path, file, &|| Ok(content.clone()))?;
         }
         for (file, path) in beside {
-            let content = store.disk().map(path).map_err(io_error("read", path))?;
-            put(path, &content, file.clone())?;
+            put(path, file.clone(), &|| store.disk().map(path).map_err(io_error("read", path)))?;
         }
         for (file, content) in self.new {
-            put(&self.data_dir.join(&file.path), &content, file)?;
+            put(&self.data_dir.join(&file.path), file, &|| Ok(content.clone()))?;
         }
         let manifest = stepwell_manifest::encode(&self.manifest);
         let path = self.data_dir.join(MANIFEST);
-        let manifest = manifest.map_err(|error| io_error("encode", &path)(error.into()))?;
-        let file = BackupFile::of(MANIFEST, &manifest);
-        put(&path, &manifest.into(), file)?;
+        let manifest: MappedFile = manifest.map_err(|error| io_error("encode", &path)(error.into()))?.into();
+        let file = BackupFile::of(MANIFEST, manifest.bytes());
+        put(&path, file, &|| Ok(manifest.clone()))?;
         index.files.sort();
         store.commit(&index)?;
         Ok(index)

@@ -7,7 +7,7 @@ use stepwell_types::Lsn;
 /// First bytes of an index.
 const MAGIC: &[u8; 8] = b"SWBACKUP";
 /// The version of indexes that is written; the newest that is read.
-pub const INDEX_VERSION: u32 = 1;
+pub const INDEX_VERSION: u32 = 2;
 const HEADER_BYTES: usize = 24;
 
 /// Names of what lies in a data directory besides the directories of segments.
@@ -15,6 +15,10 @@ pub(crate) const MANIFEST: &str = stepwell_manifest::FILE_NAME;
 /// Name of the metadata in a data directory.
 pub const METADATA: &str = "metadata.sqlite";
 pub(crate) const WAL_DIR: &str = "wal";
+/// Directory of blobs in a data directory: what lies there lies in directories of its own.
+pub const ARTIFACTS: &str = "artifacts";
+/// Digits of a blob's name, the first two of which name its directory.
+const BLOB_DIGITS: usize = 64;
 
 /// One file of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,9 +58,17 @@ impl BackupFile {
         match dir {
             "" => [MANIFEST, METADATA].contains(&name),
             WAL_DIR => is_plain(name),
+            ARTIFACTS => is_blob(name),
             dir => SEGMENT_DIRS.contains(&dir) && is_plain(name),
         }
     }
+}
+
+/// Whether this is where a blob lies below [`ARTIFACTS`].
+fn is_blob(path: &str) -> bool {
+    let Some((shard, name)) = path.split_once('/') else { return false };
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    shard.len() == 2 && name.starts_with(shard) && name.len() == BLOB_DIGITS && name.bytes().all(is_digit)
 }
 
 /// What one backup is made of.
@@ -90,6 +102,11 @@ impl BackupIndex {
     /// The file of that path.
     pub(crate) fn file(&self, path: &str) -> Option<&BackupFile> {
         self.files.iter().find(|file| file.path == path)
+    }
+
+    /// The blobs of artifacts.
+    pub fn artifacts(&self) -> impl Iterator<Item = &BackupFile> {
+        self.files.iter().filter(|file| file.parts().0 == ARTIFACTS)
     }
 
     /// The files of the log, in LSN order.
@@ -129,7 +146,7 @@ pub(crate) fn decode(file: &[u8]) -> Result<BackupIndex, DecodeError> {
     if !file.starts_with(MAGIC) {
         return Err(damaged(0, "the magic number is wrong"));
     }
-    if version != INDEX_VERSION {
+    if !(1..=INDEX_VERSION).contains(&version) {
         return Err(DecodeError::UnknownVersion(version));
     }
     if crc32c::crc32c(&file[16..]) != crc {
@@ -157,7 +174,7 @@ mod tests {
         BackupIndex { number: 3, taken_at_us: 5, lsn: 12, log_from: 9, new_bytes: 7, files }
     }
 
-    /// The bytes of version 1: what was written once stays readable (I12).
+    /// The bytes of versions 1 and 2: what was written once stays readable (I12).
     const GOLDEN: &str = concat!(
         r#"{"number":3,"taken_at_us":5,"lsn":12,"log_from":9,"new_bytes":7,"files":["#,
         r#"{"path":"MANIFEST","bytes":8,"crc32c":2454280881},"#,
@@ -167,14 +184,37 @@ mod tests {
     );
 
     #[test]
-    fn i12_version_1_reads_as_it_was_written() {
-        let file = encode(&sample()).unwrap();
-        assert_eq!(&file[..12], b"SWBACKUP\x01\0\0\0");
+    fn i12_every_version_reads_as_it_was_written() {
+        let mut file = encode(&sample()).unwrap();
+        assert_eq!(&file[..12], b"SWBACKUP\x02\0\0\0");
         assert_eq!(std::str::from_utf8(&file[HEADER_BYTES..]).unwrap(), GOLDEN);
         assert_eq!(decode(&file), Ok(sample()));
-        let mut newer = file;
-        newer[8] = 2;
-        assert_eq!(decode(&newer), Err(DecodeError::UnknownVersion(2)));
+        file[8] = 1;
+        assert_eq!(decode(&file), Ok(sample()));
+        for unknown in [0, 3] {
+            file[8] = unknown;
+            assert_eq!(decode(&file), Err(DecodeError::UnknownVersion(unknown.into())));
+        }
+    }
+
+    #[test]
+    fn blobs_lie_in_the_directory_of_their_first_digits() {
+        let blob = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let decoded = |path: &str| {
+            let index = BackupIndex { files: vec![BackupFile::of(path, b"abc")], ..sample() };
+            decode(&encode(&index).unwrap()).map(|index| index.artifacts().count())
+        };
+        assert_eq!(decoded(&format!("artifacts/ba/{blob}")), Ok(1));
+        let others = [
+            blob.to_owned(),
+            format!("bb/{blob}"),
+            format!("ba/x/{blob}"),
+            format!("ba/{}", &blob[1..]),
+            "ba/..".into(),
+        ];
+        for path in others {
+            assert!(decoded(&format!("artifacts/{path}")).is_err(), "{path}");
+        }
     }
 
     #[test]

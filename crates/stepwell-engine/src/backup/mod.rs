@@ -18,7 +18,7 @@ mod verify;
 
 pub use cut::{Cut, check_data_dir};
 pub use error::BackupError;
-pub use index::{BackupFile, BackupIndex, INDEX_VERSION, METADATA};
+pub use index::{ARTIFACTS, BackupFile, BackupIndex, INDEX_VERSION, METADATA};
 pub use restore::Restored;
 pub use store::{BackupStore, Pruned};
 

@@ -1,6 +1,9 @@
 //! A backup becomes a data directory again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use stepwell_env::Disk;
 use stepwell_segment::SEGMENT_DIRS;
@@ -64,6 +67,15 @@ impl BackupStore {
         if let Some(file) = index.file(METADATA) {
             placing.file(file)?;
         }
+        let mut blob_dirs = BTreeSet::new();
+        for file in index.artifacts() {
+            let path = temporary.join(&file.path);
+            if let Some(dir) = path.parent().filter(|dir| !blob_dirs.contains(*dir)) {
+                disk.create_dir_all(dir).map_err(io_error("create directory", dir))?;
+                blob_dirs.insert(dir.to_owned());
+            }
+            placing.file(file)?;
+        }
         let floor = manifest.wal_floor.min(Lsn(lsn.0 + 1));
         for file in &log.files {
             placing.log(file, floor, lsn)?;
@@ -72,8 +84,8 @@ impl BackupStore {
             if lsn.0 == index.lsn { manifest } else { rewind::rewind(self.disk(), &temporary, manifest, &log, lsn)? };
         placing.manifest(&manifest)?;
         let restored = Restored { lsn, files: placing.files, bytes: placing.bytes };
-        for dir in ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS) {
-            let dir = temporary.join(dir);
+        let dirs = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(|dir| temporary.join(dir));
+        for dir in dirs.chain(blob_dirs) {
             disk.sync_dir(&dir).map_err(io_error("sync directory", &dir))?;
         }
         disk.rename(&temporary, &data_dir).map_err(io_error("rename", &temporary))?;

@@ -12,7 +12,7 @@ use stepwell_segment::SEGMENT_DIRS;
 use super::{
     copy::{copy, is_content_of, remove_if_there},
     error::{BackupError, io_error},
-    index::{self, BackupFile, BackupIndex, INDEX_VERSION, WAL_DIR},
+    index::{self, ARTIFACTS, BackupFile, BackupIndex, INDEX_VERSION, WAL_DIR},
 };
 
 const INDEX_DIR: &str = "backups";
@@ -123,6 +123,9 @@ impl BackupStore {
     /// Takes a file in, under its name once it is whole. `content` was read from `from`, which may have more bytes.
     pub(crate) fn put(&self, from: &Path, content: &MappedFile, file: &BackupFile) -> Result<(), BackupError> {
         let path = self.path_of(file);
+        if let Some(dir) = path.parent().filter(|dir| !self.disk.exists(dir)) {
+            self.disk.create_dir_all(dir).map_err(io_error("create directory", dir))?;
+        }
         let mut temporary = path.clone().into_os_string();
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
@@ -173,9 +176,13 @@ impl BackupStore {
         Ok(pruned)
     }
 
+    /// Directories of content: those that every destination has, and those of blobs that are there.
     fn file_dirs(&self) -> impl Iterator<Item = PathBuf> {
-        let files = self.root.join(FILES_DIR);
-        ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(move |dir| files.join(dir))
+        let (files, disk) = (self.root.join(FILES_DIR), self.disk.clone());
+        let blobs = files.join(ARTIFACTS);
+        let blob_dirs = (0..=u8::MAX).map(move |shard| blobs.join(format!("{shard:02x}")));
+        let own = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(move |dir| files.join(dir));
+        own.chain(blob_dirs.filter(move |dir| disk.exists(dir)))
     }
 
     /// Where the index of a backup lies.

@@ -9,7 +9,7 @@ use stepwell_wal::first_lsn_of;
 use super::{
     cut::files_of,
     error::BackupError,
-    index::{BackupFile, BackupIndex, MANIFEST, WAL_DIR},
+    index::{ARTIFACTS, BackupFile, BackupIndex, MANIFEST, WAL_DIR},
     log_run::{LogContent, LogRun},
     store::BackupStore,
 };
@@ -38,7 +38,7 @@ impl BackupStore {
         };
         let manifest = self.manifest(file)?;
         let named: BTreeSet<BackupFile> = manifest.segments.iter().flat_map(files_of).collect();
-        let is_of_segment = |file: &&BackupFile| !["", WAL_DIR].contains(&file.parts().0);
+        let is_of_segment = |file: &&BackupFile| !["", WAL_DIR, ARTIFACTS].contains(&file.parts().0);
         let present: BTreeSet<BackupFile> = index.files.iter().filter(is_of_segment).cloned().collect();
         if let Some(file) = named.symmetric_difference(&present).next() {
             return Err(wrong(format!("manifest and index of backup {} differ in {}", index.number, file.path)));

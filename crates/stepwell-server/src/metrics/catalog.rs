@@ -128,6 +128,13 @@ const ROWS: &[Row] = &[
     row("stepwell_compaction_failures_total", Kind::Counter, "", "Merges that failed and are tried again.", "any increase"),
     row("stepwell_compaction_duration_seconds", Kind::Histogram, "", "Merges that succeeded.", ""),
     row("stepwell_compacted_bytes_total", Kind::Counter, "", "Bytes of segments written by merges. Divided by `stepwell_flushed_bytes_total` and plus one, the write amplification.", ""),
+    // Artifacts.
+    row("stepwell_artifacts", Kind::Gauge, "", "Artifacts, by their paths.", ""),
+    row("stepwell_artifact_bytes", Kind::Gauge, "", "Their bytes, as if none were stored once for several.", ""),
+    row("stepwell_artifact_blobs", Kind::Gauge, "", "Files that they are stored in.", ""),
+    row("stepwell_artifact_blob_bytes", Kind::Gauge, "", "Bytes of those files.", "rises faster than the disk can bear"),
+    row("stepwell_artifact_received_bytes_total", Kind::Counter, "", "Bytes of uploads written, those that came to nothing included.", ""),
+    row("stepwell_artifact_sent_bytes_total", Kind::Counter, "", "Bytes of artifacts read for downloads.", ""),
     // Start.
     row("stepwell_replay_log_bytes", Kind::Gauge, "", "Bytes of the log's files when the server started; 0 until they were looked at.", ""),
     row("stepwell_replay_done_bytes", Kind::Gauge, "", "How far the replay is in them.", "does not rise while `starting`"),

@@ -10,7 +10,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use stepwell_app::{DiskSpace, EngineStats, QueryStats, Readiness, ReplayProgress, TROUBLES};
+use stepwell_app::{ArtifactStats, DiskSpace, EngineStats, QueryStats, Readiness, ReplayProgress, TROUBLES};
 use stepwell_env::ProcessFigures;
 
 use super::{Metrics, catalog::Register, const_histogram::ConstHistogram};
@@ -37,6 +37,7 @@ pub(crate) struct AppSources {
     pub(crate) engine: EngineStats,
     pub(crate) queries: QueryStats,
     pub(crate) disk: Option<DiskSpace>,
+    pub(crate) artifacts: Option<ArtifactStats>,
 }
 
 /// A family of figures, one for each value of its one label.
@@ -138,6 +139,14 @@ fn of_app(registry: &mut Registry, app: &AppSources) {
     if let Some(disk) = app.disk {
         registry.add("stepwell_data_disk_free_bytes", ConstGauge::new(disk.free_bytes));
         registry.add("stepwell_data_disk_size_bytes", ConstGauge::new(disk.total_bytes));
+    }
+    if let Some(ArtifactStats { totals, received_bytes, sent_bytes }) = app.artifacts {
+        registry.add("stepwell_artifacts", ConstGauge::new(totals.artifacts));
+        registry.add("stepwell_artifact_bytes", ConstGauge::new(totals.bytes));
+        registry.add("stepwell_artifact_blobs", ConstGauge::new(totals.blobs));
+        registry.add("stepwell_artifact_blob_bytes", ConstGauge::new(totals.blob_bytes));
+        registry.add("stepwell_artifact_received_bytes_total", ConstCounter::new(received_bytes));
+        registry.add("stepwell_artifact_sent_bytes_total", ConstCounter::new(sent_bytes));
     }
 }
 

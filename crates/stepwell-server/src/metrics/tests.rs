@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use axum::http::StatusCode;
-use stepwell_app::{DiskSpace, EngineStats, QueryStats, Readiness, ReplayProgress};
+use stepwell_app::{ArtifactStats, DiskSpace, EngineStats, QueryStats, Readiness, ReplayProgress};
 
 use super::{catalog::expected, *};
 use crate::decode::InFlight;
@@ -19,7 +19,8 @@ fn app() -> AppSources {
     let readiness = Readiness { takes_batches: true, answers_queries: true, troubles: Vec::new() };
     let engine = EngineStats { refusals: vec![("queue_full", 3)], queue_bytes: 5, ..EngineStats::default() };
     let queries = QueryStats { ended: vec![("done", 2)], ..QueryStats::default() };
-    AppSources { readiness, engine, queries, disk: Some(DiskSpace { free_bytes: 1, total_bytes: 2 }) }
+    let (disk, artifacts) = (DiskSpace { free_bytes: 1, total_bytes: 2 }, ArtifactStats::default());
+    AppSources { readiness, engine, queries, disk: Some(disk), artifacts: Some(artifacts) }
 }
 
 fn used() -> Metrics {

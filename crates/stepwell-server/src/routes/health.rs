@@ -64,12 +64,17 @@ pub(crate) async fn ready(State(state): Shared) -> Response {
 ))]
 pub(crate) async fn metrics(State(state): Shared) -> Result<Response, Problem> {
     let standing = state.standing();
-    let app = state.app.get().map(|app| AppSources {
-        readiness: app.readiness(),
-        engine: app.stats(),
-        queries: app.query_stats(),
-        disk: app.disk_space(),
-    });
+    let app = match state.app.get() {
+        None => None,
+        Some(app) => Some(AppSources {
+            readiness: app.readiness(),
+            engine: app.stats(),
+            queries: app.query_stats(),
+            disk: app.disk_space(),
+            // Where the metadata fails, its figures are absent and `stepwell_fault` says why.
+            artifacts: app.artifact_stats().await.ok(),
+        }),
+    };
     let sources = Sources {
         state: standing.status(),
         started_us: state.started_us,

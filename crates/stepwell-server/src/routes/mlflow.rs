@@ -52,11 +52,12 @@ async fn answer(
 }
 
 /// What the network's layer refuses, in MLflow's words.
-fn refusal(problem: &Problem) -> Reply {
+pub(super) fn refusal(problem: &Problem) -> Reply {
     Reply(Failure::of_status(problem.status(), problem.detail(), problem.retry_after_seconds()).answer())
 }
 
-struct Reply(Answer);
+/// An answer of the dialect.
+pub(super) struct Reply(pub(super) Answer);
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {

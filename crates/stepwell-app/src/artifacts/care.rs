@@ -1,0 +1,136 @@
+//! Looking after blobs: what is damaged of them, and setting that aside. No server need run.
+
+use std::path::{Path, PathBuf};
+
+use stepwell_blobs::{BlobError, BlobStore};
+use stepwell_env::Env;
+use stepwell_metadata::{BlobRow, Metadata};
+
+use super::{blob_of, blocking, unnamed};
+use crate::{code::ErrorCode, error::AppError};
+
+/// Rows looked at together.
+const PAGE_ROWS: u32 = 256;
+/// Artifacts of a damaged blob that are spelled out.
+const NAMED_MAX: u32 = 10;
+
+/// What a check of artifacts found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArtifactCheck {
+    pub files: u64,
+    pub bytes: u64,
+    pub damages: Vec<ArtifactDamage>,
+    pub notes: Vec<String>,
+}
+
+/// A blob that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactDamage {
+    pub path: PathBuf,
+    pub offset: u64,
+    pub detail: String,
+    /// The artifacts that name it, the first ten.
+    pub artifacts: Vec<String>,
+    sha256: String,
+}
+
+/// What was done about damaged blobs; of a dry run, what would be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArtifactRepair {
+    pub lines: Vec<String>,
+    /// Where files are kept.
+    pub quarantined: Vec<PathBuf>,
+}
+
+/// Reads every byte of every blob that an artifact names; also beside the server that owns the directory.
+pub(crate) async fn check(env: &Env, data_dir: &Path, metadata: &Metadata) -> Result<ArtifactCheck, AppError> {
+    let store = BlobStore::new(env.disk.clone(), data_dir);
+    let mut found = ArtifactCheck::default();
+    if !metadata.knows_artifacts().await? {
+        return Ok(found);
+    }
+    let mut last = String::new();
+    loop {
+        let rows = metadata.blobs_after(&last, PAGE_ROWS).await?;
+        let Some(row) = rows.last() else { break };
+        last.clone_from(&row.sha256);
+        for row in rows {
+            found.files += 1;
+            found.bytes += row.bytes;
+            if let Some(damage) = damage(&store, metadata, row).await? {
+                found.damages.push(damage);
+            }
+        }
+    }
+    let unnamed = unnamed::all(metadata, &store).await?;
+    if !unnamed.is_empty() {
+        let bytes: u64 = unnamed.iter().map(|file| file.bytes).sum();
+        let count = unnamed.len();
+        found.notes.push(format!(
+            "{count} blobs, {bytes} bytes, have no artifact that names them; the next start removes them"
+        ));
+    }
+    Ok(found)
+}
+
+async fn damage(store: &BlobStore, metadata: &Metadata, row: BlobRow) -> Result<Option<ArtifactDamage>, AppError> {
+    let (blob, reading) = (blob_of(&row)?, store.clone());
+    let verified = tokio::task::spawn_blocking(move || reading.open(blob)?.verify()).await;
+    let verified = verified.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?;
+    let (path, offset, detail) = match verified {
+        Ok(()) => return Ok(None),
+        Err(BlobError::Damaged { path, offset, detail }) => (path, offset, detail),
+        Err(BlobError::Missing { path }) => (path, 0, "it is missing".to_owned()),
+        Err(error) => return Err(error.into()),
+    };
+    // A server may have removed it meanwhile, and then nobody names it.
+    let artifacts = metadata.artifacts_of_blob(&row.sha256, NAMED_MAX).await?;
+    let damage = ArtifactDamage { path, offset, detail, artifacts, sha256: row.sha256 };
+    Ok((!damage.artifacts.is_empty()).then_some(damage))
+}
+
+/// Sets damaged blobs aside, and unnames them. Where rows were lost, blobs that nobody names any more are kept beside them: the next
+/// start would remove them.
+pub(crate) async fn repair(
+    env: &Env,
+    data_dir: &Path,
+    metadata: &Metadata,
+    quarantine: &Path,
+    rows_were_lost: bool,
+    dry_run: bool,
+) -> Result<ArtifactRepair, AppError> {
+    let mut done = ArtifactRepair::default();
+    for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check(env, data_dir, metadata).await?.damages {
+        let lost =
+            if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, env.clock.now_us()).await? };
+        done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
+        if !dry_run && env.disk.exists(&path) {
+            done.quarantined.push(set_aside(env, &path, quarantine).await?);
+        }
+    }
+    if rows_were_lost && !dry_run {
+        let store = BlobStore::new(env.disk.clone(), data_dir);
+        for file in unnamed::all(metadata, &store).await? {
+            done.lines.push(format!("{} has no artifact that names it any more, and is kept", file.path.display()));
+            done.quarantined.push(set_aside(env, &file.path, quarantine).await?);
+        }
+    }
+    Ok(done)
+}
+
+async fn set_aside(env: &Env, path: &Path, quarantine: &Path) -> Result<PathBuf, AppError> {
+    let (disk, from, quarantine) = (env.disk.clone(), path.to_owned(), quarantine.to_owned());
+    let to = quarantine.join(path.file_name().unwrap_or_default());
+    let kept = to.clone();
+    blocking(move || {
+        let failed = |what| {
+            let path = to.clone();
+            move |source| BlobError::Io { what, path, source }
+        };
+        disk.create_dir_all(&quarantine).map_err(failed("create directory for"))?;
+        disk.rename(&from, &to).map_err(failed("rename to"))?;
+        disk.sync_dir(&quarantine).map_err(failed("sync directory of"))
+    })
+    .await?;
+    Ok(kept)
+}

@@ -1,0 +1,79 @@
+//! Blobs that no row names: they go, after their rows or at the next start.
+
+use std::sync::Weak;
+
+use stepwell_blobs::{BlobId, BlobStore, Found, SHARDS};
+use stepwell_metadata::Metadata;
+
+use super::blocking;
+use crate::{
+    app::{App, Parts},
+    error::AppError,
+};
+
+impl App {
+    /// Removes those of the blobs that nobody names. What cannot be removed now goes at the next start.
+    pub(crate) async fn remove_unnamed(&self, hashes: impl IntoIterator<Item = String>) {
+        for sha256 in hashes {
+            if let Err(error) = self.remove_if_unnamed(&sha256).await {
+                tracing::warn!(%error, sha256, "a blob that no artifact names stays for now; nothing to do: the next start removes it");
+            }
+        }
+    }
+
+    async fn remove_if_unnamed(&self, sha256: &str) -> Result<(), AppError> {
+        let artifacts = &self.parts.artifacts;
+        let _alone = artifacts.publishing.write().await;
+        let Some(id) = BlobId::parse(sha256) else { return Ok(()) };
+        if !self.parts.metadata.artifacts_of_blob(sha256, 1).await?.is_empty() {
+            return Ok(());
+        }
+        let store = artifacts.store.clone();
+        blocking(move || store.remove(id)).await
+    }
+}
+
+/// Removes what a crash left, directory by directory, until the application is gone.
+pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
+    for shard in 0..SHARDS {
+        let Some(parts) = parts.upgrade() else { return };
+        let _alone = parts.artifacts.publishing.write().await;
+        match unnamed(&parts.metadata, &parts.artifacts.store, shard as u8).await {
+            Ok(found) => {
+                for Found { path, bytes, .. } in found {
+                    tracing::info!(path = %path.display(), bytes, "a blob that no artifact names is removed");
+                    let store = parts.artifacts.store.clone();
+                    if let Err(error) = blocking(move || store.remove_file(&path)).await {
+                        tracing::warn!(%error, "it stays for now; nothing to do: the next start removes it");
+                    }
+                }
+            }
+            Err(_) if parts.metadata.is_closed() => return,
+            Err(error) => {
+                tracing::warn!(%error, "blobs that no artifact names were not looked for; nothing to do: the next start looks");
+                return;
+            }
+        }
+    }
+}
+
+async fn unnamed(metadata: &Metadata, store: &BlobStore, shard: u8) -> Result<Vec<Found>, AppError> {
+    let store = store.clone();
+    let mut found = blocking(move || store.shard(shard)).await?;
+    // What is not called as we call blobs is none of ours.
+    found.retain(|file| file.id.is_some());
+    if !found.is_empty() {
+        let named = metadata.named_blobs(&format!("{shard:02x}")).await?;
+        found.retain(|file| file.id.is_some_and(|id| !named.contains(&id.to_string())));
+    }
+    Ok(found)
+}
+
+/// All of them.
+pub(super) async fn all(metadata: &Metadata, store: &BlobStore) -> Result<Vec<Found>, AppError> {
+    let mut found = Vec::new();
+    for shard in 0..SHARDS {
+        found.extend(unnamed(metadata, store, shard as u8).await?);
+    }
+    Ok(found)
+}

@@ -1,0 +1,47 @@
+//! What can go wrong with blobs.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use stepwell_env::is_out_of_files;
+use stepwell_types::ErrorKind;
+
+/// A blob that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    #[error("{path} is damaged at byte {offset}: {detail}")]
+    Damaged { path: PathBuf, offset: u64, detail: String },
+    #[error("{path} is missing")]
+    Missing { path: PathBuf },
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BlobError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Damaged { .. } | Self::Missing { .. } => ErrorKind::DataDamaged,
+            Self::Io { source, .. } if self.is_disk_full() || is_out_of_files(source) => ErrorKind::Unavailable,
+            Self::Io { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether there was no room.
+    pub fn is_disk_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+}
+
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BlobError + use<> {
+    let path = path.to_owned();
+    move |source| BlobError::Io { what, path, source }
+}

@@ -1,0 +1,248 @@
+//! What artifacts are called: logical paths, and the blobs that they name. The bytes are not known here.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::json;
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{error::MetadataError, store::Metadata, write::audit};
+
+/// Rows read at once of a directory. Those of a directory within it that are more than the first are passed over.
+const PAGE_ROWS: i64 = 256;
+
+/// An artifact. Its path has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    pub path: String,
+    pub blob: BlobRow,
+    pub written_at_us: i64,
+}
+
+/// What a row says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRow {
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    pub bytes: u64,
+    /// Of its chunks, as whoever wrote it gave them.
+    pub checksums: Vec<u8>,
+}
+
+/// What is right below a directory of artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactEntry {
+    /// Name of a directory.
+    Directory(String),
+    /// Name and length of an artifact.
+    File(String, u64),
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArtifactTotals {
+    pub artifacts: u64,
+    /// As if each had bytes of its own.
+    pub bytes: u64,
+    pub blobs: u64,
+    /// On the disk.
+    pub blob_bytes: u64,
+}
+
+impl Metadata {
+    /// Has a path name a blob, in place of what it named before: that blob's hash is returned, and may be nobody's now.
+    pub async fn put_artifact(&self, artifact: &Artifact) -> Result<Option<String>, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        if let Some(other) = in_the_way(&mut tx, &artifact.path).await? {
+            return Err(MetadataError::ArtifactInTheWay { path: artifact.path.clone(), other });
+        }
+        let old = sqlx::query("SELECT sha256 FROM artifacts WHERE path = ?").bind(&artifact.path);
+        let old: Option<String> = old.fetch_optional(&mut *tx).await?.map(|row| row.try_get(0)).transpose()?;
+        sqlx::query(
+            "INSERT INTO artifacts (path, sha256, bytes, checksums, written_at_us) VALUES (?, ?, ?, ?, ?) \
+             ON CONFLICT (path) DO UPDATE SET sha256 = excluded.sha256, bytes = excluded.bytes, \
+             checksums = excluded.checksums, written_at_us = excluded.written_at_us",
+        )
+        .bind(&artifact.path)
+        .bind(&artifact.blob.sha256)
+        .bind(artifact.blob.bytes as i64)
+        .bind(&artifact.blob.checksums)
+        .bind(artifact.written_at_us)
+        .execute(&mut *tx)
+        .await?;
+        let detail = json!({"sha256": artifact.blob.sha256, "bytes": artifact.blob.bytes});
+        audit(&mut tx, artifact.written_at_us, "put_artifact", &artifact.path, &detail).await?;
+        self.commit_unseen(tx, old.filter(|old| *old != artifact.blob.sha256)).await
+    }
+
+    /// The artifact of that path.
+    pub async fn artifact(&self, path: &str) -> Result<Option<Artifact>, MetadataError> {
+        let row =
+            sqlx::query("SELECT * FROM artifacts WHERE path = ?").bind(path).fetch_optional(&self.readers).await?;
+        row.as_ref().map(artifact).transpose()
+    }
+
+    /// What is right below a directory, by name; all of the top where it is empty.
+    pub async fn artifacts_in(&self, directory: &str) -> Result<Vec<ArtifactEntry>, MetadataError> {
+        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+        // A character past all that a path may begin with, and one past `/`.
+        let end = if directory.is_empty() { "\u{10ffff}".to_owned() } else { format!("{directory}0") };
+        let mut from = prefix.clone();
+        let mut entries = Vec::new();
+        // One connection, one transaction: the list is of one moment.
+        let mut tx = self.readers.begin().await?;
+        loop {
+            let rows =
+                sqlx::query("SELECT path, bytes FROM artifacts WHERE path >= ? AND path < ? ORDER BY path LIMIT ?")
+                    .bind(&from)
+                    .bind(&end)
+                    .bind(PAGE_ROWS)
+                    .fetch_all(&mut *tx)
+                    .await?;
+            for row in &rows {
+                let name: &str = row.try_get::<&str, _>(0)?.get(prefix.len()..).unwrap_or_default();
+                match name.split_once('/') {
+                    None => entries.push(ArtifactEntry::File(name.to_owned(), row.try_get::<i64, _>(1)? as u64)),
+                    Some((name, _)) => {
+                        let entry = ArtifactEntry::Directory(name.to_owned());
+                        if entries.last() != Some(&entry) {
+                            entries.push(entry);
+                        }
+                    }
+                }
+            }
+            if (rows.len() as i64) < PAGE_ROWS {
+                entries.sort_by(|a, b| a.name().cmp(b.name()));
+                return Ok(entries);
+            }
+            from = match entries.last() {
+                Some(ArtifactEntry::Directory(name)) => format!("{prefix}{name}0"),
+                Some(ArtifactEntry::File(name, _)) => format!("{prefix}{name}\u{1}"),
+                None => return Ok(entries),
+            };
+        }
+    }
+
+    /// Whether there is an artifact below a directory.
+    pub async fn is_artifact_directory(&self, path: &str) -> Result<bool, MetadataError> {
+        let found = sqlx::query("SELECT 1 FROM artifacts WHERE path > ? AND path < ? LIMIT 1")
+            .bind(format!("{path}/"))
+            .bind(format!("{path}0"))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Removes the artifact of a path, and all below it. Returns the hashes that they named, which may be nobody's now.
+    pub async fn delete_artifacts(&self, path: &str, now_us: i64) -> Result<BTreeSet<String>, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let rows = sqlx::query("DELETE FROM artifacts WHERE path = ? OR (path > ? AND path < ?) RETURNING sha256")
+            .bind(path)
+            .bind(format!("{path}/"))
+            .bind(format!("{path}0"))
+            .fetch_all(&mut *tx)
+            .await?;
+        let hashes: BTreeSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        if !rows.is_empty() {
+            audit(&mut tx, now_us, "delete_artifacts", path, &json!({"artifacts": rows.len()})).await?;
+        }
+        self.commit_unseen(tx, hashes).await
+    }
+
+    /// Removes all artifacts that name a blob. Returns their paths.
+    pub async fn delete_artifacts_of_blob(&self, sha256: &str, now_us: i64) -> Result<Vec<String>, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let rows = sqlx::query("DELETE FROM artifacts WHERE sha256 = ? RETURNING path")
+            .bind(sha256)
+            .fetch_all(&mut *tx)
+            .await?;
+        let paths: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        audit(&mut tx, now_us, "delete_artifacts_of_blob", sha256, &json!({"paths": paths})).await?;
+        self.commit_unseen(tx, paths).await
+    }
+
+    /// Paths of artifacts that name a blob, at most so many.
+    pub async fn artifacts_of_blob(&self, sha256: &str, limit: u32) -> Result<Vec<String>, MetadataError> {
+        let rows = sqlx::query("SELECT path FROM artifacts WHERE sha256 = ? ORDER BY path LIMIT ?")
+            .bind(sha256)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// The hashes that begin with two hexadecimal digits and are named.
+    pub async fn named_blobs(&self, digits: &str) -> Result<HashSet<String>, MetadataError> {
+        let rows = sqlx::query("SELECT DISTINCT sha256 FROM artifacts WHERE sha256 >= ? AND sha256 < ?")
+            .bind(digits)
+            .bind(format!("{digits}g"))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Whether the file has rows of artifacts: one that an earlier version wrote, and that is only read, has not.
+    pub async fn knows_artifacts(&self) -> Result<bool, MetadataError> {
+        let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = 'artifacts'");
+        Ok(table.fetch_optional(&self.readers).await?.is_some())
+    }
+
+    /// Named blobs by their hashes, the next so many after one.
+    pub async fn blobs_after(&self, sha256: &str, limit: u32) -> Result<Vec<BlobRow>, MetadataError> {
+        let rows = sqlx::query(
+            "SELECT sha256, bytes, checksums FROM artifacts WHERE sha256 > ? GROUP BY sha256 ORDER BY sha256 LIMIT ?",
+        )
+        .bind(sha256)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(blob).collect()
+    }
+
+    /// How much there is.
+    pub async fn artifact_totals(&self) -> Result<ArtifactTotals, MetadataError> {
+        // From the index alone.
+        let row = sqlx::query(
+            "SELECT count(*), coalesce(sum(n), 0), coalesce(sum(n * bytes), 0), coalesce(sum(bytes), 0) \
+             FROM (SELECT count(*) AS n, max(bytes) AS bytes FROM artifacts GROUP BY sha256)",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        let figure = |at: usize| Ok::<u64, MetadataError>(row.try_get::<i64, _>(at)? as u64);
+        Ok(ArtifactTotals { blobs: figure(0)?, artifacts: figure(1)?, bytes: figure(2)?, blob_bytes: figure(3)? })
+    }
+}
+
+impl ArtifactEntry {
+    /// Its name within the directory.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Directory(name) | Self::File(name, _) => name,
+        }
+    }
+}
+
+/// An artifact that a path would lie within, or that would lie within it.
+async fn in_the_way(connection: &mut SqliteConnection, path: &str) -> Result<Option<String>, MetadataError> {
+    let above: Vec<&str> = path.match_indices('/').map(|(at, _)| &path[..at]).collect();
+    let row = sqlx::query(
+        "SELECT path FROM artifacts WHERE path IN (SELECT value FROM json_each(?)) OR (path > ? AND path < ?) LIMIT 1",
+    )
+    .bind(json!(above).to_string())
+    .bind(format!("{path}/"))
+    .bind(format!("{path}0"))
+    .fetch_optional(&mut *connection)
+    .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+fn artifact(row: &SqliteRow) -> Result<Artifact, MetadataError> {
+    Ok(Artifact { path: row.try_get("path")?, blob: blob(row)?, written_at_us: row.try_get("written_at_us")? })
+}
+
+pub(crate) fn blob(row: &SqliteRow) -> Result<BlobRow, MetadataError> {
+    let (sha256, bytes): (String, i64) = (row.try_get("sha256")?, row.try_get("bytes")?);
+    let detail = format!("{bytes} bytes");
+    let bytes =
+        u64::try_from(bytes).map_err(|_| MetadataError::Damaged { what: "length", subject: sha256.clone(), detail })?;
+    Ok(BlobRow { sha256, bytes, checksums: row.try_get("checksums")? })
+}
