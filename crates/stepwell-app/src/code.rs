@@ -25,6 +25,7 @@ pub enum ErrorCode {
     ArtifactNotFound,
     ArtifactInTheWay,
     UploadNotFound,
+    TraceNotFound,
     SqlSyntax,
     NotAQuery,
     UnknownTable,
@@ -48,7 +49,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 38] = [
+const TABLE: [Row; 39] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -109,6 +110,7 @@ const TABLE: [Row; 38] = [
         404,
         "Begin the upload in parts anew: it was ended, or the server restarted.",
     ),
+    (ErrorCode::TraceNotFound, "trace_not_found", 404, "Correct the trace id."),
     (ErrorCode::SqlSyntax, "sql_syntax", 400, "Correct the SQL at `position`."),
     (ErrorCode::NotAQuery, "not_a_query", 403, "Send one SELECT; this surface changes nothing."),
     (ErrorCode::UnknownTable, "unknown_table", 404, "Correct the table's name; `nearest` may have it."),

@@ -65,6 +65,10 @@ impl AppError {
             .field("run_id")
     }
 
+    pub(crate) fn trace_not_found(trace_id: &str) -> Self {
+        Self::new(ErrorCode::TraceNotFound, format!("there is no trace {trace_id:?}")).field("trace_id")
+    }
+
     pub(crate) fn not_in_trash(what: &'static str, name: &str) -> Self {
         Self::new(ErrorCode::NotInTrash, format!("there is no {what} {name:?} in the trash"))
     }
@@ -138,6 +142,7 @@ impl From<MetadataError> for AppError {
             MetadataError::ProjectNotFound { .. } => refusal(ErrorCode::ProjectNotFound).field("project"),
             MetadataError::RunNotFound { run_id } => Self::run_not_found(run_id),
             MetadataError::RelatedRunNotFound { field, .. } => refusal(ErrorCode::RunNotFound).field(field),
+            MetadataError::TraceNotFound { trace_id } => Self::trace_not_found(trace_id),
             MetadataError::ArtifactInTheWay { .. } => refusal(ErrorCode::ArtifactInTheWay).field("path"),
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))

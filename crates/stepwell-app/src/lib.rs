@@ -25,6 +25,7 @@ mod readiness;
 mod registry;
 mod runs;
 mod series;
+mod traces;
 mod trash;
 mod webhooks;
 
@@ -59,9 +60,10 @@ pub use stepwell_metadata::{
 };
 pub use stepwell_metadata::{
     ArtifactEntry, ArtifactTotals, ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue,
-    Project, Run, RunPatch, RunStatus, TrashedProject, TrashedRun,
+    Project, Run, RunPatch, RunStatus, Trace, TracePatch, TraceSelection, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
+pub use traces::trace_directory;
 pub use trash::Trash;
 pub use webhooks::{WebhookConfig, WebhookTest};
 

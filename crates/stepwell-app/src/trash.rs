@@ -107,7 +107,7 @@ impl App {
     }
 
     /// Deletes all artifacts below a directory that belongs to what is purged.
-    async fn purge_artifacts(&self, directory: &str) -> Result<(), AppError> {
+    pub(crate) async fn purge_artifacts(&self, directory: &str) -> Result<(), AppError> {
         let hashes = self.parts.metadata.delete_artifacts(directory, self.now_us()).await?;
         self.remove_unnamed(hashes).await;
         Ok(())

@@ -39,6 +39,8 @@ pub enum MetadataError {
     WebhookNotFound { webhook_id: String },
     #[error("{path:?} cannot be beside {other:?}: an artifact has nothing below it")]
     ArtifactInTheWay { path: String, other: String },
+    #[error("there is no trace {trace_id:?}")]
+    TraceNotFound { trace_id: String },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
     #[error("the disk is full, the metadata is unchanged; free space, then try again")]
@@ -108,6 +110,7 @@ impl MetadataError {
             | Self::InTrash { .. }
             | Self::ArtifactInTheWay { .. } => ErrorKind::Conflict,
             Self::RunNotFound { .. }
+            | Self::TraceNotFound { .. }
             | Self::RelatedRunNotFound { .. }
             | Self::ProjectNotFound { .. }
             | Self::RegisteredModelNotFound { .. }

@@ -19,6 +19,7 @@ mod registry;
 mod repair;
 mod store;
 mod table_list;
+mod traces;
 mod trash;
 mod vfs;
 mod webhooks;
@@ -38,6 +39,7 @@ pub use model::{
 pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};
 pub use store::Metadata;
+pub use traces::{Trace, TracePatch, TraceSelection};
 pub use webhooks::{Announce, Announcement, Delivery, NewWebhook, OUTBOX_ROWS_MAX, Webhook, WebhookPatch};
 
 #[cfg(test)]

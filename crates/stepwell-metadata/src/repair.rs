@@ -30,7 +30,7 @@ pub struct MetadataRepair {
 }
 
 /// Tables in the order in which their rows can be copied.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "projects",
     "project_tags",
     "runs",
@@ -52,10 +52,12 @@ const TABLES: [&str; 22] = [
     "webhooks",
     "outbox",
     "artifacts",
+    "traces",
     "audit",
 ];
 /// Rows that hang on others, in the order in which they can go: those for which the condition holds hang on a lost one.
-const ORPHANS: [(&str, &str); 15] = [
+const ORPHANS: [(&str, &str); 16] = [
+    ("traces", "project_id NOT IN (SELECT project_id FROM main.projects)"),
     ("registered_model_tags", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
     ("model_versions", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
     ("model_version_tags", "model_version_id NOT IN (SELECT model_version_id FROM main.model_versions)"),

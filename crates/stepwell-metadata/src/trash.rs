@@ -195,9 +195,12 @@ impl Metadata {
         let gone = match of_project {
             None => found.len() as u64,
             Some(project) => {
-                let tags =
-                    "DELETE FROM project_tags WHERE project_id IN (SELECT project_id FROM projects WHERE name = ?)";
-                sqlx::query(tags).bind(project).execute(&mut *tx).await?;
+                for statement in [
+                    "DELETE FROM project_tags WHERE project_id IN (SELECT project_id FROM projects WHERE name = ?)",
+                    "DELETE FROM traces WHERE project_id IN (SELECT project_id FROM projects WHERE name = ?)",
+                ] {
+                    sqlx::query(statement).bind(project).execute(&mut *tx).await?;
+                }
                 let row = sqlx::query("DELETE FROM projects WHERE name = ? AND deleted_at_us IS NOT NULL");
                 row.bind(project).execute(&mut *tx).await?.rows_affected()
             }

@@ -141,8 +141,8 @@ mod tests {
         {
             assert!(check_artifact_path(bad).is_err(), "{bad:?}");
         }
-        assert!(check_artifact_path(&"a/".repeat(2_048).trim_end_matches('/')).is_ok());
-        assert!(check_artifact_path(&"a/b/".repeat(1_100).trim_end_matches('/')).is_err());
+        assert!(check_artifact_path("a/".repeat(2_048).trim_end_matches('/')).is_ok());
+        assert!(check_artifact_path("a/b/".repeat(1_100).trim_end_matches('/')).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod care;
 mod hostile;
 mod streams;
+mod traces;
 mod words;
 
 use std::{

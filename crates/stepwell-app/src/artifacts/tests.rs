@@ -251,7 +251,7 @@ async fn uploads_and_deletions_of_the_same_bytes_do_not_lose_them() {
 async fn i11_damage_is_named_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let app = open(dir.path()).await;
-    let bytes: Vec<u8> = (0..600_000_u32).map(|at| (at * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..600_000_u32).map(|at| ((at * 7) >> 3) as u8).collect();
     let info = put(&app, "a", &bytes).await.unwrap();
     put(&app, "b", b"whole").await.unwrap();
     let path = dir.path().join("artifacts").join(&info.sha256[..2]).join(&info.sha256);

@@ -9,7 +9,7 @@ use super::blocking;
 use crate::{app::App, code::ErrorCode, error::AppError};
 
 /// Bytes gathered before they are written.
-pub const GATHERED_BYTES: usize = 256 << 10;
+const GATHERED_BYTES: usize = 256 << 10;
 /// Room is looked at again after so many bytes.
 const LOOK_EVERY_BYTES: u64 = 32 << 20;
 /// Room that uploads leave to the log, the segments and the metadata, bytes; a twentieth of a file system that is small.

@@ -8,7 +8,15 @@ use serde_json::{Value, json};
 use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt};
 
 pub use self::path::path_of;
-use super::{Answer, args::Args, failure::Failure, json_text, routes::Call, run_json::run_artifact_uri, runs};
+use super::{
+    Answer,
+    args::Args,
+    failure::Failure,
+    json_text,
+    routes::{self, Call},
+    run_json::run_artifact_uri,
+    runs,
+};
 
 /// What a client asks of an upload in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,17 +91,22 @@ async fn complete(app: &App, path: &str, args: &Args) -> Result<Value, Failure> 
 pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
     match (call.method, call.path) {
         ("GET", ["artifacts", "list"]) => {
-            let directory = directory_of(call.args.text("path")?)?;
             let uri = uri_of_run(app, call.args.run_id()?).await?;
-            let entries = app.artifacts_in(&below(&held(&uri)?, &directory)).await?;
-            let mut answer = files(entries, &directory);
-            answer["root_uri"] = Value::from(uri);
-            Ok(answer)
+            listed(app, &uri, call.args.text("path")?).await
         }
         ("POST", ["artifacts", "presigned-upload-url"]) => Err(not_presigned("upload")),
         ("POST", ["artifacts", "presigned-download-url"]) => Err(not_presigned("download")),
         _ => call.unknown(),
     }
+}
+
+/// The list of a directory below a place that is told with it.
+pub(crate) async fn listed(app: &App, root_uri: &str, directory: Option<&str>) -> Result<Value, Failure> {
+    let directory = directory_of(directory)?;
+    let entries = app.artifacts_in(&below(&held(root_uri)?, &directory)).await?;
+    let mut answer = files(entries, &directory);
+    answer["root_uri"] = Value::from(root_uri);
+    Ok(answer)
 }
 
 fn not_presigned(what: &str) -> Failure {
@@ -108,6 +121,15 @@ pub async fn of_run(app: &App, query: Option<&str>) -> Result<String, Failure> {
     let args = Args::of_query(query.unwrap_or_default())?;
     let path = path_of(args.required("path")?)?;
     Ok(below(&held(&uri_of_run(app, args.run_id()?).await?)?, &path))
+}
+
+/// The artifact of a version of a registered model that a query string names.
+pub async fn of_model_version(app: &App, query: Option<&str>) -> Result<String, Failure> {
+    let args = Args::of_query(query.unwrap_or_default())?;
+    let path = path_of(args.required("path")?)?;
+    let where_from = Call { method: "GET", path: &["model-versions", "get-download-uri"], args: &args };
+    let answer = routes::dispatch(app, where_from).await?;
+    Ok(below(&held(answer["artifact_uri"].as_str().unwrap_or_default())?, &path))
 }
 
 async fn uri_of_run(app: &App, run_id: &str) -> Result<String, Failure> {

@@ -10,7 +10,7 @@ use super::{
     failure::{Failure, Kind},
     lineage, names,
     routes::Call,
-    run_json::lifecycle_stage,
+    run_json::{artifacts_uri_below, lifecycle_stage, url_part},
 };
 
 /// The experiment that is there before anyone makes one.
@@ -50,6 +50,13 @@ pub(crate) fn experiment_json(project: &Project) -> Value {
 /// Where artifacts of an experiment's runs go.
 pub(crate) fn artifact_location(project: &Project) -> String {
     project.artifact_location.clone().unwrap_or_else(|| format!("mlflow-artifacts:/{}", project.project_id))
+}
+
+/// Where artifacts of a trace go; its experiment must be active.
+pub(crate) async fn trace_location(app: &App, experiment_id: &str, trace_id: &str) -> Result<String, Failure> {
+    let project = by_id(app, experiment_id).await?;
+    check_is_active(&project)?;
+    Ok(artifacts_uri_below(&project, &format!("traces/{}", url_part(trace_id))))
 }
 
 /// The experiment of that id, active or deleted.

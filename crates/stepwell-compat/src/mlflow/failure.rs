@@ -127,7 +127,9 @@ impl From<AppError> for Failure {
         let kind = match error.code {
             ErrorCode::InTrash => Kind::InvalidState,
             ErrorCode::RunNotFound | ErrorCode::ProjectNotFound | ErrorCode::NotInTrash => Kind::ResourceDoesNotExist,
-            ErrorCode::ArtifactNotFound | ErrorCode::UploadNotFound => Kind::ResourceDoesNotExist,
+            ErrorCode::ArtifactNotFound | ErrorCode::UploadNotFound | ErrorCode::TraceNotFound => {
+                Kind::ResourceDoesNotExist
+            }
             ErrorCode::RunExists | ErrorCode::ProjectExists => Kind::ResourceAlreadyExists,
             ErrorCode::ReadOnly => Kind::PermissionDenied,
             ErrorCode::QueueFull => Kind::RequestLimitExceeded,

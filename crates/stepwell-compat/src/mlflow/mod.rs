@@ -22,6 +22,7 @@ mod runs;
 #[allow(dead_code, reason = "the areas that search come one by one")]
 mod search;
 mod tags;
+mod traces;
 mod webhooks;
 
 use percent_encoding::percent_decode_str;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepwell_app::App;
 
-use super::{args::Args, artifacts, experiments, failure::Failure, lineage, registry, runs, webhooks};
+use super::{args::Args, artifacts, experiments, failure::Failure, lineage, registry, runs, traces, webhooks};
 
 /// A request, taken apart.
 #[derive(Clone, Copy)]
@@ -32,6 +32,7 @@ pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Value, Failure
         "registered-models" | "model-versions" => registry::route(app, call).await,
         "logged-models" => lineage::route(app, call).await,
         "webhooks" => webhooks::route(app, call).await,
+        "traces" => traces::route(app, call).await,
         "artifacts" => artifacts::route(app, call).await,
         _ => call.unknown(),
     }

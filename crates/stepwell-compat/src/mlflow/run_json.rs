@@ -43,7 +43,12 @@ pub(crate) fn run_info_json(run: &Run, project: &Project) -> Value {
 
 /// Where artifacts of a run go: below those of its project.
 pub(crate) fn run_artifact_uri(project: &Project, run_id: &str) -> String {
-    artifacts_uri_below(project, &utf8_percent_encode(&run_part(run_id), &PLAIN).to_string())
+    artifacts_uri_below(project, &url_part(run_id))
+}
+
+/// An id as one part of a URI.
+pub(crate) fn url_part(id: &str) -> String {
+    utf8_percent_encode(&run_part(id), &PLAIN).to_string()
 }
 
 /// Where artifacts of a part of a project go.

@@ -19,12 +19,21 @@ pub(crate) async fn receive_artifact(
     match receive(state, headers, &mut receiver).await {
         Ok(upload) => Ok(upload),
         Err(problem) => {
-            // Of a client that waits for leave to send nothing comes.
-            if !headers.contains_key(header::EXPECT) {
-                receiver.drain().await;
-            }
+            drain(headers, &mut receiver).await;
             Err(problem)
         }
+    }
+}
+
+/// Lets a client that is still sending see a refusal that needs nothing of its body.
+pub(crate) async fn turn_away(state: &ServerState, headers: &HeaderMap, body: Body) {
+    drain(headers, &mut Receiver::new(state, body)).await;
+}
+
+async fn drain(headers: &HeaderMap, receiver: &mut Receiver<'_>) {
+    // Of a client that waits for leave to send nothing comes.
+    if !headers.contains_key(header::EXPECT) {
+        receiver.drain().await;
     }
 }
 

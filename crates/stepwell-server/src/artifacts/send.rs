@@ -52,7 +52,7 @@ pub(crate) async fn send_artifact(
     let mut response = (status, common).into_response();
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_LENGTH, value((range.end - range.start).to_string()));
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(&info.path)));
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(name_of(info))));
     answer.insert(header::CONTENT_DISPOSITION, value(disposition(info)));
     if status == StatusCode::PARTIAL_CONTENT {
         answer.insert(header::CONTENT_RANGE, value(format!("bytes {}-{}/{bytes}", range.start, range.end - 1)));
@@ -79,8 +79,11 @@ fn common_headers(etag: &str) -> HeaderMap {
 
 /// Always to be kept, never to be shown: what a browser shows would be a page of this server.
 fn disposition(info: &ArtifactInfo) -> String {
-    let name = info.path.rsplit('/').next().unwrap_or(&info.path);
-    format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+    format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name_of(info), NON_ALPHANUMERIC))
+}
+
+fn name_of(info: &ArtifactInfo) -> &str {
+    info.path.rsplit('/').next().unwrap_or(&info.path)
 }
 
 /// A task reads one chunk ahead of the connection, and gives up where nothing of it is taken for as long as a body may pause.

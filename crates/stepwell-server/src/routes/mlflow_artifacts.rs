@@ -17,7 +17,7 @@ use stepwell_compat::mlflow::{
 
 use super::mlflow::{Reply, refusal};
 use crate::{
-    artifacts::{receive_artifact, send_artifact},
+    artifacts::{receive_artifact, send_artifact, turn_away},
     body::receive,
     problem::Problem,
     router::Shared,
@@ -50,12 +50,21 @@ pub(crate) fn routes(router: Router<Arc<ServerState>>) -> Router<Arc<ServerState
         router.route(&format!("{prefix}/upload-artifact"), post(upload_of_run))
     };
     let router = PREFIXES.iter().fold(router, proxy);
-    super::mlflow::PREFIXES.iter().fold(router, of_runs).route("/get-artifact", get(download_of_run))
+    super::mlflow::PREFIXES
+        .iter()
+        .fold(router, of_runs)
+        .route("/get-artifact", get(download_of_run))
+        .route(OF_MODEL_VERSION, get(download_of_model_version))
+        .route(SPANS, post(spans))
 }
+
+const OF_MODEL_VERSION: &str = "/model-versions/get-artifact";
+/// Where clients try to send spans one by one.
+const SPANS: &str = "/v1/traces";
 
 /// Whether a path is one of theirs that has no prefix.
 pub(crate) fn is_of(path: &str) -> bool {
-    path == "/get-artifact"
+    ["/get-artifact", OF_MODEL_VERSION, SPANS].contains(&path)
 }
 
 /// A refusal by either layer, in MLflow's words.
@@ -150,12 +159,26 @@ async fn presigned() -> Reply {
     Reply(Failure::not_implemented("Presigned download is not supported for the current artifact repository").answer())
 }
 
+/// Spans come as an artifact of their trace; these words tell a client so.
+async fn spans() -> Reply {
+    Reply(Failure::not_implemented("REST OTLP span logging is not supported by this server").answer())
+}
+
 async fn download_of_run(
     State(state): Shared,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let path = artifacts::of_run(state.app()?, query.as_deref()).await?;
+    send(&state, &path, &headers).await
+}
+
+async fn download_of_model_version(
+    State(state): Shared,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let path = artifacts::of_model_version(state.app()?, query.as_deref()).await?;
     send(&state, &path, &headers).await
 }
 
@@ -169,7 +192,10 @@ async fn upload_of_run(
     let path = artifacts::of_run(app, query.as_deref()).await?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let upload = match announced {
-        Some(UPLOAD_BYTES_TOO_MANY..) => None,
+        Some(UPLOAD_BYTES_TOO_MANY..) => {
+            turn_away(&state, &headers, body).await;
+            None
+        }
         _ => Some(receive_artifact(&state, &headers, body).await?),
     };
     let Some(upload) = upload.filter(|upload| upload.bytes() < UPLOAD_BYTES_TOO_MANY) else {

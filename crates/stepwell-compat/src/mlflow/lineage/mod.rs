@@ -24,6 +24,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "search"]) => search::models(app, args).await,
         ("POST", [_]) => models::create(app, args).await,
         ("GET", [_, id]) => models::get(app, id, args).await,
+        ("GET", [_, id, "artifacts", "directories"]) => models::artifacts(app, id, args).await,
         ("PATCH", [_, id]) => models::finalize(app, id, args).await,
         ("DELETE", [_, id]) => models::delete(app, id).await,
         ("PATCH", [_, id, "tags"]) => models::set_tags(app, id, args).await,

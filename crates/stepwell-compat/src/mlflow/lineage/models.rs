@@ -8,6 +8,7 @@ use stepwell_app::{App, AppError, ErrorCode, LoggedModel, LoggedModelStatus, Mod
 use super::json;
 use crate::mlflow::{
     args::{Args, invalid_value, missing},
+    artifacts::listed,
     batch::Metric,
     experiments,
     failure::{Failure, Kind},
@@ -67,6 +68,12 @@ pub(super) async fn get(app: &App, id: &str, args: &Args) -> Result<Value, Failu
         Some(model) if allow_deleted || !model.is_deleted => Ok(shown(&model)),
         _ => Err(not_found(id)),
     }
+}
+
+/// The list of a directory of a model's artifacts.
+pub(super) async fn artifacts(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+    let model = app.logged_model(id).await?.filter(|model| !model.is_deleted).ok_or_else(|| not_found(id))?;
+    listed(app, &model.location, args.text("artifact_directory_path")?).await
 }
 
 pub(super) async fn finalize(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {

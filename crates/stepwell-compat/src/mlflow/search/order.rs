@@ -96,6 +96,7 @@ fn tie_breakers(surface: Surface, is_alone: bool) -> &'static [(&'static str, bo
             &[("last_updated_timestamp", false), ("name", true), ("version_number", false)]
         }
         Surface::ModelVersions => &[("name", true), ("version_number", false)],
+        Surface::Traces => &[("timestamp_ms", false), ("request_id", true)],
         Surface::LoggedModels => &[("creation_timestamp", false), ("model_id", true)],
     }
 }
@@ -133,7 +134,7 @@ fn parse_clause(surface: Surface, clause: &str) -> Result<SortKey, Failure> {
     let identifier = Identifier::parse(surface, &name, attributes)?;
     match (surface, identifier.entity) {
         (Surface::Runs, Entity::Dataset) => Err(Failure::invalid("Invalid identifier type 'dataset'")),
-        (Surface::Runs | Surface::LoggedModels, _) | (_, Entity::Attribute) => {
+        (Surface::Runs | Surface::LoggedModels | Surface::Traces, _) | (_, Entity::Attribute) => {
             Ok(SortKey { entity: identifier.entity, key: identifier.key, is_ascending })
         }
         (_, entity) => Err(Failure::invalid(format!("Invalid order_by entity: {}", entity.name()))),

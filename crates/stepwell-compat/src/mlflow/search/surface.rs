@@ -10,6 +10,8 @@ pub(crate) enum Surface {
     RegisteredModels,
     ModelVersions,
     LoggedModels,
+    /// What a trace has of metadata takes the place of params.
+    Traces,
 }
 
 /// What an attribute is compared as.
@@ -86,6 +88,23 @@ const LOGGED_MODELS: Attributes = &[
     ("last_updated_timestamp_ms", "last_updated_timestamp", Number),
 ];
 
+const TRACES: Attributes = &[
+    ("request_id", "request_id", Text),
+    ("timestamp", "timestamp_ms", Number),
+    ("timestamp_ms", "timestamp_ms", Number),
+    ("execution_time", "execution_time_ms", Number),
+    ("execution_time_ms", "execution_time_ms", Number),
+    ("end_time", "end_time_ms", Number),
+    ("end_time_ms", "end_time_ms", Number),
+    ("status", "status", Text),
+    ("name", "name", Text),
+    ("run_id", "run_id", Text),
+    ("client_request_id", "client_request_id", Text),
+];
+
+/// All but what a client called a request.
+const TRACES_ORDER: Attributes = TRACES.split_at(10).0;
+
 impl Surface {
     pub(super) fn attributes(self) -> Attributes {
         match self {
@@ -94,6 +113,7 @@ impl Surface {
             Self::RegisteredModels => REGISTERED_MODELS,
             Self::ModelVersions => MODEL_VERSIONS,
             Self::LoggedModels => LOGGED_MODELS,
+            Self::Traces => TRACES,
         }
     }
 
@@ -103,6 +123,7 @@ impl Surface {
             Self::Runs => &RUNS[..9],
             Self::RegisteredModels => REGISTERED_MODELS_ORDER,
             Self::ModelVersions => MODEL_VERSIONS_ORDER,
+            Self::Traces => TRACES_ORDER,
             Self::Experiments | Self::LoggedModels => self.attributes(),
         }
     }
@@ -115,6 +136,7 @@ impl Surface {
             Self::RegisteredModels => Some(&["name"]),
             Self::ModelVersions => Some(&["name", "run_id"]),
             Self::LoggedModels => None,
+            Self::Traces => Some(&["name", "status", "request_id", "run_id", "client_request_id"]),
         }
     }
 
@@ -132,6 +154,12 @@ impl Surface {
             Self::Experiments | Self::RegisteredModels | Self::ModelVersions => match name {
                 "attribute" => Some(Entity::Attribute),
                 "tag" | "tags" => Some(Entity::Tag),
+                _ => None,
+            },
+            Self::Traces => match name {
+                "attribute" | "attributes" | "trace" => Some(Entity::Attribute),
+                "tag" | "tags" => Some(Entity::Tag),
+                "request_metadata" | "metadata" => Some(Entity::Param),
                 _ => None,
             },
             Self::LoggedModels => match name {
@@ -153,6 +181,10 @@ impl Surface {
             Self::Experiments | Self::RegisteredModels | Self::ModelVersions => {
                 format!("Invalid entity type '{name}'. Valid entity types are ('attribute', 'tag', 'tags')")
             }
+            Self::Traces => format!(
+                "Invalid entity type '{name}'. Valid values are ['tag', 'request_metadata', 'attribute']; spans and assessments \
+                 are not searched by this server."
+            ),
             Self::LoggedModels => {
                 format!("Invalid entity type: '{name}'. Expected one of ['attributes', 'metrics', 'params', 'tags'].")
             }
@@ -162,7 +194,7 @@ impl Surface {
     /// Which entities know IS NULL.
     pub(super) fn knows_null(self, entity: Entity) -> bool {
         match self {
-            Self::Runs => matches!(entity, Entity::Tag | Entity::Param),
+            Self::Runs | Self::Traces => matches!(entity, Entity::Tag | Entity::Param),
             Self::Experiments => entity == Entity::Tag,
             _ => false,
         }

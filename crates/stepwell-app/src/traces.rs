@@ -1,0 +1,80 @@
+//! Traces: what a program did in answer to one request. Their spans are artifacts of their project.
+
+use stepwell_metadata::{Trace, TracePatch, TraceSelection};
+use stepwell_types::check_artifact_path;
+
+use crate::{app::App, artifacts::run_part, code::ErrorCode, error::AppError};
+
+/// Longest id of a trace, bytes.
+const TRACE_ID_BYTES_MAX: usize = 256;
+/// Longest text of a tag, a preview or a piece of metadata, bytes; what is more is refused.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// The directory of a trace's artifacts.
+pub fn trace_directory(project_id: &str, trace_id: &str) -> String {
+    format!("{project_id}/traces/{}/artifacts", run_part(trace_id))
+}
+
+impl App {
+    /// Stores a trace; one of that id that is there already is filled up. Its project must be there.
+    pub async fn put_trace(&self, trace: Trace) -> Result<Trace, AppError> {
+        self.check_writable()?;
+        check_trace_id(&trace.trace_id)?;
+        let texts = trace.metadata.values().chain(trace.tags.values());
+        let texts = texts.chain(&trace.request_preview).chain(&trace.response_preview);
+        check_texts(texts)?;
+        Ok(self.parts.metadata.put_trace(trace, self.now_us()).await?)
+    }
+
+    /// An id for a trace that has none.
+    pub fn new_trace_id(&self) -> String {
+        let random = &self.parts.env.random;
+        format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
+    }
+
+    /// The trace of that id.
+    pub async fn get_trace(&self, trace_id: &str) -> Result<Trace, AppError> {
+        self.parts.metadata.trace(trace_id).await?.ok_or_else(|| AppError::trace_not_found(trace_id))
+    }
+
+    /// All traces of projects that are not in the trash, those that began last first.
+    pub async fn list_traces(&self, project_ids: &[String]) -> Result<Vec<Trace>, AppError> {
+        // What is no number is no project.
+        let project_ids: Vec<i64> = project_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        Ok(self.parts.metadata.traces_of_projects(&project_ids).await?)
+    }
+
+    /// Changes a trace.
+    pub async fn update_trace(&self, trace_id: &str, patch: TracePatch) -> Result<Trace, AppError> {
+        self.check_writable()?;
+        check_texts(patch.metadata.values().chain(patch.tags.values().flatten()))?;
+        Ok(self.parts.metadata.update_trace(trace_id, patch, self.now_us()).await?)
+    }
+
+    /// Deletes traces of a project for good, their spans included. Returns how many.
+    pub async fn delete_traces(&self, project_id: &str, selection: &TraceSelection) -> Result<usize, AppError> {
+        self.check_writable()?;
+        let Ok(number) = project_id.parse() else { return Ok(0) };
+        let trace_ids = self.parts.metadata.delete_traces(number, selection, self.now_us()).await?;
+        for trace_id in &trace_ids {
+            self.purge_artifacts(&format!("{project_id}/traces/{}", run_part(trace_id))).await?;
+        }
+        Ok(trace_ids.len())
+    }
+}
+
+fn check_trace_id(trace_id: &str) -> Result<(), AppError> {
+    if trace_id.len() > TRACE_ID_BYTES_MAX || check_artifact_path(&trace_directory("0", trace_id)).is_err() {
+        let message = format!("a trace id has 1 to {TRACE_ID_BYTES_MAX} bytes, and no control characters");
+        return Err(AppError::new(ErrorCode::InvalidName, message).field("trace_id").limit(TRACE_ID_BYTES_MAX));
+    }
+    Ok(())
+}
+
+fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), AppError> {
+    if texts.any(|text| text.len() > TEXT_BYTES_MAX) {
+        let message = format!("a text of a trace has more than {TEXT_BYTES_MAX} bytes; store it as an artifact");
+        return Err(AppError::new(ErrorCode::InvalidValue, message).field("trace").limit(TEXT_BYTES_MAX));
+    }
+    Ok(())
+}

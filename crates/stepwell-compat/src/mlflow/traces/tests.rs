@@ -1,0 +1,153 @@
+//! Traces through the dialect.
+
+use serde_json::{Value, json};
+use stepwell_app::{App, AppConfig};
+use stepwell_env::Env;
+
+use crate::mlflow::{Answer, Request, answer};
+
+async fn open(dir: &tempfile::TempDir) -> App {
+    App::open(Env::real(), AppConfig::new(dir.path())).await.unwrap()
+}
+
+async fn call(app: &App, method: &str, path: &str, body: Value) -> (u16, Value) {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let body = body.to_string();
+    let Answer { status, body, .. } = answer(app, Request { method, path, query, body: body.as_bytes() }).await;
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+fn trace(trace_id: &str, at: i64, state: &str) -> Value {
+    json!({"trace": {"trace_info": {
+        "trace_id": trace_id,
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}},
+        "request_time": format!("2026-01-01T00:00:{at:02}.250Z"),
+        "execution_duration": "1.5s",
+        "state": state,
+        "request_preview": "{\"q\": 1}",
+        "trace_metadata": {"mlflow.sourceRun": "r", "user": "ada"},
+        "tags": {"mlflow.traceName": format!("name-{trace_id}"), "kind": "test"},
+    }}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_stored_told_of_changed_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(&dir).await;
+    let (status, stored) = call(&app, "POST", "traces", trace("tr-1", 1, "OK")).await;
+    assert_eq!(status, 200, "{stored}");
+    let info = &stored["trace"]["trace_info"];
+    assert_eq!(info["tags"]["mlflow.artifactLocation"], "mlflow-artifacts:/0/traces/tr-1/artifacts");
+    assert_eq!((&info["execution_duration"], &info["state"]), (&json!("1.500000s"), &json!("OK")));
+    assert_eq!(call(&app, "GET", "traces/tr-1", json!({})).await, (200, stored.clone()));
+    let (_, old) = call(&app, "GET", "traces/tr-1/info", json!({})).await;
+    assert_eq!(
+        (&old["trace_info"]["request_id"], &old["trace_info"]["execution_time_ms"]),
+        (&json!("tr-1"), &json!(1_500))
+    );
+    let (status, absent) = call(&app, "GET", "traces/tr-2", json!({})).await;
+    assert_eq!((status, &absent["message"]), (404, &json!("Trace with ID 'tr-2' not found.")));
+
+    let tags = "traces/tr-1/tags";
+    assert_eq!(call(&app, "PATCH", tags, json!({"key": "a", "value": "b"})).await, (200, json!({})));
+    let (_, tagged) = call(&app, "GET", "traces/tr-1", json!({})).await;
+    assert_eq!(tagged["trace"]["trace_info"]["tags"]["a"], "b");
+    assert_eq!(call(&app, "DELETE", tags, json!({"key": "a"})).await.0, 200);
+    assert_eq!(call(&app, "DELETE", tags, json!({"key": "a"})).await.0, 404);
+    assert_eq!(call(&app, "PATCH", tags, json!({"key": "mlflow.trace.spansLocation", "value": "x"})).await.0, 400);
+
+    for (body, status) in [
+        (json!({"trace": {"trace_info": {"trace_id": "x"}}}), 400),
+        (json!({"trace": {}}), 400),
+        (json!({"trace": 5}), 400),
+        (
+            json!({"trace": {"trace_info": {"trace_id": "x", "trace_location": {"mlflow_experiment": {"experiment_id": "999"}}}}}),
+            404,
+        ),
+        (
+            json!({"trace": {"trace_info": {"trace_id": "../x", "state": "FINE", "trace_location": {"mlflow_experiment": {"experiment_id": "0"}}}}}),
+            400,
+        ),
+    ] {
+        assert_eq!(call(&app, "POST", "traces", body.clone()).await.0, status, "{body}");
+    }
+    assert_eq!(call(&app, "POST", "traces/tr-1/assessments", json!({"assessment": {}})).await.0, 501);
+    assert_eq!(call(&app, "GET", "traces/get?trace_id=tr-1", json!({})).await.0, 501);
+    let (_, infos) = call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ["tr-1", "none"]})).await;
+    assert_eq!(infos["trace_infos"].as_array().unwrap().len(), 1);
+
+    let delete = json!({"experiment_id": "0", "request_ids": ["tr-1", "tr-9"]});
+    assert_eq!(call(&app, "POST", "traces/delete-traces", delete).await, (200, json!({"traces_deleted": 1})));
+    assert_eq!(call(&app, "POST", "traces/delete-traces", json!({"experiment_id": "0"})).await.0, 400);
+    assert_eq!(call(&app, "GET", "traces/tr-1", json!({})).await.0, 404);
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_are_searched_filtered_ordered_and_paged() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(&dir).await;
+    for (at, state) in [(1, "OK"), (2, "ERROR"), (3, "OK"), (4, "OK")] {
+        assert_eq!(call(&app, "POST", "traces", trace(&format!("tr-{at}"), at, state)).await.0, 200);
+    }
+    let search = async |more: Value| {
+        let mut body =
+            json!({"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, found) = call(&app, "POST", "traces/search", body).await;
+        let ids = found["traces"].as_array().cloned().unwrap_or_default();
+        let ids: Vec<String> = ids.iter().map(|trace| trace["trace_id"].as_str().unwrap()[3..].to_owned()).collect();
+        (status, ids.join(" "), found["next_page_token"].clone())
+    };
+    for (filter, expected) in [
+        ("", "4 3 2 1"),
+        ("status = 'ERROR'", "2"),
+        ("trace.status != 'ERROR' AND timestamp_ms > 1767225602000", "4 3 2"),
+        ("attributes.name = 'name-tr-3'", "3"),
+        ("name LIKE 'name-tr-%' AND tags.kind = 'test'", "4 3 2 1"),
+        ("metadata.user = 'ada'", "4 3 2 1"),
+        ("request_metadata.`user` = 'eve'", ""),
+        ("run_id = 'r'", "4 3 2 1"),
+        ("execution_time_ms >= 1500", "4 3 2 1"),
+        ("tags.none IS NULL", "4 3 2 1"),
+        ("request_id IN ('tr-1', 'tr-4')", "4 1"),
+    ] {
+        let expected = if filter.contains("timestamp_ms") { "4 3" } else { expected };
+        assert_eq!(search(json!({"filter": filter})).await.1, expected, "{filter}");
+    }
+    for filter in ["status", "feedback.x = '1'", "span.name = 'x'", "nothing = 'x'"] {
+        assert_eq!(search(json!({"filter": filter})).await.0, 400, "{filter}");
+    }
+    let (_, first, token) = search(json!({"max_results": 3, "order_by": ["timestamp_ms ASC"]})).await;
+    let second = search(json!({"max_results": 3, "order_by": ["timestamp_ms ASC"], "page_token": token})).await;
+    assert_eq!((first.as_str(), second.1.as_str(), &second.2), ("1 2 3", "4", &Value::Null));
+    assert_eq!(search(json!({"max_results": 501})).await.0, 400);
+    let (_, old) = call(&app, "GET", "traces?experiment_ids=0&max_results=1", json!({})).await;
+    assert_eq!((&old["traces"][0]["request_id"], old["next_page_token"].is_string()), (&json!("tr-4"), true));
+    let by_time = json!({"experiment_id": "0", "max_timestamp_millis": 1_767_225_699_000_i64, "max_traces": 2});
+    assert_eq!(call(&app, "POST", "traces/delete-traces", by_time).await.1, json!({"traces_deleted": 2}));
+    assert_eq!(search(json!({})).await.1, "4 3", "the oldest went");
+    app.shutdown().await.unwrap();
+}
+
+/// As clients of MLflow 2 do it: begun, then ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_of_mlflow_2_begins_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(&dir).await;
+    let pairs = |key: &str| json!([{"key": key, "value": "1"}]);
+    let begin =
+        json!({"experiment_id": "0", "timestamp_ms": 1_000, "request_metadata": pairs("m"), "tags": pairs("t")});
+    let (status, begun) = call(&app, "POST", "traces", begin).await;
+    assert_eq!((status, &begun["trace_info"]["status"]), (200, &json!("IN_PROGRESS")));
+    let path = format!("traces/{}", begun["trace_info"]["request_id"].as_str().unwrap());
+    let end = json!({"timestamp_ms": 1_250, "status": "OK", "request_metadata": pairs("m2"), "tags": pairs("t2")});
+    let (_, ended) = call(&app, "PATCH", &path, end).await;
+    let info = &ended["trace_info"];
+    assert_eq!(
+        (&info["status"], &info["execution_time_ms"], &info["timestamp_ms"]),
+        (&json!("OK"), &json!(250), &json!(1_000))
+    );
+    assert_eq!((info["tags"].as_array().unwrap().len(), info["request_metadata"].as_array().unwrap().len()), (3, 2));
+    app.shutdown().await.unwrap();
+}

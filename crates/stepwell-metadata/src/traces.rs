@@ -1,0 +1,207 @@
+//! Traces: what a program did in answer to one request. Their spans are artifacts.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{error::MetadataError, store::Metadata, write::audit};
+
+/// One trace. Times are microseconds since the Unix epoch, UTC.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    pub trace_id: String,
+    pub project_id: String,
+    pub started_at_us: i64,
+    /// Absent while it goes on.
+    pub duration_us: Option<i64>,
+    /// How it went, in the tracer's word.
+    pub state: String,
+    pub client_request_id: Option<String>,
+    pub request_preview: Option<String>,
+    pub response_preview: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    /// What was thought of it, as it was sent.
+    pub assessments: Vec<Value>,
+    /// Runs that it was linked to.
+    pub linked_runs: Vec<String>,
+}
+
+/// Changes of a trace; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TracePatch {
+    pub duration_us: Option<i64>,
+    pub state: Option<String>,
+    /// Added to those there are.
+    pub metadata: BTreeMap<String, String>,
+    /// Set, or removed where `None`.
+    pub tags: BTreeMap<String, Option<String>>,
+    pub linked_run: Option<String>,
+}
+
+/// Which traces of a project to delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceSelection {
+    /// Those that began by then.
+    pub started_by_us: Option<i64>,
+    /// So many at most, the oldest.
+    pub limit: Option<u32>,
+    /// Those named; any where it is empty.
+    pub trace_ids: Vec<String>,
+}
+
+impl Metadata {
+    /// Stores a trace; of one that is there already what is given wins, and what only the old one has stays.
+    pub async fn put_trace(&self, mut trace: Trace, now_us: i64) -> Result<Trace, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        if let Some(old) = read_trace(&mut tx, &trace.trace_id).await? {
+            for (key, value) in old.metadata {
+                trace.metadata.entry(key).or_insert(value);
+            }
+            for (key, value) in old.tags {
+                trace.tags.entry(key).or_insert(value);
+            }
+            trace.request_preview = trace.request_preview.or(old.request_preview);
+            trace.response_preview = trace.response_preview.or(old.response_preview);
+            trace.assessments.splice(0..0, old.assessments);
+            trace.linked_runs.splice(0..0, old.linked_runs);
+        }
+        write_trace(&mut tx, &trace).await?;
+        audit(&mut tx, now_us, "put_trace", &trace.trace_id, &json!({"project_id": trace.project_id})).await?;
+        self.commit_unseen(tx, trace).await
+    }
+
+    /// The trace of that id, unless its project is in the trash.
+    pub async fn trace(&self, trace_id: &str) -> Result<Option<Trace>, MetadataError> {
+        read_trace(&mut *self.readers.acquire().await?, trace_id).await
+    }
+
+    /// All traces of projects, those that began last first.
+    pub async fn traces_of_projects(&self, project_ids: &[i64]) -> Result<Vec<Trace>, MetadataError> {
+        let rows = sqlx::query(
+            "SELECT * FROM traces WHERE project_id IN (SELECT value FROM json_each(?)) \
+             AND project_id IN (SELECT project_id FROM projects WHERE deleted_at_us IS NULL) \
+             ORDER BY started_at_us DESC, trace_id",
+        )
+        .bind(json!(project_ids).to_string())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(trace).collect()
+    }
+
+    /// Changes a trace.
+    pub async fn update_trace(&self, trace_id: &str, patch: TracePatch, now_us: i64) -> Result<Trace, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let not_found = || MetadataError::TraceNotFound { trace_id: trace_id.to_owned() };
+        let mut trace = read_trace(&mut tx, trace_id).await?.ok_or_else(not_found)?;
+        trace.duration_us = patch.duration_us.or(trace.duration_us);
+        trace.state = patch.state.unwrap_or(trace.state);
+        trace.metadata.extend(patch.metadata);
+        for (key, value) in patch.tags.clone() {
+            match value {
+                Some(value) => trace.tags.insert(key, value),
+                None => trace.tags.remove(&key),
+            };
+        }
+        if let Some(run_id) = patch.linked_run.filter(|run_id| !trace.linked_runs.contains(run_id)) {
+            trace.linked_runs.push(run_id);
+        }
+        write_trace(&mut tx, &trace).await?;
+        audit(&mut tx, now_us, "update_trace", trace_id, &json!({"state": trace.state, "tags": patch.tags})).await?;
+        self.commit_unseen(tx, trace).await
+    }
+
+    /// Deletes traces of a project. Returns their ids.
+    pub async fn delete_traces(
+        &self,
+        project_id: i64,
+        selection: &TraceSelection,
+        now_us: i64,
+    ) -> Result<Vec<String>, MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        let rows = sqlx::query(
+            "DELETE FROM traces WHERE trace_id IN (SELECT trace_id FROM traces WHERE project_id = ? AND started_at_us <= ? \
+             AND (? OR trace_id IN (SELECT value FROM json_each(?))) ORDER BY started_at_us, trace_id LIMIT ?) \
+             RETURNING trace_id",
+        )
+        .bind(project_id)
+        .bind(selection.started_by_us.unwrap_or(i64::MAX))
+        .bind(selection.trace_ids.is_empty())
+        .bind(json!(selection.trace_ids).to_string())
+        .bind(selection.limit.map_or(-1, i64::from))
+        .fetch_all(&mut *tx)
+        .await?;
+        let trace_ids: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        if !trace_ids.is_empty() {
+            audit(&mut tx, now_us, "delete_traces", &project_id.to_string(), &json!({"traces": trace_ids})).await?;
+        }
+        self.commit_unseen(tx, trace_ids).await
+    }
+}
+
+async fn write_trace(connection: &mut SqliteConnection, trace: &Trace) -> Result<(), MetadataError> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO traces (trace_id, project_id, started_at_us, duration_us, state, client_request_id, \
+         request_preview, response_preview, metadata, tags, assessments, linked_runs) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&trace.trace_id)
+    .bind(trace.project_id.parse::<i64>().unwrap_or(-1))
+    .bind(trace.started_at_us)
+    .bind(trace.duration_us)
+    .bind(&trace.state)
+    .bind(&trace.client_request_id)
+    .bind(&trace.request_preview)
+    .bind(&trace.response_preview)
+    .bind(json!(trace.metadata).to_string())
+    .bind(json!(trace.tags).to_string())
+    .bind(json!(trace.assessments).to_string())
+    .bind(json!(trace.linked_runs).to_string())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn read_trace(connection: &mut SqliteConnection, trace_id: &str) -> Result<Option<Trace>, MetadataError> {
+    let row = sqlx::query(
+        "SELECT * FROM traces WHERE trace_id = ? \
+         AND project_id IN (SELECT project_id FROM projects WHERE deleted_at_us IS NULL)",
+    )
+    .bind(trace_id)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(trace).transpose()
+}
+
+fn trace(row: &SqliteRow) -> Result<Trace, MetadataError> {
+    let trace_id: String = row.try_get("trace_id")?;
+    Ok(Trace {
+        project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+        started_at_us: row.try_get("started_at_us")?,
+        duration_us: row.try_get("duration_us")?,
+        state: row.try_get("state")?,
+        client_request_id: row.try_get("client_request_id")?,
+        request_preview: row.try_get("request_preview")?,
+        response_preview: row.try_get("response_preview")?,
+        metadata: json_of(row, "metadata", &trace_id)?,
+        tags: json_of(row, "tags", &trace_id)?,
+        assessments: json_of(row, "assessments", &trace_id)?,
+        linked_runs: json_of(row, "linked_runs", &trace_id)?,
+        trace_id,
+    })
+}
+
+fn json_of<T: serde::de::DeserializeOwned>(
+    row: &SqliteRow,
+    what: &'static str,
+    trace_id: &str,
+) -> Result<T, MetadataError> {
+    let text: &str = row.try_get(what)?;
+    let damaged = |error: serde_json::Error| MetadataError::Damaged {
+        what,
+        subject: trace_id.to_owned(),
+        detail: error.to_string(),
+    };
+    serde_json::from_str(text).map_err(damaged)
+}
