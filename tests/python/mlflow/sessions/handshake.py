@@ -23,6 +23,7 @@ def wrong_requests(session):
     """The texts that MLflow's own tests compare."""
     made = session.client.create_experiment("wrong")
     run_id = session.client.create_run(made, run_name="wrong").info.run_id
+    session.note("the run", run_id)
     metric = {"run_id": run_id, "key": "foo", "value": 31, "timestamp": 59, "step": 41}
     cases = {
         "experiments/create": [

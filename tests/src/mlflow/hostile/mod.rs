@@ -66,7 +66,7 @@ fn judge(request: &Hostile, reply: &RawReply, took: Duration) -> Result<Value> {
     if request.method == "HEAD" || is_file(request) && reply.status < 400 {
         return Ok(Value::Null);
     }
-    let is_api = request.target.contains("/mlflow");
+    let is_api = request.target.starts_with("/api/") || request.target.starts_with("/ajax-api/");
     let Ok(answer) = serde_json::from_slice::<Value>(&reply.body) else {
         // What the HTTP library refuses before anybody is asked, it refuses without a body.
         ensure!(
@@ -79,12 +79,10 @@ fn judge(request: &Hostile, reply: &RawReply, took: Duration) -> Result<Value> {
     };
     if reply.status >= 400 && is_api {
         let is_text = |name: &str| answer[name].as_str().is_some_and(|text| !text.is_empty());
-        ensure!(
-            is_text("error_code") && is_text("message"),
-            "status {}, no error of MLflow's: {}",
-            reply.status,
-            shown()
-        );
+        let is_mlflow_s = is_text("error_code") && is_text("message");
+        // A path or a method that nobody knows may be refused before anybody thinks of MLflow.
+        let is_ours = matches!(reply.status, 404 | 405) && is_text("code") && is_text("detail");
+        ensure!(is_mlflow_s || is_ours, "status {}, no error of MLflow's: {}", reply.status, shown());
     } else if is_api && !answer.is_object() {
         bail!("no object: {}", shown());
     }
