@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use stepwell_kernels::SummaryState;
-use stepwell_segment::{Segment, SeriesSummary};
-use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, Summary};
+use stepwell_kernels::{Edge, SummaryState};
+use stepwell_segment::{Segment, SegmentError};
+use stepwell_types::{LatestPoint, PointFilter, SeriesColumns, SeriesKey, Summary};
 
 use crate::{
     error::EngineError,
@@ -13,20 +13,74 @@ use crate::{
     snapshot::{READ_BATCH_ROWS, Snapshot},
 };
 
-/// Summaries of one part of a snapshot, in key order, each series once.
-type Part = Vec<(SeriesKey, SummaryState)>;
+/// Aggregates of one part of a snapshot, in key order, each series once.
+type Part<A> = Vec<(SeriesKey, A)>;
+
+/// What is kept of a series, made of its points in any order of parts.
+trait Aggregate: Default {
+    /// Takes in points sorted by (step, LSN).
+    fn update(&mut self, points: &SeriesColumns);
+
+    /// Takes in what was made of other points.
+    fn merge(&mut self, other: &Self);
+
+    /// What was written with a segment, if it was.
+    fn stored(segment: &Segment, names: &PointFilter) -> Result<Option<Part<Self>>, SegmentError>;
+}
+
+impl Aggregate for SummaryState {
+    fn update(&mut self, points: &SeriesColumns) {
+        SummaryState::update(self, points);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        SummaryState::merge(self, other);
+    }
+
+    fn stored(segment: &Segment, names: &PointFilter) -> Result<Option<Part<Self>>, SegmentError> {
+        let summaries = segment.summaries(names)?;
+        Ok(summaries.map(|summaries| summaries.into_iter().map(|summary| (summary.key, summary.state)).collect()))
+    }
+}
+
+impl Aggregate for Option<Edge> {
+    fn update(&mut self, points: &SeriesColumns) {
+        self.merge(&Edge::latest_of(points));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        *self = self.iter().chain(other).copied().reduce(Edge::later);
+    }
+
+    fn stored(segment: &Segment, names: &PointFilter) -> Result<Option<Part<Self>>, SegmentError> {
+        let latest = segment.latest(names)?;
+        Ok(latest.map(|latest| latest.into_iter().map(|(key, point)| (key, Some(point))).collect()))
+    }
+}
 
 impl Snapshot {
     /// Summaries of all series whose names pass, over all of their points, sorted by key. Segments answer from what was
     /// written with them; memory is read.
     pub fn summaries(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, Summary)>, EngineError> {
+        let all = self.aggregate::<SummaryState>(filter)?;
+        Ok(all.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
+    }
+
+    /// Of the same only the latest points, in a part of the time.
+    pub fn latest(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, LatestPoint)>, EngineError> {
+        let all = self.aggregate::<Option<Edge>>(filter)?;
+        let point = |edge: Edge| LatestPoint { step: edge.step, timestamp_us: edge.time_us, value: edge.value };
+        Ok(all.into_iter().filter_map(|(key, edge)| Some((key, point(edge?)))).collect())
+    }
+
+    fn aggregate<A: Aggregate>(&self, filter: &PointFilter) -> Result<Part<A>, EngineError> {
         let names = PointFilter {
             project_ids: filter.project_ids.clone(),
             metrics: filter.metrics.clone(),
             run_ids: filter.run_ids.clone(),
             ..PointFilter::default()
         };
-        let mut all = Part::new();
+        let mut all: Part<A> = Part::new();
         for segment in self.segments().iter().filter(|segment| segment.meta().might_match(&names)) {
             all.append(&mut self.of_segment(segment, &names)?);
         }
@@ -36,9 +90,9 @@ impl Snapshot {
                 points.clear();
                 view.read(&handle, &names, &mut points);
                 self.exclusions().apply(handle.key(), &mut points);
-                let mut state = SummaryState::default();
-                state.update(&points);
-                all.push((handle.key().clone(), state));
+                let mut aggregate = A::default();
+                aggregate.update(&points);
+                all.push((handle.key().clone(), aggregate));
             }
         }
         // Stable, and quick on a row of sorted parts.
@@ -50,21 +104,21 @@ impl Snapshot {
             }
             same
         });
-        Ok(all.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
+        Ok(all)
     }
 
-    fn of_segment(&self, segment: &Segment, names: &PointFilter) -> Result<Part, EngineError> {
-        let Some(summaries) = segment.summaries(names)? else {
-            // Written by the first version.
+    fn of_segment<A: Aggregate>(&self, segment: &Segment, names: &PointFilter) -> Result<Part<A>, EngineError> {
+        let Some(stored) = A::stored(segment, names)? else {
+            // Written by the first version, or damaged.
             return self.of_points(segment, names.clone());
         };
         if self.exclusions().spare(segment.meta()) {
-            return Ok(summaries.into_iter().map(|summary| (summary.key, summary.state)).collect());
+            return Ok(stored);
         }
         let mut part = Part::new();
-        for SeriesSummary { key, state, .. } in summaries {
+        for (key, aggregate) in stored {
             match self.exclusions().share_of(&key, segment.meta()) {
-                Share::Nothing => part.push((key, state)),
+                Share::Nothing => part.push((key, aggregate)),
                 Share::All => {}
                 Share::Some => part.append(&mut self.of_points(segment, PointFilter::series(&key))?),
             }
@@ -72,15 +126,15 @@ impl Snapshot {
         Ok(part)
     }
 
-    fn of_points(&self, segment: &Segment, filter: PointFilter) -> Result<Part, EngineError> {
-        let mut part = Part::new();
+    fn of_points<A: Aggregate>(&self, segment: &Segment, filter: PointFilter) -> Result<Part<A>, EngineError> {
+        let mut part: Part<A> = Part::new();
         let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(filter), self.exclusions());
         partition.for_each_series(READ_BATCH_ROWS, |key, points| {
             if part.last().is_none_or(|(last, _)| last != key) {
-                part.push((key.clone(), SummaryState::default()));
+                part.push((key.clone(), A::default()));
             }
-            if let Some((_, state)) = part.last_mut() {
-                state.update(points);
+            if let Some((_, aggregate)) = part.last_mut() {
+                aggregate.update(points);
             }
         })?;
         Ok(part)

@@ -1,5 +1,7 @@
 //! Aggregates of whole series that merge in any order.
 
+use std::cmp::Ordering;
+
 use stepwell_types::{SeriesColumns, Summary};
 
 use crate::CompensatedSum;
@@ -14,13 +16,16 @@ pub struct SummaryState {
     /// `None` without a point; both or neither.
     pub first: Option<Edge>,
     pub last: Option<Edge>,
+    /// The latest point by what its writer says: the largest (step, time, value). Where LSNs tell what was written last, this tells
+    /// what a retry or a resumed run cannot turn back. There if `last` is.
+    pub latest: Option<Edge>,
     /// Over finite values, with the smallest step at which the extreme occurs.
     pub min: Option<(f64, i64)>,
     pub max: Option<(f64, i64)>,
     pub sum: CompensatedSum,
 }
 
-/// The first or last point of a series, by (step, LSN).
+/// A point at the end of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Edge {
     pub step: i64,
@@ -31,8 +36,33 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// The latest of points sorted by (step, LSN).
+    pub fn latest_of(points: &SeriesColumns) -> Option<Self> {
+        let last_step = points.step.last()?;
+        let at_last_step = (0..points.len()).rev().take_while(|&i| points.step[i] == *last_step);
+        at_last_step.map(|i| Self::at(points, i)).reduce(Self::later)
+    }
+
+    /// The later of two points.
+    pub fn later(self, other: Self) -> Self {
+        if other.is_later_than(&self) { other } else { self }
+    }
+
+    fn at(points: &SeriesColumns, i: usize) -> Self {
+        Self { step: points.step[i], lsn: points.lsn[i], time_us: points.timestamp_us[i], value: points.value[i] }
+    }
+
     fn order(&self) -> (i64, u64) {
         (self.step, self.lsn)
+    }
+
+    /// Whether it is later than `other` by (step, time, value). A NaN counts as zero here; of equals the first written is later, so
+    /// that a second copy changes nothing.
+    fn is_later_than(&self, other: &Self) -> bool {
+        let value = |edge: &Self| if edge.value.is_nan() { 0.0 } else { edge.value };
+        let by_time = (self.step, self.time_us).cmp(&(other.step, other.time_us));
+        let by_value = || value(self).partial_cmp(&value(other)).unwrap_or(Ordering::Equal);
+        by_time.then_with(by_value).then_with(|| other.lsn.cmp(&self.lsn)).is_gt()
     }
 }
 
@@ -50,14 +80,9 @@ fn extreme(a: Option<(f64, i64)>, b: Option<(f64, i64)>, is_beyond: fn(f64, f64)
 impl SummaryState {
     /// Takes in points of the series, sorted by (step, LSN) among themselves, each once; parts may come in any order.
     pub fn update(&mut self, points: &SeriesColumns) {
-        let edge = |i: usize| Edge {
-            step: points.step[i],
-            lsn: points.lsn[i],
-            time_us: points.timestamp_us[i],
-            value: points.value[i],
-        };
         let Some(last) = points.len().checked_sub(1) else { return };
-        self.note_edges(edge(0), edge(last));
+        self.note_edges(Edge::at(points, 0), Edge::at(points, last));
+        self.note_latest(Edge::latest_of(points));
         let mut min: Option<(f64, i64)> = None;
         let mut max: Option<(f64, i64)> = None;
         for (&step, &value) in points.step.iter().zip(&points.value) {
@@ -97,6 +122,10 @@ impl SummaryState {
         }
     }
 
+    fn note_latest(&mut self, point: Option<Edge>) {
+        self.latest = self.latest.into_iter().chain(point).reduce(Edge::later);
+    }
+
     /// Takes in the summary of other points of the series.
     pub fn merge(&mut self, other: &Self) {
         self.finite += other.finite;
@@ -106,6 +135,7 @@ impl SummaryState {
         if let (Some(first), Some(last)) = (other.first, other.last) {
             self.note_edges(first, last);
         }
+        self.note_latest(other.latest);
         self.min = extreme(self.min, other.min, |a, b| a < b);
         self.max = extreme(self.max, other.max, |a, b| a > b);
         self.sum.merge(&other.sum);
@@ -114,6 +144,7 @@ impl SummaryState {
     /// The summary, or `None` without a point.
     pub fn finish(&self) -> Option<Summary> {
         let (first, last) = (self.first?, self.last?);
+        let latest = self.latest.unwrap_or(last);
         Some(Summary {
             count: self.count(),
             finite: self.finite,
@@ -126,6 +157,8 @@ impl SummaryState {
             last_step: last.step,
             last_time_us: last.time_us,
             last: last.value,
+            latest_time_us: latest.time_us,
+            latest: latest.value,
             min: self.min,
             max: self.max,
             sum: self.sum.get(),

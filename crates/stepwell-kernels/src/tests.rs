@@ -13,6 +13,19 @@ fn x() -> impl Strategy<Value = i64> {
     prop_oneof![any::<i64>(), -20i64..20, Just(i64::MIN), Just(i64::MAX)]
 }
 
+/// Values among which there are ties.
+fn latest_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        Just(f64::NAN),
+        Just(0.0),
+        Just(-0.0),
+        Just(-1.0),
+        Just(1.0),
+        Just(f64::INFINITY),
+        Just(f64::NEG_INFINITY)
+    ]
+}
+
 fn columns(points: &[(i64, i64, f64)]) -> SeriesColumns {
     let mut columns = SeriesColumns::default();
     for (lsn, (step, time_us, value)) in (1..).zip(points) {
@@ -135,6 +148,37 @@ proptest! {
         prop_assert_eq!((whole.first.to_bits(), whole.last.to_bits()), (merged.first.to_bits(), merged.last.to_bits()));
         prop_assert_eq!(whole.first.to_bits(), all.value[0].to_bits());
         prop_assert_eq!((whole.last_step, whole.last_time_us), (all.step[all.len() - 1], all.timestamp_us[all.len() - 1]));
+    }
+
+    /// A store that compares each point with the one it holds, as it comes, and a retry sends some again: the order of arrival decides
+    /// between points that are alike but for their bits, nothing else does.
+    #[test]
+    fn the_latest_is_that_of_a_store_that_compares_as_points_come(
+        points in prop::collection::vec((0i64..3, 0i64..3, latest_value()), 1..40), cuts in prop::collection::vec(0usize..60, 0..4), again in 0usize..40) {
+        let mut sent = points.clone();
+        sent.extend_from_slice(&points[again.min(points.len())..]);
+        let stored = |value: f64| if value.is_nan() { 0.0 } else { value };
+        let mut held = sent[0];
+        for point in &sent {
+            if (point.0, point.1, stored(point.2)) > (held.0, held.1, stored(held.2)) {
+                held = *point;
+            }
+        }
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(sent.len())).chain([0, sent.len()]).collect();
+        cuts.sort_unstable();
+        let mut states: Vec<SummaryState> = Vec::new();
+        for range in cuts.windows(2) {
+            let mut part = SeriesColumns::default();
+            (range[0]..range[1]).for_each(|i| part.push(sent[i].0, sent[i].1, sent[i].2, i as u64 + 1));
+            part.sort();
+            let mut state = SummaryState::default();
+            state.update(&part);
+            states.push(state);
+        }
+        let mut merged = SummaryState::default();
+        states.iter().rev().for_each(|state| merged.merge(state));
+        let summary = merged.finish().unwrap();
+        prop_assert_eq!((summary.last_step, summary.latest_time_us, summary.latest.to_bits()), (held.0, held.1, held.2.to_bits()));
     }
 }
 

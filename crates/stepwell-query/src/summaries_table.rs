@@ -107,6 +107,8 @@ fn to_batch(rows: &[(SeriesKey, Summary)]) -> Result<RecordBatch, ArrowError> {
         steps(|s| Some(s.last_step)),
         times(|s| s.last_time_us),
         values(|s| Some(s.last)),
+        times(|s| s.latest_time_us),
+        values(|s| Some(s.latest)),
         values(|s| s.min.map(|(value, _)| value)),
         steps(|s| s.min.map(|(_, step)| step)),
         values(|s| s.max.map(|(value, _)| value)),

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, Weak},
 };
 
+use arrow::datatypes::SchemaRef;
 use parquet::{arrow::arrow_reader::ArrowReaderMetadata, file::metadata::ParquetMetaData};
 
 use crate::checksums::PageSums;
@@ -12,6 +13,8 @@ use crate::checksums::PageSums;
 /// What was read of the end of a file.
 #[derive(Clone)]
 pub(crate) struct Footer {
+    /// Of the format, as the file says it.
+    pub(crate) version: Option<String>,
     pub(crate) parquet: ArrowReaderMetadata,
     /// `None` of files without checksums of pages.
     pub(crate) sums: Option<Arc<PageSums>>,
@@ -20,6 +23,11 @@ pub(crate) struct Footer {
 impl Footer {
     pub(crate) fn metadata(&self) -> &Arc<ParquetMetaData> {
         self.parquet.metadata()
+    }
+
+    /// The columns of the file.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.parquet.schema()
     }
 }
 

@@ -14,8 +14,10 @@ use parquet::{
 };
 use stepwell_types::points_schema;
 
-/// The version written; the one read.
-pub const FORMAT_VERSION: &str = "1";
+/// The version written; those before are read too.
+pub const FORMAT_VERSION: &str = "2";
+/// Its summaries lack what [`SUMMARY_COLUMNS_V1`] does not count.
+pub(crate) const FORMAT_VERSION_1: &str = "1";
 pub(crate) const VERSION_KEY: &str = "stepwell.format_version";
 const KIND_KEY: &str = "stepwell.kind";
 
@@ -78,6 +80,15 @@ impl Kind {
         }
     }
 
+    /// The same as a version has it; `None` of one that is not known here.
+    pub(crate) fn schema_of(self, version: &str) -> Option<SchemaRef> {
+        match (self, version) {
+            (Self::Summaries, FORMAT_VERSION_1) => Some(stored_schema(&SUMMARY_COLUMNS[..SUMMARY_COLUMNS_V1])),
+            (_, FORMAT_VERSION_1 | FORMAT_VERSION) => Some(self.schema()),
+            _ => None,
+        }
+    }
+
     /// A row group is held in memory while it is written. Summaries and rollups have five times the columns of points, so theirs
     /// have fewer rows.
     pub(crate) fn row_group_rows_max(self) -> usize {
@@ -99,7 +110,7 @@ impl Kind {
 }
 
 /// Columns of a stored summary after the names; see `stepwell_kernels::SummaryState`.
-pub(crate) const SUMMARY_COLUMNS: [(&str, StoredType); 20] = {
+pub(crate) const SUMMARY_COLUMNS: [(&str, StoredType); 23] = {
     use StoredType::{Count, Integer, Time, Value};
     [
         ("finite", Count),
@@ -122,8 +133,14 @@ pub(crate) const SUMMARY_COLUMNS: [(&str, StoredType); 20] = {
         ("sum_compensation", Value),
         ("rollup_finest", Integer),
         ("rollup_coarsest", Integer),
+        ("latest_time", Time),
+        ("latest", Value),
+        ("latest_lsn", Count),
     ]
 };
+
+/// How many of them the first version has.
+const SUMMARY_COLUMNS_V1: usize = 20;
 
 /// Columns of a stored rollup after the names; see `stepwell_kernels::BucketState`.
 pub(crate) const ROLLUP_COLUMNS: [(&str, StoredType); 17] = {

@@ -2,8 +2,9 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+use arrow::array::RecordBatch;
 use stepwell_env::Disk;
-use stepwell_kernels::BucketState;
+use stepwell_kernels::{BucketState, Edge};
 use stepwell_types::{PointFilter, SegmentMeta, SeriesKey};
 
 use crate::{
@@ -210,15 +211,33 @@ impl Segment {
     }
 
     /// Summaries of the series whose names pass, in key order, over all of their points here; `None` where the segment has
-    /// no summaries, as those written by the first version and those whose summaries are damaged.
+    /// no summaries, or those of the first version, which do not tell the latest point, or damaged ones.
     pub fn summaries(&self, filter: &PointFilter) -> Result<Option<Vec<SeriesSummary>>, SegmentError> {
+        self.read_summaries(filter, Table::all_columns, summaries::decode)
+    }
+
+    /// Of the same only the latest points, in a part of the time.
+    pub fn latest(&self, filter: &PointFilter) -> Result<Option<Vec<(SeriesKey, Edge)>>, SegmentError> {
+        self.read_summaries(filter, |_| summaries::LATEST_COLUMNS.into(), summaries::decode_latest)
+    }
+
+    fn read_summaries<T>(
+        &self,
+        filter: &PointFilter,
+        columns: impl Fn(&Table) -> Vec<usize>,
+        decode: impl Fn(&RecordBatch, Range<usize>, &mut Vec<T>),
+    ) -> Result<Option<Vec<T>>, SegmentError> {
         let Some(table) = self.usable_summaries() else { return Ok(None) };
         let mut out = Vec::new();
-        let read = table.read(RowFilter::series(filter), &table.all_columns(), |batch, rows| {
-            summaries::decode(batch, rows, &mut out);
-        });
-        match read {
-            Ok(()) => Ok(Some(out)),
+        let mut read = || {
+            if table.is_of_first_version()? {
+                return Ok(false);
+            }
+            table.read(RowFilter::series(filter), &columns(table), |batch, rows| decode(batch, rows, &mut out))?;
+            Ok(true)
+        };
+        match read() {
+            Ok(has_all) => Ok(has_all.then_some(out)),
             Err(error) => self.instead(error, || Ok(None)),
         }
     }

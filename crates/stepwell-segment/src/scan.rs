@@ -118,10 +118,10 @@ impl SegmentScan {
         filter.names.iter_mut().zip(&known).filter(|(_, known)| known.is_some()).for_each(|(wanted, _)| *wanted = None);
         let known = |column: usize| known.get(column).and_then(Option::as_ref);
         let is_read = |c: &usize| (projection.contains(c) && known(*c).is_none()) || filter.restricts(*c);
-        let read: Vec<usize> = (0..table.schema().fields().len()).filter(is_read).collect();
+        let read: Vec<usize> = (0..footer.schema().fields().len()).filter(is_read).collect();
         // Names that are only asked about need no view per row.
         let numbered = |column: usize| column < STEP && (names == Names::Numbers || !projection.contains(&column));
-        let schema = with_numbers(table.schema(), numbered);
+        let schema = with_numbers(footer.schema(), numbered);
         let reader = guarded(table.path(), || {
             let row_groups = groups.iter().map(|group| group.row_group).collect();
             Pages::new(file, pages, metadata, row_groups)

@@ -35,6 +35,9 @@ pub struct StoredExtent {
 /// Columns of the table that extents are made of.
 pub(crate) const EXTENT_COLUMNS: [usize; 7] = [PROJECT, METRIC, RUN, STEP + 4, STEP + 8, STEP + 18, STEP + 19];
 
+/// Columns of the table that tell the latest point of each series.
+pub(crate) const LATEST_COLUMNS: [usize; 7] = [PROJECT, METRIC, RUN, STEP + 8, STEP + 20, STEP + 21, STEP + 22];
+
 /// Stands where there is no level.
 const NO_LEVEL: i64 = -1;
 
@@ -49,7 +52,8 @@ pub(crate) fn append(
     let (min, max) = (state.min.unwrap_or((f64::NAN, 0)), state.max.unwrap_or((f64::NAN, 0)));
     let (sum, compensation) = state.sum.parts();
     let (finest, coarsest) = levels.map_or((NO_LEVEL, NO_LEVEL), |(a, b)| (i64::from(a), i64::from(b)));
-    let row: [Stored; 20] = [
+    let latest = state.latest.unwrap_or(last);
+    let row: [Stored; 23] = [
         state.finite.into(),
         state.nan.into(),
         state.pos_inf.into(),
@@ -70,6 +74,9 @@ pub(crate) fn append(
         compensation.into(),
         finest.into(),
         coarsest.into(),
+        latest.time_us.into(),
+        latest.value.into(),
+        latest.lsn.into(),
     ];
     table.append(key, 1, |columns| push(columns, row))
 }
@@ -77,10 +84,11 @@ pub(crate) fn append(
 /// Rows of a batch of the whole table.
 pub(crate) fn decode(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<SeriesSummary>) {
     let rows = StoredRows::new(batch);
-    let [finite, nan, pos_inf, neg_inf, first_lsn, last_lsn] = [0, 1, 2, 3, 7, 11].map(|at| rows.counts(at));
-    let [first_step, first_time, last_step, last_time, min_step, max_step, finest, coarsest] =
-        [4, 5, 8, 9, 13, 15, 18, 19].map(|at| rows.integers(at));
-    let [first, last, min, max, sum, compensation] = [6, 10, 12, 14, 16, 17].map(|at| rows.values(at));
+    let [finite, nan, pos_inf, neg_inf, first_lsn, last_lsn, latest_lsn] =
+        [0, 1, 2, 3, 7, 11, 22].map(|at| rows.counts(at));
+    let [first_step, first_time, last_step, last_time, min_step, max_step, finest, coarsest, latest_time] =
+        [4, 5, 8, 9, 13, 15, 18, 19, 20].map(|at| rows.integers(at));
+    let [first, last, min, max, sum, compensation, latest] = [6, 10, 12, 14, 16, 17, 21].map(|at| rows.values(at));
     rows.for_each_series(wanted, |key, range| {
         let i = range.start;
         let extreme = |value: &[f64], step: &[i64]| (finite[i] > 0).then(|| (value[i], step[i]));
@@ -91,6 +99,7 @@ pub(crate) fn decode(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<Se
             neg_inf: neg_inf[i],
             first: Some(Edge { step: first_step[i], lsn: first_lsn[i], time_us: first_time[i], value: first[i] }),
             last: Some(Edge { step: last_step[i], lsn: last_lsn[i], time_us: last_time[i], value: last[i] }),
+            latest: Some(Edge { step: last_step[i], lsn: latest_lsn[i], time_us: latest_time[i], value: latest[i] }),
             min: extreme(min, min_step),
             max: extreme(max, max_step),
             sum: CompensatedSum::from_parts(sum[i], compensation[i]),
@@ -107,6 +116,16 @@ pub(crate) fn decode_extents(batch: &RecordBatch, wanted: Range<usize>, out: &mu
         let i = range.start;
         let rollup_levels = levels(finest[i], coarsest[i]);
         out.push(StoredExtent { key, first_step: first_step[i], last_step: last_step[i], rollup_levels });
+    });
+}
+
+/// Rows of a batch of [`LATEST_COLUMNS`].
+pub(crate) fn decode_latest(batch: &RecordBatch, wanted: Range<usize>, out: &mut Vec<(SeriesKey, Edge)>) {
+    let rows = StoredRows::new(batch);
+    let (step, time_us, value, lsn) = (rows.integers(0), rows.integers(1), rows.values(2), rows.counts(3));
+    rows.for_each_series(wanted, |key, range| {
+        let i = range.start;
+        out.push((key, Edge { step: step[i], time_us: time_us[i], value: value[i], lsn: lsn[i] }));
     });
 }
 

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
-    file::metadata::PageIndexPolicy,
+    file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaDataReader},
 };
 use stepwell_env::{Disk, MappedFile};
 use stepwell_types::FileMeta;
@@ -20,7 +20,7 @@ use crate::{
     error::{SegmentError, guarded},
     filter::RowFilter,
     footers::{Footer, FooterCache, Slot},
-    format::{FORMAT_VERSION, Kind, VERSION_KEY},
+    format::{FORMAT_VERSION, FORMAT_VERSION_1, Kind, VERSION_KEY},
     health::{FileDamage, Health, Place},
     mapping::Mapping,
     prune::{GroupRows, matching_rows},
@@ -36,7 +36,7 @@ const MAGIC: &[u8] = b"PAR1";
 /// Mapped bytes, and what the footer says.
 pub(crate) struct Table {
     meta: FileMeta,
-    schema: SchemaRef,
+    kind: Kind,
     mapping: Mapping,
     /// Whether a file without checksums of pages was found whole, on first use; a failure is kept too.
     checked: OnceLock<Result<(), Place>>,
@@ -56,7 +56,7 @@ impl Table {
     ) -> Self {
         let health = Arc::new(Health::good(&data_dir.join(kind.dir()).join(file_name), kind));
         let mapping = Mapping::new(disk, meta.bytes, &health);
-        Self { meta, schema: kind.schema(), mapping, checked: OnceLock::new(), footer: footers.slot(), health }
+        Self { meta, kind, mapping, checked: OnceLock::new(), footer: footers.slot(), health }
     }
 
     /// What is damaged, after a look at every byte; each place as small as the checksums tell. An error where it cannot be looked at.
@@ -78,7 +78,7 @@ impl Table {
         let Some(tail) = self.meta.tail else { return Vec::new() };
         let parsed = self.check_tail(file).and_then(|tail_at| self.parse(file, Some(tail_at)));
         let (footer, sums) = match parsed {
-            Ok(Footer { parquet, sums: Some(sums) }) => (parquet, sums),
+            Ok(Footer { parquet, sums: Some(sums), .. }) => (parquet, sums),
             Ok(_) => return Vec::new(),
             // Without the tail nobody knows where pages are.
             Err((offset, detail)) => return vec![self.file_damage(offset, tail.bytes, detail, 0..u64::MAX)],
@@ -90,7 +90,7 @@ impl Table {
         }
         for page in pages(footer.metadata()).unwrap_or_default() {
             if let Err(damage) = sums.check(file, page.start) {
-                let column = self.schema.field(page.column).name();
+                let column = footer.schema().field(page.column).name();
                 let (group, detail) = (page.row_group, damage.detail);
                 let detail = format!("a page of column `{column}` in row group {group}: {detail}");
                 found.push(self.file_damage(page.start, damage.bytes, detail, page.rows));
@@ -139,21 +139,25 @@ impl Table {
 
     /// Parses the footer, which has been checked. `pages_end` is where the tail begins.
     fn parse(&self, file: &Bytes, pages_end: Option<u64>) -> Result<Footer, Place> {
-        let options = ArrowReaderOptions::new()
-            .with_page_index_policy(PageIndexPolicy::Optional)
-            .with_skip_arrow_metadata(true)
-            .with_schema(self.schema.clone());
-        let parquet = ArrowReaderMetadata::load(file, options)
-            .map_err(|error| (self.meta.bytes, format!("the footer does not parse: {error}")))?;
+        let unparsable = |error| (self.meta.bytes, format!("the footer does not parse: {error}"));
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let metadata = Arc::new(reader.parse_and_finish(file).map_err(unparsable)?);
+        let entry = |key| entry(metadata.file_metadata().key_value_metadata(), key);
+        let version = entry(VERSION_KEY);
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let options = match version.as_deref().and_then(|version| self.kind.schema_of(version)) {
+            Some(schema) => options.with_schema(schema),
+            None => options,
+        };
         let sums = match pages_end {
             None => None,
             Some(end) => {
-                let text = metadata_entry(&parquet, PAGES_KEY).unwrap_or_default();
-                let sums = PageSums::new(&text, parquet.metadata(), end);
+                let sums = PageSums::new(&entry(PAGES_KEY).unwrap_or_default(), &metadata, end);
                 Some(Arc::new(sums.ok_or_else(|| (end, "the checksums of pages do not fit the pages".to_owned()))?))
             }
         };
-        Ok(Footer { parquet, sums })
+        let parquet = ArrowReaderMetadata::try_new(metadata, options).map_err(unparsable)?;
+        Ok(Footer { version, parquet, sums })
     }
 
     /// The damage of this file, from now on known.
@@ -193,10 +197,6 @@ impl Table {
         self.mapping.release();
     }
 
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// The parsed footer and page index, after a check of them, and of all else that is not checked when it is read (I11).
     pub(crate) fn footer(&self) -> Result<Footer, SegmentError> {
         let file = self.mapping.get()?.bytes();
@@ -205,10 +205,9 @@ impl Table {
         }
         let load = || self.check_before_use(file).and_then(|pages_end| self.parse(file, pages_end));
         let footer = guarded(self.path(), || load().map_err(|place| self.damaged(place)))?;
-        let version = metadata_entry(&footer.parquet, VERSION_KEY);
-        if version.as_deref() != Some(FORMAT_VERSION) {
+        if footer.version.as_deref().and_then(|version| self.kind.schema_of(version)).is_none() {
             let path = self.path().to_owned();
-            return Err(SegmentError::UnknownVersion { path, actual: version, newest: FORMAT_VERSION });
+            return Err(SegmentError::UnknownVersion { path, actual: footer.version, newest: FORMAT_VERSION });
         }
         self.footer.put(footer.clone());
         Ok(footer)
@@ -258,9 +257,14 @@ impl Table {
         Ok(matching_rows(self.footer()?.metadata(), filter).iter().map(|group| group.rows() as u64).sum())
     }
 
-    /// Positions of all columns.
+    /// Positions of all columns of the present version.
     pub(crate) fn all_columns(&self) -> Vec<usize> {
-        (0..self.schema.fields().len()).collect()
+        (0..self.kind.schema().fields().len()).collect()
+    }
+
+    /// Whether it lacks columns that a later version has.
+    pub(crate) fn is_of_first_version(&self) -> Result<bool, SegmentError> {
+        Ok(self.footer()?.version.as_deref() == Some(FORMAT_VERSION_1))
     }
 
     /// Reads columns of the rows that pass: `visit` gets the batches, names as numbers, and ranges of rows in each.
@@ -285,8 +289,7 @@ impl Table {
 }
 
 /// The value of one key of the footer.
-fn metadata_entry(footer: &ArrowReaderMetadata, key: &str) -> Option<String> {
-    let entries = footer.metadata().file_metadata().key_value_metadata();
+fn entry(entries: Option<&Vec<KeyValue>>, key: &str) -> Option<String> {
     entries.into_iter().flatten().find(|entry| entry.key == key)?.value.clone()
 }
 

@@ -43,11 +43,23 @@ pub struct Summary {
     pub last_step: i64,
     pub last_time_us: i64,
     pub last: f64,
+    /// Point with the largest (step, time, value), at `last_step` therefore; of a NaN the value counts as zero.
+    pub latest_time_us: i64,
+    pub latest: f64,
     /// Over finite values; `None` where there is none. The step is the smallest at which the extreme occurs.
     pub min: Option<(f64, i64)>,
     pub max: Option<(f64, i64)>,
     /// Compensated sum of the finite values.
     pub sum: f64,
+}
+
+/// The latest point of a series, as [`Summary`] has it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatestPoint {
+    pub step: i64,
+    /// Microseconds since the Unix epoch, UTC.
+    pub timestamp_us: i64,
+    pub value: f64,
 }
 
 impl Summary {

@@ -14,7 +14,7 @@ mod time;
 mod tombstone;
 
 pub use batch::{Batch, BatchError, PointRef};
-pub use bucket::{Bucket, Summary};
+pub use bucket::{Bucket, LatestPoint, Summary};
 pub use error_kind::ErrorKind;
 pub use filter::PointFilter;
 pub use ids::{

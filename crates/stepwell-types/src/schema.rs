@@ -42,6 +42,8 @@ pub fn summaries_schema() -> SchemaRef {
         step("last_step", false),
         Field::new("last_time", utc_us(), false),
         value("last", false),
+        Field::new("latest_time", utc_us(), false),
+        value("latest", false),
         value("min", true),
         step("min_step", true),
         value("max", true),

@@ -45,13 +45,27 @@ fn extreme(points: &[Seen], is_beyond: fn(f64, f64) -> bool) -> Option<(f64, i64
     best
 }
 
+/// The first written of those with the largest (step, time, value), of which a NaN counts as zero.
+fn latest(points: &[Seen]) -> Option<&Seen> {
+    let key = |point: &Seen| {
+        let value = f64::from_bits(point.bits);
+        (point.step, point.timestamp_us, if value.is_nan() { 0.0 } else { value })
+    };
+    let mut by_arrival: Vec<&Seen> = points.iter().collect();
+    by_arrival.sort_by_key(|point| point.lsn);
+    let later = |held, point| if key(point) > key(held) { point } else { held };
+    by_arrival.into_iter().reduce(later)
+}
+
 /// What is wrong with a summary of these points, which are sorted by (step, LSN).
 pub(crate) fn check_summary(summary: &Summary, points: &[Seen]) -> Result<(), String> {
     let (finite, [nan, pos_inf, neg_inf]) = kinds(points);
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return Err("of no point".to_owned()) };
     let counts = [points.len() as u64, finite.len() as u64, nan, pos_inf, neg_inf];
     let edges = [(first.step, first.timestamp_us, first.bits), (last.step, last.timestamp_us, last.bits)];
+    let latest = latest(points).map(|latest| (latest.timestamp_us, latest.bits));
     let is_right = [summary.count, summary.finite, summary.nan, summary.pos_inf, summary.neg_inf] == counts
+        && Some((summary.latest_time_us, summary.latest.to_bits())) == latest
         && [
             (summary.first_step, summary.first_time_us, summary.first.to_bits()),
             (summary.last_step, summary.last_time_us, summary.last.to_bits()),

@@ -53,6 +53,7 @@ fn check(engine: &Engine, model: &Model, hidden: &[usize]) -> Result<(), TestCas
     let snapshot = engine.snapshot();
     let mut rows = 0;
     let summaries = snapshot.summaries(&PointFilter::default()).unwrap();
+    super::reading::check_latest(&snapshot);
     for (m, metric) in METRICS.iter().enumerate() {
         for (r, run) in RUNS.iter().enumerate() {
             let is_shown = |point: &&(usize, usize, i64, u64)| point.0 == m && point.1 == r && !hidden.contains(&r);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use stepwell_env::Env;
 use stepwell_kernels::{BucketState, Grid, SummaryState, XAxis, bucketize};
-use stepwell_types::{Batch, Bucket, PointFilter, SeriesKey};
+use stepwell_types::{Batch, Bucket, LatestPoint, PointFilter, SeriesKey, Summary};
 
 use super::*;
 use crate::{ChartData, ChartRequest, Snapshot};
@@ -64,6 +64,17 @@ fn bits(data: &ChartData) -> String {
     }
 }
 
+/// The latest points alone are those that summaries have.
+#[track_caller]
+pub(super) fn check_latest(snapshot: &Snapshot) {
+    let everything = PointFilter::default();
+    let expected = snapshot.summaries(&everything).unwrap().into_iter().map(|(key, summary)| {
+        let Summary { last_step: step, latest_time_us: timestamp_us, latest: value, .. } = summary;
+        (key, LatestPoint { step, timestamp_us, value })
+    });
+    assert_eq!(format!("{:?}", snapshot.latest(&everything).unwrap()), format!("{:?}", expected.collect::<Vec<_>>()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -94,6 +105,7 @@ proptest! {
             state.update(&snapshot.series(&key, &PointFilter::default()).unwrap());
             prop_assert_eq!(format!("{summary:?}"), format!("{:?}", state.finish().unwrap()));
         }
+        check_latest(&snapshot);
         engine.shutdown().unwrap();
     }
 }

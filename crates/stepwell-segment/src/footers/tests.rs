@@ -22,7 +22,7 @@ static FOOTER: LazyLock<Footer> = LazyLock::new(|| {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     let parquet = ArrowReaderMetadata::load(&bytes::Bytes::from(file), ArrowReaderOptions::default()).unwrap();
-    Footer { parquet, sums: None }
+    Footer { version: None, parquet, sums: None }
 });
 
 fn footer_bytes() -> usize {

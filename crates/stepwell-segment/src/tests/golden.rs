@@ -1,4 +1,4 @@
-//! I12: the three files of a segment as this version writes them, kept. If this fails, segments on disk have become unreadable,
+//! I12: the three files of a segment as each version wrote them, kept. If this fails, segments on disk have become unreadable,
 //! or mean something else.
 
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ fn series() -> Vec<(SeriesKey, SeriesColumns)> {
 }
 
 /// Where the files of a version are kept, one for each table.
-fn golden(table: usize) -> PathBuf {
-    let name = format!("tests/golden/{}-v{FORMAT_VERSION}.parquet", SEGMENT_DIRS[table]);
+fn golden(version: &str, table: usize) -> PathBuf {
+    let name = format!("tests/golden/{}-v{version}.parquet", SEGMENT_DIRS[table]);
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
@@ -69,9 +69,9 @@ fn meta_of(dir: &Path) -> SegmentMeta {
     }
 }
 
-/// Decodes all three files to exact values.
+/// Decodes all three files of a version to exact values.
 #[track_caller]
-fn check(dir: &Path, meta: &SegmentMeta) {
+fn check(version: &str, dir: &Path, meta: &SegmentMeta) {
     let segment = Segment::open(&disk(), dir, meta, &FooterCache::new(1 << 20)).unwrap();
     let expected = series();
     let expected = expected.iter().flat_map(|(key, points)| {
@@ -82,23 +82,14 @@ fn check(dir: &Path, meta: &SegmentMeta) {
     });
     assert!(scan(&segment, &PointFilter::default()).unwrap() == expected.collect::<Vec<Row>>(), "points");
 
-    let summaries = segment.summaries(&PointFilter::default()).unwrap().unwrap();
-    let [hostile, long] = &summaries[..] else { panic!("{summaries:?}") };
-    let counts = |summary: &crate::SeriesSummary| {
-        let state = &summary.state;
-        [state.finite, state.nan, state.pos_inf, state.neg_inf]
-    };
-    assert_eq!((counts(hostile), counts(long)), ([3, 1, 0, 1], [LONG_POINTS as u64, 0, 0, 0]));
-    let first = hostile.state.first.unwrap();
-    assert_eq!((first.step, first.lsn, first.time_us), (i64::MIN, 5, i64::MAX));
-    assert_eq!(first.value.to_bits(), NAN_WITH_PAYLOAD);
-    let last = Edge { step: i64::MAX, lsn: u64::MAX, time_us: i64::MIN, value: 1.5 };
-    assert_eq!(hostile.state.last, Some(last));
-    let (min, min_step) = hostile.state.min.unwrap();
-    assert_eq!((min.to_bits(), min_step, hostile.state.max), ((-0.0f64).to_bits(), -1, Some((1.5, i64::MAX))));
-    assert_eq!((hostile.state.sum.parts(), hostile.rollup_levels), ((1.5, 5e-324), None));
-    assert_eq!((long.state.sum.parts(), long.rollup_levels), ((3_072.0, 0.0), Some((7, 10))));
-    assert_eq!((long.state.min, long.state.max), (Some((0.0, 0)), Some((0.75, 3))));
+    let listed: Vec<_> = segment.series_list().unwrap().map(|series| series.unwrap()).collect();
+    assert_eq!(listed.iter().map(|series| series.extent.points).collect::<Vec<_>>(), [5, LONG_POINTS as u64]);
+    let extents = segment.extents(&PointFilter::default()).unwrap().unwrap();
+    assert_eq!(extents.iter().map(|extent| extent.rollup_levels).collect::<Vec<_>>(), [None, Some((7, 10))]);
+    match segment.summaries(&PointFilter::default()).unwrap() {
+        Some(summaries) => check_summaries(&summaries),
+        None => assert_eq!(version, "1", "only the first version's do not say all"),
+    }
 
     for (level, cells, steps) in [(7, 64, 128), (10, 8, 1_024)] {
         let rollups = segment.rollups(&PointFilter::default(), level, (i64::MIN, i64::MAX)).unwrap();
@@ -116,20 +107,42 @@ fn check(dir: &Path, meta: &SegmentMeta) {
     }
 }
 
+fn check_summaries(summaries: &[crate::SeriesSummary]) {
+    let [hostile, long] = summaries else { panic!("{summaries:?}") };
+    let counts = |summary: &crate::SeriesSummary| {
+        let state = &summary.state;
+        [state.finite, state.nan, state.pos_inf, state.neg_inf]
+    };
+    assert_eq!((counts(hostile), counts(long)), ([3, 1, 0, 1], [LONG_POINTS as u64, 0, 0, 0]));
+    let first = hostile.state.first.unwrap();
+    assert_eq!((first.step, first.lsn, first.time_us), (i64::MIN, 5, i64::MAX));
+    assert_eq!(first.value.to_bits(), NAN_WITH_PAYLOAD);
+    let last = Edge { step: i64::MAX, lsn: u64::MAX, time_us: i64::MIN, value: 1.5 };
+    assert_eq!((hostile.state.last, hostile.state.latest), (Some(last), Some(last)));
+    let (min, min_step) = hostile.state.min.unwrap();
+    assert_eq!((min.to_bits(), min_step, hostile.state.max), ((-0.0f64).to_bits(), -1, Some((1.5, i64::MAX))));
+    assert_eq!((hostile.state.sum.parts(), hostile.rollup_levels), ((1.5, 5e-324), None));
+    assert_eq!((long.state.sum.parts(), long.rollup_levels), ((3_072.0, 0.0), Some((7, 10))));
+    assert_eq!((long.state.min, long.state.max), (Some((0.0, 0)), Some((0.75, 3))));
+}
+
 #[test]
 fn i12_the_golden_files_are_read_and_what_is_written_reads_alike() {
     let dir = tempfile::tempdir().unwrap();
     let meta = fresh(dir.path());
-    check(dir.path(), &meta);
-    let kept = tempfile::tempdir().unwrap();
-    for (table, name) in SEGMENT_DIRS.iter().enumerate() {
-        // A new version needs files of its own; those of versions before stay, and stay readable.
-        if !golden(table).exists() && std::env::var_os("WRITE_GOLDEN").is_some() {
-            std::fs::copy(dir.path().join(name).join("1.parquet"), golden(table)).unwrap();
+    check(FORMAT_VERSION, dir.path(), &meta);
+    for version in ["1", FORMAT_VERSION] {
+        let kept = tempfile::tempdir().unwrap();
+        for (table, name) in SEGMENT_DIRS.iter().enumerate() {
+            // A new version needs files of its own; those of versions before stay, and stay readable.
+            let golden = golden(version, table);
+            if version == FORMAT_VERSION && !golden.exists() && std::env::var_os("WRITE_GOLDEN").is_some() {
+                std::fs::copy(dir.path().join(name).join("1.parquet"), &golden).unwrap();
+            }
+            std::fs::create_dir_all(kept.path().join(name)).unwrap();
+            let copied = std::fs::copy(&golden, kept.path().join(name).join("1.parquet"));
+            copied.unwrap_or_else(|error| panic!("{}: {error}: run with WRITE_GOLDEN=1", golden.display()));
         }
-        std::fs::create_dir_all(kept.path().join(name)).unwrap();
-        let copied = std::fs::copy(golden(table), kept.path().join(name).join("1.parquet"));
-        copied.unwrap_or_else(|error| panic!("{}: {error}: run with WRITE_GOLDEN=1", golden(table).display()));
+        check(version, kept.path(), &meta_of(kept.path()));
     }
-    check(kept.path(), &meta_of(kept.path()));
 }
