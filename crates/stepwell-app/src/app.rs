@@ -60,7 +60,7 @@ impl App {
         let io = |error: std::io::Error| AppError::new(ErrorCode::Internal, error.to_string());
         refuse_lost_metadata(&env, &config)?;
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
-        let metadata = Metadata::open(&config.metadata_path()).await?;
+        let metadata = Metadata::open(&config.metadata_path()).await?.with_run_cache(config.run_cache_bytes);
         let data_dir = config.engine.data_dir.clone();
         BlobStore::new(env.disk.clone(), &data_dir).prepare()?;
         let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
@@ -136,6 +136,12 @@ impl App {
     pub fn stats(&self) -> EngineStats {
         let stats = self.parts.engine.stats();
         EngineStats { damaged: stats.damaged + self.parts.metadata.damaged_pages(), ..stats }
+    }
+
+    /// Bytes of runs in memory, and how many there may be.
+    pub fn cached_run_bytes(&self) -> (u64, u64) {
+        let (used, limit) = self.parts.metadata.cached_run_bytes();
+        (used as u64, limit as u64)
     }
 
     /// What became of queries so far.

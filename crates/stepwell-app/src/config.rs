@@ -13,6 +13,8 @@ pub struct AppConfig {
     pub engine: EngineConfig,
     pub query: QueryConfig,
     pub webhooks: WebhookConfig,
+    /// Runs that searches keep in memory, with their params and tags.
+    pub run_cache_bytes: usize,
 }
 
 impl AppConfig {
@@ -22,6 +24,7 @@ impl AppConfig {
             engine: EngineConfig::new(data_dir),
             query: QueryConfig::new(data_dir.join("spill")),
             webhooks: WebhookConfig::default(),
+            run_cache_bytes: 64 << 20,
         }
     }
 

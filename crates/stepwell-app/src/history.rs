@@ -1,8 +1,8 @@
-//! Whole series, point by point: histories, and the latest point of each.
+//! Whole series, point by point.
 
 use std::{
     cmp::Ordering,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,16 +14,6 @@ use crate::{app::App, code::ErrorCode, error::AppError};
 const REMEMBERED_POINTS_MIN: usize = 10_000;
 /// Points of all histories that are remembered, 32 bytes each.
 const REMEMBERED_POINTS_MAX: usize = 4_000_000;
-
-/// The point of a series that counts as its latest.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LatestMetric {
-    pub metric: Arc<str>,
-    pub step: i64,
-    /// Microseconds since the Unix epoch, UTC.
-    pub timestamp_us: i64,
-    pub value: f64,
-}
 
 /// Long histories read lately: who reads one page by page is not to have it read and sorted anew for each page.
 #[derive(Default)]
@@ -77,35 +67,6 @@ impl App {
         let points = Arc::new(points);
         self.parts.histories.remember(key, fingerprint, points.clone());
         Ok(points)
-    }
-
-    /// The latest point of each series of some runs of a project, by run, then metric. Of runs in the trash, too.
-    pub async fn latest_metrics(
-        &self,
-        project_id: &str,
-        run_ids: &[String],
-    ) -> Result<HashMap<String, Vec<LatestMetric>>, AppError> {
-        let filter = PointFilter {
-            project_ids: Some([project_id.into()].into()),
-            run_ids: Some(run_ids.iter().map(|run_id| run_id.as_str().into()).collect()),
-            ..PointFilter::default()
-        };
-        let snapshot = self.parts.engine.snapshot().showing_hidden();
-        let summaries = blocking(move || Ok(snapshot.summaries(&filter)?)).await?;
-        let mut latest: HashMap<String, Vec<LatestMetric>> = HashMap::new();
-        for (key, summary) in summaries {
-            let metric = LatestMetric {
-                metric: key.metric,
-                step: summary.last_step,
-                timestamp_us: summary.last_time_us,
-                value: summary.last,
-            };
-            match latest.get_mut(key.run_id.as_ref()) {
-                Some(metrics) => metrics.push(metric),
-                None => drop(latest.insert(key.run_id.to_string(), vec![metric])),
-            }
-        }
-        Ok(latest)
     }
 }
 

@@ -16,6 +16,7 @@ mod history;
 mod ingest;
 mod ingest_stream;
 mod known_runs;
+mod latest;
 mod lineage;
 mod log;
 mod names;
@@ -39,9 +40,9 @@ pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_director
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
-pub use history::LatestMetric;
 pub use ingest::Queued;
 pub use ingest_stream::IngestStream;
+pub use latest::{LatestMetric, LatestReader};
 pub use log::LogRow;
 pub use readiness::{Readiness, TROUBLES, Trouble};
 pub use runs::{CreateRun, ListRuns, RunPage};
@@ -60,7 +61,7 @@ pub use stepwell_metadata::{
 };
 pub use stepwell_metadata::{
     ArtifactEntry, ArtifactTotals, ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue,
-    Project, Run, RunPatch, RunStatus, Trace, TracePatch, TraceSelection, TrashedProject, TrashedRun,
+    Project, ProjectRuns, Run, RunPatch, RunStatus, Trace, TracePatch, TraceSelection, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use traces::trace_directory;

@@ -42,6 +42,15 @@ impl App {
         Ok(self.parts.metadata.dataset_uses(project_ids, context, limit).await?)
     }
 
+    /// Which datasets each run of a project read, and what for, as the tag `context` says: by run id.
+    pub async fn dataset_uses_of_runs(
+        &self,
+        project_id: &str,
+        context: &str,
+    ) -> Result<BTreeMap<String, Vec<DatasetUse>>, AppError> {
+        Ok(self.parts.metadata.dataset_uses_of_runs(project_id, context).await?)
+    }
+
     /// Notes which points measure which models; the points themselves are logged as any others. A batch may come twice.
     pub async fn add_model_metrics(&self, metrics: &[ModelMetric]) -> Result<(), AppError> {
         self.check_writable()?;

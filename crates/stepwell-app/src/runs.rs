@@ -5,11 +5,11 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use stepwell_metadata::{ForkPoint, NewRun, ParamValue, Run, RunPatch};
+use stepwell_metadata::{ForkPoint, NewRun, ParamValue, ProjectRuns, Run, RunPatch};
 use stepwell_types::{check_project_name, check_run_id};
 use uuid::{Builder, Uuid};
 
-use crate::{app::App, code::ErrorCode, error::AppError};
+use crate::{app::App, code::ErrorCode, error::AppError, history::blocking};
 
 /// Longest key of a param or tag, bytes.
 const KEY_BYTES_MAX: usize = 1_024;
@@ -122,6 +122,16 @@ impl App {
         Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
+    /// All runs of a project, those in the trash included, by run id; mostly from memory.
+    pub async fn project_runs(&self, project_id: &str) -> Result<ProjectRuns, AppError> {
+        Ok(self.parts.metadata.cached_runs(project_id).await?)
+    }
+
+    /// Runs work that takes a while beside the threads that answer.
+    pub async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
+        blocking(move || Ok(work())).await
+    }
+
     /// Reads a run, also if it or its project is in the trash.
     pub async fn find_run(&self, run_id: &str) -> Result<Option<Run>, AppError> {
         Ok(self.parts.metadata.find_run(run_id).await?)
@@ -161,10 +171,12 @@ impl App {
         let mut ids = self.parts.query.run_ids(snapshot, &project.name, filter, order_by, wanted, offset).await?;
         let has_more = ids.len() > list.limit;
         ids.truncate(list.limit);
-        let mut runs = Vec::with_capacity(ids.len());
-        for run_id in &ids {
-            runs.extend(self.parts.metadata.run(run_id).await?);
-        }
+        let all = self.project_runs(&project.project_id).await?;
+        let run = |run_id: &String| {
+            let place = all.binary_search_by(|run| run.run_id.cmp(run_id)).ok()?;
+            Some(Run::clone(&all[place])).filter(|run| run.deleted_at_us.is_none())
+        };
+        let runs = ids.iter().filter_map(run).collect();
         let next_page_token = has_more.then(|| format!("{fingerprint:016x}{:x}", offset + list.limit));
         Ok(RunPage { runs, next_page_token })
     }

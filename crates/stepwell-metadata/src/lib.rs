@@ -6,6 +6,7 @@
 //! says what is damaged, and `repair` mends it.
 
 mod artifacts;
+mod changes;
 mod check;
 mod copy;
 mod error;
@@ -17,6 +18,7 @@ mod projects;
 mod read;
 mod registry;
 mod repair;
+mod run_cache;
 mod store;
 mod table_list;
 mod traces;
@@ -38,6 +40,7 @@ pub use model::{
 };
 pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};
+pub use run_cache::ProjectRuns;
 pub use store::Metadata;
 pub use traces::{Trace, TracePatch, TraceSelection};
 pub use webhooks::{Announce, Announcement, Delivery, NewWebhook, OUTBOX_ROWS_MAX, Webhook, WebhookPatch};

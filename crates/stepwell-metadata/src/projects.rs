@@ -29,7 +29,7 @@ impl Metadata {
             made => made,
         };
         match made {
-            Some(project) => self.commit(tx, project).await,
+            Some(project) => self.commit_beside_runs(tx, project).await,
             None => Err(match self.project_by_name(&new.name).await? {
                 Some(_) => MetadataError::ProjectExists { name: new.name },
                 None => MetadataError::InTrash { what: "project", name: new.name },
@@ -66,7 +66,7 @@ impl Metadata {
             }
         }
         match made {
-            Some(project) => self.commit(tx, project).await,
+            Some(project) => self.commit_beside_runs(tx, project).await,
             None => Err(MetadataError::ProjectExists { name: FIRST_NAME.to_owned() }),
         }
     }
@@ -87,7 +87,7 @@ impl Metadata {
             .await?;
         audit(&mut tx, now_us, "rename_project", &old.name, &json!({"name": name})).await?;
         let project = live(&mut tx, project_id).await?;
-        self.commit(tx, project).await
+        self.commit_beside_runs(tx, project).await
     }
 
     /// Sets tags of a project, or removes those that are `None`.
@@ -102,7 +102,7 @@ impl Metadata {
         set_tags(&mut tx, number(project_id), &tags).await?;
         audit(&mut tx, now_us, "tag_project", &old.name, &json!({"tags": tags})).await?;
         let project = live(&mut tx, project_id).await?;
-        self.commit(tx, project).await
+        self.commit_beside_runs(tx, project).await
     }
 }
 

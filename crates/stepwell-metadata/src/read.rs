@@ -115,6 +115,20 @@ impl Metadata {
         self.read_runs(project_id, runs_where!("project_id = ? ORDER BY created_at_us, run_id")).await
     }
 
+    /// Those of the runs that are in the project, also in the trash.
+    pub(crate) async fn some_runs_of_project(
+        &self,
+        project_id: &str,
+        run_ids: &[&str],
+    ) -> Result<Vec<Run>, MetadataError> {
+        let mut tx = self.readers.begin().await?;
+        let mut runs = Vec::new();
+        for run_id in run_ids {
+            runs.extend(find_run(&mut tx, run_id).await?.filter(|run| run.project_id == project_id));
+        }
+        Ok(runs)
+    }
+
     async fn read_runs(&self, project_id: &str, rows: &'static str) -> Result<Vec<Run>, MetadataError> {
         let Ok(project_id) = project_id.parse::<i64>() else { return Ok(Vec::new()) };
         // One transaction, so that params and tags are those of the runs read.

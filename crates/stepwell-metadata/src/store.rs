@@ -16,8 +16,10 @@ use sqlx::{
 };
 
 use crate::{
+    changes::{Change, Changes},
     error::MetadataError,
     prepare::{self, State},
+    run_cache::RunCache,
     table_list, vfs,
 };
 
@@ -34,6 +36,8 @@ pub struct Metadata {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
     version: Arc<AtomicU64>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) run_cache: Arc<RunCache>,
     /// The last change was not made durable.
     last_commit_failed: Arc<AtomicBool>,
     path: Arc<PathBuf>,
@@ -56,8 +60,16 @@ impl Metadata {
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
         let path = Arc::new(full(path));
-        let (version, last_commit_failed) = (Arc::default(), Arc::default());
-        Ok(Self { writer, readers, version, last_commit_failed, path, is_read_only: false })
+        Ok(Self {
+            writer,
+            readers,
+            version: Arc::default(),
+            changes: Arc::default(),
+            run_cache: Arc::default(),
+            last_commit_failed: Arc::default(),
+            path,
+            is_read_only: false,
+        })
     }
 
     /// Opens a file that a server may be using, for reading only.
@@ -70,9 +82,17 @@ impl Metadata {
             State::Damaged { path, offset, detail } => return Err(MetadataError::DamagedFile { path, offset, detail }),
         };
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
-        let (last_commit_failed, path) = (Arc::default(), Arc::new(full(path)));
-        let (writer, version) = (readers.clone(), Arc::default());
-        Ok(Self { writer, readers, version, last_commit_failed, path, is_read_only: true })
+        Ok(Self {
+            writer: readers.clone(),
+            readers,
+            version: Arc::default(),
+            changes: Arc::default(),
+            // Another process makes the changes, of which nothing is heard here.
+            run_cache: Arc::new(RunCache::new(0)),
+            last_commit_failed: Arc::default(),
+            path: Arc::new(full(path)),
+            is_read_only: true,
+        })
     }
 
     /// Pages of the file that were found damaged since this process began.
@@ -85,7 +105,15 @@ impl Metadata {
         self.version.load(Ordering::Acquire)
     }
 
-    pub(crate) fn changed(&self) {
+    /// The same with room for so many bytes of runs in memory.
+    pub fn with_run_cache(self, bytes_max: usize) -> Self {
+        Self { run_cache: Arc::new(RunCache::new(bytes_max)), ..self }
+    }
+
+    pub(crate) fn changed(&self, change: Option<Change>) {
+        if let Some(change) = change {
+            self.changes.note(change);
+        }
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -102,7 +130,7 @@ impl Metadata {
             // A number in the file's head that nobody reads: small, and as durable as a change of rows.
             let mut tx = self.writer.begin().await?;
             sqlx::query("PRAGMA user_version = 1").execute(&mut *tx).await?;
-            self.commit(tx, ()).await?;
+            self.commit_beside_runs(tx, ()).await?;
         }
         Ok(())
     }

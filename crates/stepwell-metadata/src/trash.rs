@@ -26,7 +26,7 @@ impl Metadata {
             .execute(&mut *tx)
             .await?;
         audit(&mut tx, now_us, "delete_run", run_id, &json!({})).await?;
-        self.commit(tx, ()).await
+        self.commit_run(tx, run_id, ()).await
     }
 
     /// Takes a run out of the trash.
@@ -44,7 +44,7 @@ impl Metadata {
         audit(&mut tx, now_us, "restore_run", run_id, &json!({})).await?;
         // Its project may be in the trash itself.
         let run = read_run(&mut tx, run_id).await?.ok_or_else(not_there)?;
-        self.commit(tx, run).await
+        self.commit_run(tx, run_id, run).await
     }
 
     /// All runs in the trash, those deleted last first.
@@ -156,7 +156,7 @@ impl Metadata {
         let project_id: i64 = row.ok_or_else(not_found)?.try_get("project_id")?;
         audit(&mut tx, now_us, "set_retention", name, &json!({"keep_us": keep_us})).await?;
         let changed = read_project(&mut tx, &project_id.to_string()).await?.ok_or_else(not_found)?;
-        self.commit(tx, changed).await
+        self.commit_beside_runs(tx, changed).await
     }
 
     /// Removes the rows of the runs that `runs` selects for `name`, and then of a project.

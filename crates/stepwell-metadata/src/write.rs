@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use crate::{
+    changes::Change,
     error::MetadataError,
     model::{NewRun, ParamValue, Run, RunPatch, RunStatus},
     projects::number,
@@ -55,7 +56,7 @@ impl Metadata {
             .await?;
         let run = read_run(&mut tx, &new.run_id).await?;
         let run = run.ok_or(MetadataError::RunNotFound { run_id: new.run_id })?;
-        self.commit(tx, run).await
+        self.commit_run(tx, &run.run_id.clone(), run).await
     }
 
     /// Changes a run, or nothing of it. A status that ends the run does so now where no other time is given or known.
@@ -93,27 +94,62 @@ impl Metadata {
         let detail = json!({"status": status.as_str(), "params": params, "tags": patch.tags});
         audit(&mut tx, now_us, "update_run", run_id, &detail).await?;
         let run = read_run(&mut tx, run_id).await?.ok_or_else(not_found)?;
-        self.commit(tx, run).await
+        self.commit_run(tx, run_id, run).await
     }
 
     /// The audit row of a metric's deletion; the points themselves are the engine's.
     pub async fn note_deleted_metric(&self, project: &str, metric: &str, now_us: i64) -> Result<(), MetadataError> {
         let mut tx = self.writer.begin().await?;
         audit(&mut tx, now_us, "delete_metric", project, &json!({"metric": metric})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
-    pub(crate) async fn commit<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
-        let done = self.commit_unseen(tx, done).await?;
-        self.changed();
-        Ok(done)
+    /// Commits what may have changed any number of runs. What changed one, or none, says so by the functions below.
+    pub(crate) async fn commit<T>(&self, tx: Transaction<'static, Sqlite>, done: T) -> Result<T, MetadataError> {
+        self.commit_as(tx, |metadata| metadata.changed(Some(Change::Runs)), done).await
+    }
+
+    /// Commits a change of one run, its params and tags.
+    pub(crate) async fn commit_run<T>(
+        &self,
+        tx: Transaction<'static, Sqlite>,
+        run_id: &str,
+        done: T,
+    ) -> Result<T, MetadataError> {
+        let change = Change::Run(run_id.into());
+        self.commit_as(tx, |metadata| metadata.changed(Some(change)), done).await
     }
 
     /// Commits what changes nothing of projects and runs: what was read of them before is still true.
-    pub(crate) async fn commit_unseen<T>(&self, tx: Transaction<'_, Sqlite>, done: T) -> Result<T, MetadataError> {
-        let committed = tx.commit().await;
-        self.committed(committed.is_ok());
-        committed?;
+    pub(crate) async fn commit_unseen<T>(&self, tx: Transaction<'static, Sqlite>, done: T) -> Result<T, MetadataError> {
+        self.commit_as(tx, |_| {}, done).await
+    }
+
+    /// Commits what changed no run.
+    pub(crate) async fn commit_beside_runs<T>(
+        &self,
+        tx: Transaction<'static, Sqlite>,
+        done: T,
+    ) -> Result<T, MetadataError> {
+        self.commit_as(tx, |metadata| metadata.changed(None), done).await
+    }
+
+    async fn commit_as<T>(
+        &self,
+        tx: Transaction<'static, Sqlite>,
+        note: impl FnOnce(&Self) + Send + 'static,
+        done: T,
+    ) -> Result<T, MetadataError> {
+        let metadata = self.clone();
+        // A task of its own: whose caller goes away meanwhile is committed all the same, and must not be so unnoticed.
+        let commit = tokio::spawn(async move {
+            let committed = tx.commit().await;
+            metadata.committed(committed.is_ok());
+            // Also what failed: nobody knows how far it came.
+            note(&metadata);
+            committed
+        });
+        commit.await.map_err(|error| sqlx::Error::Protocol(error.to_string()))??;
         Ok(done)
     }
 }

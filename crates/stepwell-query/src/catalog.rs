@@ -11,7 +11,7 @@ use datafusion::{
     error::DataFusionError,
 };
 use stepwell_engine::Snapshot;
-use stepwell_metadata::{Metadata, Project};
+use stepwell_metadata::{Metadata, Project, Run};
 
 use crate::{
     error::QueryError, field_access::ParamTypes, metadata_tables::ProjectRows, points_table::PointsTable,
@@ -41,7 +41,9 @@ impl RowsCache {
         {
             return Ok(rows);
         }
-        let runs = metadata.runs_of_project(project_id).await?;
+        let all = metadata.cached_runs(project_id).await?;
+        let mut runs: Vec<&Run> = all.iter().map(Arc::as_ref).filter(|run| run.deleted_at_us.is_none()).collect();
+        runs.sort_by(|a, b| (a.created_at_us, &a.run_id).cmp(&(b.created_at_us, &b.run_id)));
         let rows = ProjectRows::new(&runs).map_err(|error| QueryError::from_datafusion(error, 0, true))?;
         let rows = Arc::new(rows);
         let mut cache = self.rows.lock().unwrap_or_else(PoisonError::into_inner);

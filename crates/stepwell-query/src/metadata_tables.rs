@@ -35,7 +35,7 @@ fn time(name: &str, nullable: bool) -> Field {
 }
 
 impl ProjectRows {
-    pub(crate) fn new(runs: &[Run]) -> Result<Self> {
+    pub(crate) fn new(runs: &[&Run]) -> Result<Self> {
         let mut param_types: HashMap<String, DataType> = HashMap::new();
         for (key, value) in runs.iter().flat_map(|run| &run.params) {
             let data_type = match value {
@@ -65,7 +65,7 @@ fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn runs_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
+fn runs_batch(runs: &[&Run]) -> Result<RecordBatch, ArrowError> {
     let map = |name: &str, of_run: fn(&Run) -> Vec<(&str, String)>| -> Result<(Field, ArrayRef), ArrowError> {
         let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
         for run in runs {
@@ -107,7 +107,7 @@ fn runs_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
-fn params_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
+fn params_batch(runs: &[&Run]) -> Result<RecordBatch, ArrowError> {
     let schema: SchemaRef = Arc::new(Schema::new(vec![
         text("run_id", false),
         text("key", false),
@@ -137,7 +137,7 @@ fn params_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(schema, columns)
 }
 
-fn tags_batch(runs: &[Run]) -> Result<RecordBatch, ArrowError> {
+fn tags_batch(runs: &[&Run]) -> Result<RecordBatch, ArrowError> {
     let schema: SchemaRef =
         Arc::new(Schema::new(vec![text("run_id", false), text("key", false), text("value", false)]));
     let rows = || runs.iter().flat_map(|run| run.tags.iter().map(move |(key, value)| (run, key, value)));

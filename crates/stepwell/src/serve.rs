@@ -167,6 +167,7 @@ fn app_config(settings: &Settings) -> AppConfig {
     let mut config = AppConfig::new(&settings.data_dir);
     config.engine.memtable_bytes = settings.memory.memtable;
     config.engine.footer_bytes = settings.memory.footers;
+    config.run_cache_bytes = settings.memory.runs;
     config.engine.flush_age = settings.flush_age;
     config.engine.wal_retain_bytes = settings.wal_retain_bytes;
     config.engine.queue_bytes = settings.memory.queue;

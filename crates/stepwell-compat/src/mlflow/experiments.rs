@@ -11,6 +11,7 @@ use super::{
     lineage, names,
     routes::Call,
     run_json::{artifacts_uri_below, lifecycle_stage, url_part},
+    search_experiments,
 };
 
 /// The experiment that is there before anyone makes one.
@@ -29,6 +30,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "restore"]) => restore(app, call.args).await,
         ("POST", [_, "set-experiment-tag"]) => set_tag(app, call.args).await,
         ("POST", [_, "delete-experiment-tag"]) => delete_tag(app, call.args).await,
+        ("POST" | "GET", [_, "search"]) => search_experiments::search(app, call.args).await,
         _ => call.unknown(),
     }
 }
@@ -61,6 +63,12 @@ pub(crate) async fn trace_location(app: &App, experiment_id: &str, trace_id: &st
 
 /// The experiment of that id, active or deleted.
 pub(crate) async fn by_id(app: &App, experiment_id: &str) -> Result<Project, Failure> {
+    let (id, project) = find(app, experiment_id).await?;
+    project.ok_or_else(|| no_experiment(id))
+}
+
+/// The same, if there is one, and its number.
+pub(crate) async fn find(app: &App, experiment_id: &str) -> Result<(i64, Option<Project>), Failure> {
     let not_a_number =
         || Failure::invalid(format!("Invalid experiment ID '{experiment_id}'. Experiment ID must be a valid integer."));
     let id: i64 = match experiment_id {
@@ -71,7 +79,7 @@ pub(crate) async fn by_id(app: &App, experiment_id: &str) -> Result<Project, Fai
         DEFAULT_ID => app.first_project().await?,
         id => app.project_by_id(&id.to_string()).await?,
     };
-    project.ok_or_else(|| no_experiment(id))
+    Ok((id, project))
 }
 
 /// Refuses to go on with a deleted experiment.

@@ -21,8 +21,11 @@ mod run_json;
 mod runs;
 #[allow(dead_code, reason = "the areas that search come one by one")]
 mod search;
+mod search_experiments;
+mod search_runs;
 mod tags;
 mod traces;
+mod view;
 mod webhooks;
 
 use percent_encoding::percent_decode_str;

@@ -12,6 +12,7 @@ use super::{
     lineage, logging,
     routes::Call,
     run_json::{run_info_json, run_json},
+    search_runs,
     tags::{self, Fields},
 };
 
@@ -29,6 +30,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "log-inputs"]) => lineage::log_inputs(app, call.args).await,
         ("POST", [_, "outputs"]) => lineage::log_outputs(app, call.args).await,
         ("POST", [_, "log-model"]) => logging::log_model(app, call.args).await,
+        ("POST", [_, "search"]) => search_runs::search(app, call.args).await,
         _ => call.unknown(),
     }
 }

@@ -68,6 +68,22 @@ pub(crate) fn removal(key: &str) -> RunPatch {
     }
 }
 
+/// One of the tags that [`shown`] gives.
+pub(crate) fn value<'a>(run: &'a Run, key: &str) -> Option<&'a str> {
+    let tag = run.tags.get(key).map(String::as_str);
+    let given = |value: &'a Option<String>| value.as_deref().filter(|value| !value.is_empty());
+    let is_ours = !run.tags.contains_key(RUN_NAME);
+    let own = |value: &'a Option<String>| tag.or(value.as_deref().filter(|_| is_ours));
+    match key {
+        RUN_NAME => given(&run.name).or(tag),
+        NOTE => given(&run.notes).or(tag),
+        USER => own(&run.user_name),
+        GIT_COMMIT => own(&run.git_commit),
+        PARENT_RUN_ID => own(&run.parent_run_id),
+        _ => tag,
+    }
+}
+
 /// All tags as MLflow's clients see them: a run has its name and its notes also where they were given by other means, and one that
 /// was made by other means all that they tell of a run.
 pub(crate) fn shown(run: &Run) -> BTreeMap<&str, Cow<'_, str>> {

@@ -1,5 +1,7 @@
 //! Datasets that runs read.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
@@ -35,7 +37,7 @@ impl Metadata {
         let names: Vec<(&str, &str)> =
             datasets.iter().map(|input| (input.dataset.name.as_str(), input.dataset.digest.as_str())).collect();
         audit(&mut tx, now_us, "log_inputs", run_id, &json!({"datasets": names, "models": model_ids})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// Which datasets runs of projects read, and what for, as the tag `context` says; at most `limit`.
@@ -62,6 +64,31 @@ impl Metadata {
                 })
             })
             .collect()
+    }
+}
+
+impl Metadata {
+    /// Which datasets each run of a project read, and what for, as the tag `context` says: by run id.
+    pub async fn dataset_uses_of_runs(
+        &self,
+        project_id: &str,
+        context: &str,
+    ) -> Result<BTreeMap<String, Vec<DatasetUse>>, MetadataError> {
+        let rows = sqlx::query(
+            "SELECT i.run_id, d.name, d.digest, t.value AS context FROM datasets d JOIN run_datasets i USING (dataset_id) \
+             LEFT JOIN run_dataset_tags t ON t.input_id = i.input_id AND t.key = ? WHERE d.project_id = ?",
+        );
+        let rows = rows.bind(context).bind(project_id.parse::<i64>().unwrap_or(-1)).fetch_all(&self.readers).await?;
+        let mut uses: BTreeMap<String, Vec<DatasetUse>> = BTreeMap::new();
+        for row in &rows {
+            uses.entry(row.try_get("run_id")?).or_default().push(DatasetUse {
+                project_id: project_id.to_owned(),
+                name: row.try_get("name")?,
+                digest: row.try_get("digest")?,
+                context: row.try_get("context")?,
+            });
+        }
+        Ok(uses)
     }
 }
 

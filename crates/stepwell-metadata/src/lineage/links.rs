@@ -33,7 +33,7 @@ impl Metadata {
         }
         let ids: Vec<&str> = models.iter().map(|model| model.model_id.as_str()).collect();
         audit(&mut tx, now_us, "log_outputs", run_id, &json!({"models": ids})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// What runs read and made, by run id; runs without any are left out.

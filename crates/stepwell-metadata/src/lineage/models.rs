@@ -35,7 +35,7 @@ impl Metadata {
         let detail = json!({"project_id": new.project_id, "name": new.name, "source_run_id": new.source_run_id});
         audit(&mut tx, now_us, "create_logged_model", &new.model_id, &detail).await?;
         let made = read(&mut tx, &new.model_id).await?.ok_or_else(|| no_model(&new.model_id))?;
-        self.commit(tx, made).await
+        self.commit_beside_runs(tx, made).await
     }
 
     /// Says how a model is doing.
@@ -53,7 +53,7 @@ impl Metadata {
         }
         audit(&mut tx, now_us, "update_logged_model", model_id, &json!({"status": status.as_str()})).await?;
         let model = read(&mut tx, model_id).await?.ok_or_else(|| no_model(model_id))?;
-        self.commit(tx, model).await
+        self.commit_beside_runs(tx, model).await
     }
 
     /// Marks a model as deleted; its rows stay until its project is purged.
@@ -64,7 +64,7 @@ impl Metadata {
             return Err(no_model(model_id));
         }
         audit(&mut tx, now_us, "delete_logged_model", model_id, &json!({})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// Adds params to a model; one that it has already refuses all of them.
@@ -85,7 +85,7 @@ impl Metadata {
         set_params(&mut tx, model_id, &new).await?;
         let keys: Vec<&String> = new.keys().collect();
         audit(&mut tx, now_us, "update_logged_model", model_id, &json!({"params": keys})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// Sets tags of a model.
@@ -102,7 +102,7 @@ impl Metadata {
         set_tags(&mut tx, model_id, tags).await?;
         audit(&mut tx, now_us, "tag_logged_model", model_id, &json!({"tags": tags})).await?;
         let model = read(&mut tx, model_id).await?.ok_or_else(|| no_model(model_id))?;
-        self.commit(tx, model).await
+        self.commit_beside_runs(tx, model).await
     }
 
     /// Removes a tag of a model; `false` if it has none of that key.
@@ -116,7 +116,7 @@ impl Metadata {
             return Ok(false);
         }
         audit(&mut tx, now_us, "tag_logged_model", model_id, &json!({"removed": key})).await?;
-        self.commit(tx, true).await
+        self.commit_beside_runs(tx, true).await
     }
 
     /// Notes which points measure which models. One that is known changes nothing, so that a batch may come twice.
@@ -142,7 +142,7 @@ impl Metadata {
             .execute(&mut *tx)
             .await?;
         }
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// One model, also if it is deleted.

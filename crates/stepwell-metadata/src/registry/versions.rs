@@ -123,7 +123,7 @@ impl Metadata {
         }
         touch(&mut tx, model_id, now_us).await?;
         audit(&mut tx, now_us, "delete_model_version", name, &json!({"version": version})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// Sets a tag of a version, or removes it where `value` is `None`; to remove one that is not there changes nothing.

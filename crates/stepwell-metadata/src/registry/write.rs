@@ -110,7 +110,7 @@ impl Metadata {
             sqlx::query(statement).bind(id).execute(&mut *tx).await?;
         }
         audit(&mut tx, now_us, "delete_registered_model", name, &json!({})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// Sets a tag of a registered model, or removes it where `value` is `None`; to remove one that is not there changes nothing.
@@ -181,20 +181,20 @@ impl Metadata {
     /// Reads the model as it is now, puts what is to be told into the outbox, and commits.
     async fn done(
         &self,
-        mut tx: Transaction<'_, Sqlite>,
+        mut tx: Transaction<'static, Sqlite>,
         name: &str,
         told: Announce<'_, RegisteredModel>,
         now_us: i64,
     ) -> Result<RegisteredModel, MetadataError> {
         let model = read_model(&mut tx, name).await?.ok_or_else(|| no_model(name))?;
         announce(&mut tx, told(&model), now_us).await?;
-        self.commit(tx, model).await
+        self.commit_beside_runs(tx, model).await
     }
 
     /// The same of a version.
     pub(super) async fn version_done(
         &self,
-        mut tx: Transaction<'_, Sqlite>,
+        mut tx: Transaction<'static, Sqlite>,
         (name, number): (&str, i64),
         told: Announce<'_, (RegisteredModel, ModelVersion)>,
         now_us: i64,
@@ -203,7 +203,7 @@ impl Metadata {
         let version = read_version(&mut tx, name, number).await?.ok_or_else(|| no_version(name, number))?;
         let both = (model, version);
         announce(&mut tx, told(&both), now_us).await?;
-        self.commit(tx, both.1).await
+        self.commit_beside_runs(tx, both.1).await
     }
 }
 

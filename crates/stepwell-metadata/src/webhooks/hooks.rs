@@ -84,7 +84,7 @@ impl Metadata {
         let detail = json!({"name": new.name, "url": new.url, "events": new.events});
         audit(&mut tx, now_us, "create_webhook", &new.webhook_id, &detail).await?;
         let made = read(&mut tx, &new.webhook_id).await?.ok_or_else(|| no_webhook(&new.webhook_id))?;
-        self.commit(tx, made).await
+        self.commit_beside_runs(tx, made).await
     }
 
     /// Changes a receiver.
@@ -124,7 +124,7 @@ impl Metadata {
         let detail = json!({"name": new.name, "url": new.url, "events": new.events, "is_active": new.is_active,
                             "new_secret": is_secret_new});
         audit(&mut tx, now_us, "update_webhook", webhook_id, &detail).await?;
-        self.commit(tx, new).await
+        self.commit_beside_runs(tx, new).await
     }
 
     /// Ends a receiver; what it was still to be told goes with it.
@@ -137,7 +137,7 @@ impl Metadata {
             return Err(no_webhook(webhook_id));
         }
         audit(&mut tx, now_us, "delete_webhook", webhook_id, &json!({"untold": untold})).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// One receiver.

@@ -88,7 +88,7 @@ impl Metadata {
     pub async fn delivered(&self, outbox_id: i64) -> Result<(), MetadataError> {
         let mut tx = self.writer.begin().await?;
         sqlx::query("DELETE FROM outbox WHERE outbox_id = ?").bind(outbox_id).execute(&mut *tx).await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// The receiver was not told: it is tried again then.
@@ -99,7 +99,7 @@ impl Metadata {
             .bind(outbox_id)
             .execute(&mut *tx)
             .await?;
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 
     /// The receiver cannot be told, for that reason: it is not tried again.
@@ -111,7 +111,7 @@ impl Metadata {
             let detail = json!({"event": event, "reason": reason});
             audit(&mut tx, now_us, "drop_delivery", &webhook_id, &detail).await?;
         }
-        self.commit(tx, ()).await
+        self.commit_beside_runs(tx, ()).await
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct AppSources {
     pub(crate) queries: QueryStats,
     pub(crate) disk: Option<DiskSpace>,
     pub(crate) artifacts: Option<ArtifactStats>,
+    /// Bytes of runs in memory, and the limit.
+    pub(crate) runs: (u64, u64),
 }
 
 /// A family of figures, one for each value of its one label.
@@ -112,13 +114,14 @@ fn of_process(registry: &mut Registry, sources: &Sources<'_>) {
 /// What of the budget of memory is in use, part by part.
 fn of_memory(registry: &mut Registry, sources: &Sources<'_>) {
     let mut parts = vec![("requests", sources.bodies.used_bytes() as u64, sources.bodies.limit_bytes() as u64)];
-    if let Some(AppSources { engine, queries, .. }) = &sources.app {
+    if let Some(AppSources { engine, queries, runs, .. }) = &sources.app {
         parts.extend([
             ("queue", engine.queue_bytes, engine.queue_bytes_limit),
             ("memtables", engine.memtable_bytes, engine.memtable_bytes_limit),
             ("free_slabs", engine.memtable_free_bytes, engine.memtable_bytes_limit),
             ("footers", engine.footer_bytes, engine.footer_bytes_limit),
             ("names", engine.name_bytes, 0),
+            ("runs", runs.0, runs.1),
             ("queries", queries.memory_bytes, queries.memory_limit_bytes),
         ]);
     }

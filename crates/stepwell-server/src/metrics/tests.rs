@@ -20,7 +20,7 @@ fn app() -> AppSources {
     let engine = EngineStats { refusals: vec![("queue_full", 3)], queue_bytes: 5, ..EngineStats::default() };
     let queries = QueryStats { ended: vec![("done", 2)], ..QueryStats::default() };
     let (disk, artifacts) = (DiskSpace { free_bytes: 1, total_bytes: 2 }, ArtifactStats::default());
-    AppSources { readiness, engine, queries, disk: Some(disk), artifacts: Some(artifacts) }
+    AppSources { readiness, engine, queries, disk: Some(disk), artifacts: Some(artifacts), runs: (7, 8) }
 }
 
 fn used() -> Metrics {
@@ -47,7 +47,8 @@ fn i4_refusals_are_counted_by_code_and_door() {
         "stepwell_http_request_duration_seconds_count{method=\"POST\",route=\"/api/v1/ingest\"} 1",
         "stepwell_memtable_bytes 0",
         "stepwell_memory_budget_bytes 1000",
-        "stepwell_memory_used_bytes 5",
+        "stepwell_memory_used_bytes 12",
+        "stepwell_memory_part_limit_bytes{part=\"runs\"} 8",
         "stepwell_memory_part_limit_bytes{part=\"requests\"} 10",
         "stepwell_state{state=\"ready\"} 1",
         "stepwell_state{state=\"disk_full\"} 0",

@@ -70,6 +70,7 @@ pub(crate) async fn metrics(State(state): Shared) -> Result<Response, Problem> {
             readiness: app.readiness(),
             engine: app.stats(),
             queries: app.query_stats(),
+            runs: app.cached_run_bytes(),
             disk: app.disk_space(),
             // Where the metadata fails, its figures are absent and `stepwell_fault` says why.
             artifacts: app.artifact_stats().await.ok(),

@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     pub(crate) query: usize,
     /// Footers of segments.
     pub(crate) footers: usize,
+    /// Runs with their params and tags, of the rest: nobody sets it.
+    pub(crate) runs: usize,
 }
 
 impl Memory {
@@ -47,13 +49,14 @@ impl Memory {
             decoded_limit: share(values, "decoded_limit_bytes", || DECODED_MAX.min(requests / 3 * 2))?,
             query: share(values, "query_memory_bytes", || total / 4)?,
             footers: share(values, "footer_bytes", || total / 16)?,
+            runs: total / 32,
         };
         memory.check()?;
         Ok(memory)
     }
 
     fn check(&self) -> Result<()> {
-        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query, footers } = *self;
+        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query, footers, .. } = *self;
         // In 128 bits, since the parts are what somebody typed.
         let parts = [memtable, memtable, memtable, queue, requests, query, footers];
         let sum: u128 = parts.into_iter().map(|bytes| bytes as u128).sum();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use stepwell_app::App;
 
 pub(crate) use self::{
-    datasets::{log_inputs, log_outputs, search_datasets},
+    datasets::{CONTEXT, log_inputs, log_outputs, search_datasets},
     json::with_links,
     models::log_model_metrics,
 };

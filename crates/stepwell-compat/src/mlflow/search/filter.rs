@@ -40,6 +40,11 @@ impl Filter {
         let mut seen = HashSet::new();
         metrics.map(|clause| clause.key.as_str()).filter(move |&key| seen.insert(key))
     }
+
+    /// Whether it asks for datasets.
+    pub(crate) fn asks_for_datasets(&self) -> bool {
+        self.clauses.iter().any(|clause| clause.entity == Entity::Dataset)
+    }
 }
 
 /// One comparison.

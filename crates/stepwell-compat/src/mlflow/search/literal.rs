@@ -48,6 +48,7 @@ fn one_text<'a>(quoted: &'a str, out: &mut String) -> Option<&'a str> {
     }
 }
 
+/// Appends what the characters after a backslash stand for.
 fn escape(chars: &mut std::str::Chars<'_>, out: &mut String) -> Option<()> {
     let plain = |text: &mut String, character: char| {
         text.push(character);

@@ -21,7 +21,7 @@ mod record;
 mod surface;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[allow(unused_imports, reason = "the areas that search come one by one")]
 pub(crate) use self::{

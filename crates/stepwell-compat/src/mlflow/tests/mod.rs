@@ -12,6 +12,7 @@ mod lineage;
 mod logging;
 mod registry;
 mod runs;
+mod search;
 mod webhooks;
 
 pub(crate) struct Server {

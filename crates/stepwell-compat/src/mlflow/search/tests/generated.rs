@@ -11,7 +11,7 @@ const TEXTS: [&str; 5] = ["", "x", "X y", "%_", "it's"];
 const NUMBERS: [&str; 6] = ["0", "-1.5", "1e3", "7", ".5", "9007199254740993"];
 
 #[derive(Debug, Clone)]
-enum Wanted {
+pub(crate) enum Wanted {
     Metric(&'static str, &'static str, &'static str),
     /// Whether it is a param, or else a tag.
     Text(bool, &'static str, &'static str, &'static str),
@@ -21,7 +21,19 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn text(&self) -> String {
+    /// The same about runs of these names instead of r0, r1, ….
+    pub(crate) fn about(self, names: &[&str]) -> Self {
+        let name = |id: &String| {
+            let number = id.trim_start_matches('r').parse::<usize>().ok();
+            number.and_then(|number| names.get(number)).map_or(id.clone(), |&name| name.to_owned())
+        };
+        match self {
+            Self::RunIds(ids, is_in) => Self::RunIds(ids.iter().map(name).collect(), is_in),
+            other => other,
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
         let quoted = |text: &str| if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") };
         let entity = |is_param| if is_param { "params" } else { "tags" };
         match self {
@@ -40,7 +52,7 @@ impl Wanted {
         }
     }
 
-    fn holds(&self, sample: &Sample) -> bool {
+    pub(crate) fn holds(&self, sample: &Sample) -> bool {
         let text_of = |is_param: bool, key: &str| if is_param { sample.params.get(key) } else { sample.tags.get(key) };
         match self {
             Self::Metric(key, comparator, number) => sample
@@ -85,7 +97,7 @@ fn like(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+pub(crate) fn wanted() -> impl Strategy<Value = Wanted> {
     let key = || proptest::sample::select(KEYS.to_vec());
     let symbol = || proptest::sample::select(vec!["<", "<=", "=", "!=", ">=", ">"]);
     let comparator = proptest::sample::select(vec!["=", "!=", "LIKE", "ILIKE"]);
@@ -106,7 +118,7 @@ fn value() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn sample() -> impl Strategy<Value = Sample> {
+pub(crate) fn sample() -> impl Strategy<Value = Sample> {
     let key = || proptest::sample::select(KEYS.to_vec()).prop_map(str::to_owned);
     let text = || proptest::sample::select(TEXTS.to_vec()).prop_map(str::to_owned);
     let texts = || proptest::collection::btree_map(key(), text(), 0..4);

@@ -1,7 +1,7 @@
 //! Filters and orders against MLflow's own words and against brute force.
 
 mod filters;
-mod generated;
+pub(crate) mod generated;
 mod orders;
 mod pages;
 
@@ -11,24 +11,37 @@ use super::*;
 
 /// A record of any surface.
 #[derive(Debug, Clone, Default)]
-struct Sample {
-    name: String,
-    attributes: BTreeMap<String, Attribute<'static>>,
-    metrics: BTreeMap<String, f64>,
-    params: BTreeMap<String, String>,
-    tags: BTreeMap<String, String>,
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) attributes: BTreeMap<String, Attribute<'static>>,
+    pub(crate) metrics: BTreeMap<String, f64>,
+    pub(crate) params: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
     /// Name, digest, context.
     datasets: Vec<[String; 3]>,
 }
 
 impl Sample {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }.with("run_id", name.to_owned()).with("start_time", 0)
     }
 
-    fn with(mut self, key: &str, value: impl Into<Attribute<'static>>) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Attribute<'static>>) -> Self {
         self.attributes.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self.with("run_id", name.to_owned())
+    }
+
+    pub(crate) fn start(&self) -> Option<i64> {
+        match self.attributes.get("start_time") {
+            Some(Attribute::Integer(start)) => Some(*start),
+            _ => None,
+        }
     }
 
     fn metric(mut self, key: &str, value: f64) -> Self {
