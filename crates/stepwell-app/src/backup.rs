@@ -38,8 +38,8 @@ pub enum BackupFailure {
     },
 }
 
-/// Tries to copy blobs that a server keeps removing.
-const TRIES: usize = 10;
+/// Tries to copy blobs that a server keeps removing; one takes milliseconds where little is new.
+const TRIES: usize = 200;
 /// The metadata while they are copied, and SQLite's own file beside them.
 const INCOMING: [&str; 2] = ["incoming.sqlite", "incoming.sqlite-journal"];
 
