@@ -82,7 +82,7 @@ macro_rules! sessions {
     };
 }
 
-// `cargo xtask mlflow --include-ignored` runs all of them.
+// `cargo xtask mlflow -- --include-ignored` runs all of them.
 sessions! {
     first_steps:
         #[ignore = "waits for what it asks of the server"] quickstart endings
