@@ -16,7 +16,8 @@ fn the_curl_examples_work_as_pasted() {
     let server = Server::start().unwrap();
     let script = format!("set -euo pipefail\n{}", block.replace("curl -s", "curl -sS --fail-with-body --noproxy '*'"));
     let script = script.replace("http://127.0.0.1:9090", server.url());
-    let output = Command::new("bash").arg("-c").arg(&script).output().unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let output = Command::new("bash").current_dir(&here).arg("-c").arg(&script).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("first,train/loss,NaN,0.71"), "{text}");
