@@ -64,7 +64,6 @@ fn check(server: &Server) {
 }
 
 #[test]
-#[ignore = "waits for searches and artifacts"]
 fn an_mlruns_directory_is_imported_once_however_often() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("mlruns");
@@ -77,7 +76,6 @@ fn an_mlruns_directory_is_imported_once_however_often() {
 }
 
 #[test]
-#[ignore = "waits for searches and artifacts"]
 fn a_server_is_imported_once_however_often_and_a_new_point_alone_is_new() {
     let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
     fill(source.url());
@@ -100,7 +98,6 @@ fn a_server_is_imported_once_however_often_and_a_new_point_alone_is_new() {
 
 /// I3: an import that is killed in its midst is finished by the next.
 #[test]
-#[ignore = "waits for searches and artifacts"]
 fn i3_an_import_that_is_killed_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("mlruns");

@@ -36,7 +36,6 @@ fn is_as_expected(session: &str, client: Client) {
 
 /// The README's example, and the points that it logged, in SQL.
 #[test]
-#[ignore = "waits for searches and artifacts"]
 fn i2_the_readme_s_example_works_as_pasted_and_sql_sees_its_points() {
     let server = Server::start().unwrap();
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
@@ -53,11 +52,10 @@ fn i2_the_readme_s_example_works_as_pasted_and_sql_sees_its_points() {
 }
 
 macro_rules! sessions {
-    ($($module:ident: $($(#[$attribute:meta])* $function:ident)*;)*) => {
+    ($($module:ident: $($function:ident)*;)*) => {
         mod newest {
             $(mod $module {
                 $(#[test]
-                $(#[$attribute])*
                 fn $function() {
                     crate::is_as_expected(concat!(stringify!($module), ".", stringify!($function)), crate::Client::Newest);
                 })*
@@ -67,7 +65,6 @@ macro_rules! sessions {
         mod year_old {
             $(mod $module {
                 $(#[test]
-                $(#[$attribute])*
                 fn $function() {
                     crate::is_as_expected(concat!(stringify!($module), ".", stringify!($function)), crate::Client::YearOld);
                 })*
@@ -82,54 +79,26 @@ macro_rules! sessions {
     };
 }
 
-// `cargo xtask mlflow -- --include-ignored` runs all of them.
+// `cargo xtask mlflow` runs these alone.
 sessions! {
-    first_steps:
-        #[ignore = "waits for what it asks of the server"] quickstart endings
-        #[ignore = "waits for what it asks of the server"] lifecycle;
-    experiments: lifecycle
-        #[ignore = "waits for what it asks of the server"] search;
-    autolog:
-        #[ignore = "waits for what it asks of the server"] fit
-        #[ignore = "waits for what it asks of the server"] grid_search
-        #[ignore = "waits for what it asks of the server"] signature;
-    frameworks:
-        #[ignore = "waits for what it asks of the server"] lightning transformers
-        #[ignore = "waits for what it asks of the server"] keras boosting;
-    sweeps:
-        #[ignore = "waits for what it asks of the server"] nested
-        #[ignore = "waits for what it asks of the server"] resumed;
-    values:
-        #[ignore = "waits for what it asks of the server"] edges raw;
+    first_steps: quickstart endings lifecycle;
+    experiments: lifecycle search;
+    autolog: fit grid_search signature;
+    frameworks: lightning transformers keras boosting;
+    sweeps: nested resumed;
+    values: edges raw;
     limits: batches names_and_values immutable tags;
-    handshake:
-        #[ignore = "waits for what it asks of the server"] greetings
-        #[ignore = "waits for what it asks of the server"] wrong_requests;
-    searching:
-        #[ignore = "waits for what it asks of the server"] filters
-        #[ignore = "waits for what it asks of the server"] orders
-        #[ignore = "waits for what it asks of the server"] pages
-        #[ignore = "waits for what it asks of the server"] tables;
+    handshake: greetings wrong_requests;
+    searching: filters orders pages tables;
     histories: paged bulk interval;
-    inputs:
-        #[ignore = "waits for what it asks of the server"] datasets low_level;
-    artifacts:
-        #[ignore = "waits for what it asks of the server"] files
-        #[ignore = "waits for what it asks of the server"] figures proxy;
-    models:
-        #[ignore = "waits for what it asks of the server"] registered
-        #[ignore = "waits for what it asks of the server"] python_function
-        #[ignore = "waits for what it asks of the server"] logged;
+    inputs: datasets low_level;
+    artifacts: files figures proxy;
+    models: registered python_function logged;
     registry: lifecycle search sources;
     prompts: versions;
     traces: decorated in_run;
-    command_line:
-        #[ignore = "waits for what it asks of the server"] experiments
-        #[ignore = "waits for what it asks of the server"] runs_and_artifacts
-        #[ignore = "waits for what it asks of the server"] project
-        #[ignore = "waits for what it asks of the server"] models;
-    low_level: asynchronous
-        #[ignore = "waits for what it asks of the server"] threads environments;
+    command_line: experiments runs_and_artifacts project models;
+    low_level: asynchronous threads environments;
 }
 
 /// `schemas/mlflow.md` lists each difference; UPDATE_SCHEMAS=1 writes the list.

@@ -118,7 +118,6 @@ impl Args {
     }
 
     /// Whether something holds.
-    #[cfg_attr(not(test), allow(dead_code, reason = "of endpoints that are being added"))]
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
         match self.value(name) {
             None => Ok(None),
@@ -158,7 +157,6 @@ impl Args {
     }
 
     /// An object, if there is one.
-    #[allow(dead_code, reason = "of endpoints that are being added")]
     pub(crate) fn object(&self, name: &str) -> Result<Option<Self>, Failure> {
         match self.value(name) {
             None => Ok(None),

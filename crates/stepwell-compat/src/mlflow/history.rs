@@ -33,7 +33,9 @@ struct Point<'a> {
 
 #[derive(Serialize)]
 struct Page<'a> {
-    metrics: Vec<Point<'a>>,
+    /// Protocol buffers have no empty list, which MLflow's bulk call does not go through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<Vec<Point<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
@@ -63,7 +65,7 @@ async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let points = history(app, run_id, metric).await?;
     let (from, to) = (offset.min(points.len()), offset.saturating_add(max_results).min(points.len()));
     write(&Page {
-        metrics: (from..to).map(|row| point(metric, &points, row, None)).collect(),
+        metrics: (from < to).then(|| (from..to).map(|row| point(metric, &points, row, None)).collect()),
         next_page_token: (to < points.len()).then(|| PageToken { offset: to }.text()),
     })
 }
@@ -95,7 +97,7 @@ async fn bulk(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
         let rows = points.len().min(max_results - metrics.len());
         metrics.extend((0..rows).map(|row| point(metric, points, row, Some(run_id))));
     }
-    write(&Page { metrics, next_page_token: None })
+    write(&Page { metrics: Some(metrics), next_page_token: None })
 }
 
 async fn interval(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
@@ -138,7 +140,7 @@ async fn interval(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     for (run_id, points, rows) in &histories {
         metrics.extend(rows.iter().map(|&row| point(metric, points, row, Some(run_id))));
     }
-    write(&Page { metrics, next_page_token: None })
+    write(&Page { metrics: Some(metrics).filter(|metrics| !metrics.is_empty()), next_page_token: None })
 }
 
 /// The rows that stand for a history in order of steps: the first of each of `count` parts of equal size, and the last of all.

@@ -19,7 +19,6 @@ mod registry;
 mod routes;
 mod run_json;
 mod runs;
-#[allow(dead_code, reason = "the areas that search come one by one")]
 mod search;
 mod search_experiments;
 mod search_runs;

@@ -37,6 +37,26 @@ pub(crate) fn text(text: &str) -> String {
     shown
 }
 
+/// Bytes as `repr` does.
+pub(crate) fn bytes(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { b'"' } else { b'\'' };
+    let mut shown = format!("b{}", char::from(quote));
+    for &byte in bytes {
+        match byte {
+            b'\n' => shown.push_str("\\n"),
+            b'\r' => shown.push_str("\\r"),
+            b'\t' => shown.push_str("\\t"),
+            b'\\' => shown.push_str("\\\\"),
+            _ if byte == quote => shown.extend(['\\', char::from(quote)]),
+            b' '..=b'~' => shown.push(char::from(byte)),
+            // Writing to a text does not fail.
+            _ => drop(write!(shown, "\\x{byte:02x}")),
+        }
+    }
+    shown.push(char::from(quote));
+    shown
+}
+
 /// A list of texts as `repr` does.
 pub(crate) fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", texts.into_iter().map(text).collect::<Vec<_>>().join(", "))
@@ -86,6 +106,8 @@ mod tests {
     #[test]
     fn texts_are_quoted_and_escaped_as_python_does() {
         assert_eq!([text("a"), text("it's"), text("'\"\n")], ["'a'", "\"it's\"", "'\\'\"\\n'"]);
+        assert_eq!(bytes(b"\x9ea'\n"), "b\"\\x9ea'\\n\"");
+        assert_eq!(bytes("ä\"'".as_bytes()), "b'\\xc3\\xa4\"\\''");
         assert_eq!(list(["a", "b"]), "['a', 'b']");
         assert_eq!(json("ä\"😀"), "\"\\u00e4\\\"\\ud83d\\ude00\"");
     }

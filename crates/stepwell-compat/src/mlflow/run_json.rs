@@ -1,7 +1,7 @@
 //! A run as MLflow shows it.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stepwell_app::{LatestMetric, Project, Run, RunStatus, run_part};
 
 use super::{args::float_json, experiments::artifact_location, params, tags};
@@ -15,11 +15,14 @@ pub(crate) fn run_json(run: &Run, project: &Project, metrics: &[LatestMetric]) -
     let params: Vec<Value> =
         run.params.iter().map(|(key, value)| json!({"key": key, "value": params::text(value)})).collect();
     let tags: Vec<Value> = tags::shown(run).iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
-    json!({
-        "info": run_info_json(run, project),
-        "data": {"metrics": metrics, "params": params, "tags": tags},
-        "inputs": {},
-    })
+    let mut data = Map::new();
+    for (name, list) in [("metrics", metrics), ("params", params), ("tags", tags)] {
+        // As in protocol buffers: an empty list is not there.
+        if !list.is_empty() {
+            data.insert(name.to_owned(), Value::Array(list));
+        }
+    }
+    json!({"info": run_info_json(run, project), "data": data, "inputs": {}})
 }
 
 /// What a run is, without what it logged.

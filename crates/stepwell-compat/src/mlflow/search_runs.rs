@@ -11,14 +11,14 @@ use stepwell_app::{App, DatasetUse, LatestMetric, LatestReader, Project, Project
 use stepwell_types::{LatestPoint, SeriesKey};
 
 use super::{
-    args::Args,
+    args::{Args, invalid_value},
     experiments,
     failure::Failure,
     lineage, params,
     run_json::{run_artifact_uri, run_json, status_text},
     search::{Attribute, DatasetField, Filter, Order, Page, PageToken, Record, Surface},
     tags,
-    view::{View, results_max},
+    view::{RESULTS_MAX, View, results_max},
 };
 
 /// A checked request.
@@ -74,6 +74,9 @@ pub(crate) async fn search(app: &App, args: &Args) -> Result<Value, Failure> {
 
 impl Wanted {
     fn of(args: &Args) -> Result<Self, Failure> {
+        if let Some(wanted) = args.integer("max_results")?.filter(|&wanted| wanted > RESULTS_MAX) {
+            return Err(invalid_value("max_results", &Value::from(wanted)));
+        }
         Ok(Self {
             filter: Filter::parse(Surface::Runs, args.text("filter")?.unwrap_or_default())?,
             order: Order::parse(Surface::Runs, &args.texts("order_by")?)?,

@@ -39,7 +39,7 @@ impl View {
 }
 
 /// Most results of a page, and how many one has that does not say how many it wants.
-const RESULTS_MAX: i64 = 50_000;
+pub(crate) const RESULTS_MAX: i64 = 50_000;
 const RESULTS_DEFAULT: i64 = 1_000;
 
 /// How many results a page may have.

@@ -17,6 +17,8 @@ const META: &str = "meta.yaml";
 /// Where deleted experiments go.
 const TRASH: &str = ".trash";
 const MODELS: &str = "models";
+/// The stage of a version that was deleted: it stays so that its number is not given again.
+const DELETED: &str = "Deleted_Internal";
 /// Statuses by their number.
 const STATUSES: [&str; 6] = ["RUNNING", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"];
 
@@ -134,6 +136,7 @@ impl Source for Mlruns {
             for version in directories(&folder)?.into_iter().filter(|version| version.join(META).is_file()) {
                 versions.push(model_version(&version)?);
             }
+            versions.retain(|version| version.stage != DELETED);
             versions.sort_by_key(|version| version.number);
             found.push(RegisteredModel {
                 name: meta.text("name"),

@@ -18,6 +18,29 @@ const NULL_COMPARATORS: [&str; 6] = ["!=", "=", "LIKE", "ILIKE", "IS NULL", "IS 
 const LIST_COMPARATORS: [&str; 6] = ["!=", "=", "LIKE", "ILIKE", "IN", "NOT IN"];
 const NUMBER_COMPARATORS: [&str; 6] = [">", ">=", "!=", "=", "<", "<="];
 
+/// What a comparison is of, for the words of its refusal.
+#[derive(Clone, Copy)]
+struct Subject {
+    surface: Surface,
+    entity: Entity,
+}
+
+impl Subject {
+    /// MLflow's words, with the apostrophe that it leaves out for some.
+    fn unknown_comparator(self, comparator: &str, known: &[&str]) -> Failure {
+        let name = self.entity.name();
+        let end = match (self.surface, self.entity) {
+            (Surface::Experiments, Entity::Tag) | (Surface::RegisteredModels | Surface::ModelVersions, _) => {
+                return Failure::invalid(format!("Invalid comparator for {name}: {comparator}"));
+            }
+            (_, Entity::Metric | Entity::Tag | Entity::Dataset) => "",
+            (_, Entity::Param | Entity::Attribute) => "'",
+        };
+        let known = shown_set(known.iter().copied());
+        Failure::invalid(format!("Invalid comparator '{comparator}' not one of '{known}{end}"))
+    }
+}
+
 /// Reads one comparison.
 pub(super) fn clause(surface: Surface, written: &Written<'_>) -> Result<Clause, Failure> {
     if written.left.kind != Kind::Identifier {
@@ -28,10 +51,11 @@ pub(super) fn clause(surface: Surface, written: &Written<'_>) -> Result<Clause, 
     let Some(right) = written.right else {
         return absence(surface, identifier, written);
     };
+    let subject = Subject { surface, entity: identifier.entity };
     let comparison = match (identifier.entity, identifier.kind) {
-        (Entity::Metric, _) => metric(written, right)?,
+        (Entity::Metric, _) => metric(subject, written, right)?,
         (Entity::Param | Entity::Tag | Entity::Attribute, AttributeKind::Text) if surface == Surface::LoggedModels => {
-            lenient(written, right)?
+            lenient(subject, written, right)?
         }
         (Entity::Param | Entity::Tag, _) => {
             let name = identifier.entity.name();
@@ -40,14 +64,14 @@ pub(super) fn clause(surface: Surface, written: &Written<'_>) -> Result<Clause, 
             let text = text_value(right)?.ok_or_else(|| Failure::invalid(what()))?;
             let known: &[&str] =
                 if surface.knows_null(identifier.entity) { &NULL_COMPARATORS } else { &TEXT_COMPARATORS };
-            text_comparison(&written.comparator, text, known)?
+            text_comparison(subject, &written.comparator, text, known)?
         }
-        (Entity::Attribute, AttributeKind::Number) => numeric_attribute(surface, &identifier, written, right)?,
+        (Entity::Attribute, AttributeKind::Number) => numeric_attribute(subject, &identifier, written, right)?,
         (Entity::Attribute, AttributeKind::Id) => id_attribute(surface, &identifier, written, right)?,
-        (Entity::Attribute, AttributeKind::Text) => attribute(surface, &identifier, written, right)?,
+        (Entity::Attribute, AttributeKind::Text) => attribute(subject, &identifier, written, right)?,
         (Entity::Dataset, _) => {
             let what = || format!("Expected a quoted string value for dataset attributes. Got value {}", right.text);
-            text_or_list(written, right, what)?
+            text_or_list(subject, written, right, what)?
         }
     };
     Ok(Clause { entity: identifier.entity, key: identifier.key, comparison })
@@ -64,24 +88,25 @@ fn absence(surface: Surface, identifier: Identifier, written: &Written<'_>) -> R
             Surface::Experiments => {
                 format!("IS NULL / IS NOT NULL is only supported for tags, not for attribute '{key}'")
             }
-            _ => unknown_comparator(&written.comparator, &TEXT_COMPARATORS),
+            _ => return Err(Subject { surface, entity }.unknown_comparator(&written.comparator, &TEXT_COMPARATORS)),
         }));
     }
     Ok(Clause { entity, key, comparison: Comparison::Absent(written.comparator == "IS NULL") })
 }
 
-fn metric(written: &Written<'_>, right: Token<'_>) -> Result<Comparison, Failure> {
+fn metric(subject: Subject, written: &Written<'_>, right: Token<'_>) -> Result<Comparison, Failure> {
     let what = || Failure::invalid(format!("Expected numeric value type for metric. Found {}", right.text));
     let value = Some(right).filter(|token| token.kind == Kind::Number).and_then(|token| number(token.text));
-    number_comparison(&written.comparator, value.ok_or_else(what)?)
+    number_comparison(subject, &written.comparator, value.ok_or_else(what)?)
 }
 
 fn numeric_attribute(
-    surface: Surface,
+    subject: Subject,
     identifier: &Identifier,
     written: &Written<'_>,
     right: Token<'_>,
 ) -> Result<Comparison, Failure> {
+    let surface = subject.surface;
     let key = &identifier.written;
     let whole = |value: Number, shown: &str| match value {
         Number::Integer(_) => Ok(value),
@@ -107,7 +132,7 @@ fn numeric_attribute(
         _ => None,
     };
     let what = || format!("Expected numeric value type for numeric attribute: {key}. Found {}", right.text);
-    number_comparison(&written.comparator, value.ok_or_else(|| Failure::invalid(what()))?)
+    number_comparison(subject, &written.comparator, value.ok_or_else(|| Failure::invalid(what()))?)
 }
 
 /// An integer, written as quoted text.
@@ -132,11 +157,12 @@ fn id_attribute(
 }
 
 fn attribute(
-    surface: Surface,
+    subject: Subject,
     identifier: &Identifier,
     written: &Written<'_>,
     right: Token<'_>,
 ) -> Result<Comparison, Failure> {
+    let surface = subject.surface;
     if surface == Surface::ModelVersions && right.kind == Kind::Number {
         return Err(Failure::invalid(
             "Only the '{'version_number', 'creation_timestamp', 'last_updated_timestamp'}' attributes support comparison \
@@ -147,16 +173,19 @@ fn attribute(
     if right.kind == Kind::Parenthesis {
         supports_list(surface, identifier)?;
     }
-    text_or_list(written, right, || refused_attribute_value(surface, right))
+    text_or_list(subject, written, right, || refused_attribute_value(surface, right))
 }
 
 /// Of logged models MLflow takes any word for a text, and lists for params and tags too.
-fn lenient(written: &Written<'_>, right: Token<'_>) -> Result<Comparison, Failure> {
+fn lenient(subject: Subject, written: &Written<'_>, right: Token<'_>) -> Result<Comparison, Failure> {
     match right.kind {
         Kind::Parenthesis => {
-            text_or_list(written, right, || format!("Expected a list for IN. Got value {}", right.text))
+            text_or_list(subject, written, right, || format!("Expected a list for IN. Got value {}", right.text))
         }
-        _ => text_comparison(&written.comparator, unquoted(right.text).unwrap_or(right.text), &LIST_COMPARATORS),
+        _ => {
+            let text = unquoted(right.text).unwrap_or(right.text);
+            text_comparison(subject, &written.comparator, text, &LIST_COMPARATORS)
+        }
     }
 }
 
@@ -192,17 +221,22 @@ fn attribute_texts(surface: Surface, identifier: &Identifier, right: Token<'_>) 
     Ok(vec![text.to_owned()])
 }
 
-fn text_or_list(written: &Written<'_>, right: Token<'_>, what: impl Fn() -> String) -> Result<Comparison, Failure> {
+fn text_or_list(
+    subject: Subject,
+    written: &Written<'_>,
+    right: Token<'_>,
+    what: impl Fn() -> String,
+) -> Result<Comparison, Failure> {
     if right.kind != Kind::Parenthesis {
         let text = text_value(right)?.ok_or_else(|| Failure::invalid(what()))?;
-        return text_comparison(&written.comparator, text, &LIST_COMPARATORS);
+        return text_comparison(subject, &written.comparator, text, &LIST_COMPARATORS);
     }
     let texts = list_value(right)?.into_iter().collect();
     match written.comparator.as_str() {
         "IN" => Ok(Comparison::Among(texts, true)),
         "NOT IN" => Ok(Comparison::Among(texts, false)),
         comparator if LIST_COMPARATORS.contains(&comparator) => Err(Failure::invalid(what())),
-        comparator => Err(Failure::invalid(unknown_comparator(comparator, &LIST_COMPARATORS))),
+        comparator => Err(subject.unknown_comparator(comparator, &LIST_COMPARATORS)),
     }
 }
 
@@ -235,7 +269,7 @@ fn list_value(token: Token<'_>) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn text_comparison(comparator: &str, text: &str, known: &[&str]) -> Result<Comparison, Failure> {
+fn text_comparison(subject: Subject, comparator: &str, text: &str, known: &[&str]) -> Result<Comparison, Failure> {
     let pattern = |minds_case: bool| {
         let what = || Failure::invalid(format!("A pattern has at most {} characters.", Pattern::CHARS_MAX));
         Pattern::new(text, minds_case).map(Comparison::Like).ok_or_else(what)
@@ -245,16 +279,12 @@ fn text_comparison(comparator: &str, text: &str, known: &[&str]) -> Result<Compa
         "!=" => Ok(Comparison::Differs(text.to_owned())),
         "LIKE" => pattern(true),
         "ILIKE" => pattern(false),
-        other => Err(Failure::invalid(unknown_comparator(other, known))),
+        other => Err(subject.unknown_comparator(other, known)),
     }
 }
 
-fn number_comparison(comparator: &str, value: Number) -> Result<Comparison, Failure> {
+fn number_comparison(subject: Subject, comparator: &str, value: Number) -> Result<Comparison, Failure> {
     let operator = NumberOperator::of_symbol(comparator);
-    let operator = operator.ok_or_else(|| Failure::invalid(unknown_comparator(comparator, &NUMBER_COMPARATORS)))?;
+    let operator = operator.ok_or_else(|| subject.unknown_comparator(comparator, &NUMBER_COMPARATORS))?;
     Ok(Comparison::Number(operator, value))
-}
-
-fn unknown_comparator(comparator: &str, known: &[&str]) -> String {
-    format!("Invalid comparator '{comparator}' not one of '{}'", shown_set(known.iter().copied()))
 }

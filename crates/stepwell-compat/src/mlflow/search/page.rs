@@ -7,7 +7,10 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-use crate::mlflow::failure::Failure;
+use crate::mlflow::{failure::Failure, python};
+
+/// How much of a wrong token its refusal shows.
+const SHOWN_BYTES_MAX: usize = 200;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -27,8 +30,8 @@ impl PageToken {
         let invalid = |why: String| Failure::invalid(format!("Invalid page token, {why}"));
         let decoded = BASE64.decode(token).map_err(|_| invalid("could not base64-decode".to_owned()))?;
         let value: Value = serde_json::from_slice(&decoded).map_err(|_| {
-            let shown: String = String::from_utf8_lossy(&decoded).chars().take(200).collect();
-            invalid(format!("decoded value={shown}"))
+            let shown = &decoded[..decoded.len().min(SHOWN_BYTES_MAX)];
+            invalid(format!("decoded value={}", python::bytes(shown)))
         })?;
         let offset = match value.get("offset") {
             Some(Value::Number(number)) => number.as_u64(),
@@ -36,7 +39,7 @@ impl PageToken {
             _ => None,
         };
         let offset = offset.filter(|&offset| offset > 0).and_then(|offset| usize::try_from(offset).ok());
-        let shown = || value.to_string().chars().take(200).collect::<String>();
+        let shown = || value.to_string().chars().take(SHOWN_BYTES_MAX).collect::<String>();
         offset.map(|offset| Self { offset }).ok_or_else(|| invalid(format!("parsed value={}", shown())))
     }
 

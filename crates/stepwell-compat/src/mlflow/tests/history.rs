@@ -42,8 +42,8 @@ async fn a_history_is_in_order_and_has_what_is_alike_once() {
     }
     assert_eq!(paged, expected);
     let none = server.get(&format!("metrics/get-history?run_uuid={run_id}&metric_key=other")).await;
-    assert_eq!(none, json!({"metrics": []}));
-    assert_eq!(server.get("metrics/get-history?run_id=nobody&metric_key=m").await, json!({"metrics": []}));
+    assert_eq!(none, json!({}));
+    assert_eq!(server.get("metrics/get-history?run_id=nobody&metric_key=m").await, json!({}));
     let (_, text) = server.refusal(&format!("{path}&max_results=0"), Value::Null).await;
     assert_eq!(text, "Invalid value 0 for parameter 'max_results' supplied. It must be a positive integer.");
     let (_, text) = server.refusal(&format!("{path}&page_token=x"), Value::Null).await;

@@ -32,7 +32,7 @@ async fn what_is_sent_again_is_stored_again_once_its_points_were_deleted() {
     let metric = json!({"run_id": run_id, "key": "loss", "value": 1, "timestamp": 1});
     server.post("runs/log-metric", metric.clone()).await;
     server.app.delete_metric("Default", "loss").await.unwrap();
-    assert_eq!(server.read_run(&run_id).await["data"]["metrics"], json!([]));
+    assert_eq!(server.read_run(&run_id).await["data"]["metrics"], Value::Null);
     server.post("runs/log-metric", metric).await;
     assert_eq!(server.read_run(&run_id).await["data"]["metrics"].as_array().unwrap().len(), 1);
 }
@@ -65,7 +65,7 @@ async fn a_param_is_set_once_and_its_very_text_counts() {
         )
     );
     let data = server.read_run(&run_id).await["data"].take();
-    assert_eq!((&data["params"], &data["metrics"]), (&json!([{"key": "depth", "value": "1.0"}]), &json!([])));
+    assert_eq!((&data["params"], &data["metrics"]), (&json!([{"key": "depth", "value": "1.0"}]), &Value::Null));
 }
 
 #[tokio::test]

@@ -243,8 +243,8 @@ fn models_and_their_versions() {
         ("source_path IN ('x')", "Only ['name', 'run_id'] attributes support comparison"),
         ("name = 5", "attributes support comparison with numeric values"),
         ("creation_timestamp > 1", "Invalid attribute key"),
-        ("tags.k > 'v'", "Invalid comparator '>'"),
-        ("tags.k IS NULL", "Invalid comparator 'IS NULL'"),
+        ("tags.k > 'v'", "Invalid comparator for tag: >"),
+        ("tags.k IS NULL", "Invalid comparator for tag: IS NULL"),
     ];
     for (filter, expected) in cases {
         let message = refusal(Surface::ModelVersions, filter);
