@@ -56,7 +56,7 @@ def mlflow_on_postgres(programs):
             yield server
 
     def store(port):
-        return f"postgresql://stepwell@127.0.0.1:{port}/postgres"
+        return f"postgresql+psycopg2://stepwell@127.0.0.1:{port}/postgres"
 
     return opened
 

@@ -1,4 +1,4 @@
-//! `stepwell import mlflow`: what MLflow's own client wrote, into an `mlruns` directory or to a server, is in Stepwell afterwards as it
+//! `stepwell import mlflow`: what MLflow's own client wrote, into an `mlruns` directory, an SQLite file or to a server, is in Stepwell afterwards as it
 //! was, and once however often it is imported.
 
 use std::{path::Path, process::Command, time::Duration};
@@ -76,6 +76,19 @@ fn an_mlruns_directory_is_imported_once_however_often() {
 }
 
 #[test]
+fn an_sqlite_file_is_imported_once_however_often() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("mlflow.db");
+    let uri = format!("sqlite:///{}", source.display());
+    fill(&uri);
+    let server = Server::start().unwrap();
+    counts(&import(&source.display().to_string(), &server), true);
+    check(&server);
+    counts(&import(&uri, &server), false);
+    check(&server);
+}
+
+#[test]
 fn a_server_is_imported_once_however_often_and_a_new_point_alone_is_new() {
     let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
     fill(source.url());
@@ -120,8 +133,14 @@ fn i3_an_import_that_is_killed_goes_on() {
 #[test]
 fn what_is_no_source_is_said_to_be_none() {
     let (directory, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
-    std::fs::write(directory.path().join("mlflow.db"), b"SQLite format 3\0").unwrap();
-    for source in [directory.path().join("mlflow.db"), directory.path().join("nothing"), directory.path().to_owned()] {
+    std::fs::write(directory.path().join("torn.db"), b"SQLite format 3\0").unwrap();
+    let cases = [
+        ("torn.db", "file is not a database"),
+        ("nothing", "mlflow server --backend-store-uri"),
+        ("", "mlflow server --backend-store-uri"),
+    ];
+    for (source, why) in cases {
+        let source = directory.path().join(source);
         let output = command()
             .unwrap()
             .args(["import", "mlflow"])
@@ -131,6 +150,6 @@ fn what_is_no_source_is_said_to_be_none() {
             .unwrap();
         assert!(!output.status.success());
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains("mlflow server --backend-store-uri"), "{text}");
+        assert!(text.contains(why), "{text}");
     }
 }

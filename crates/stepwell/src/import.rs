@@ -24,14 +24,17 @@ pub(crate) struct ImportArgs {
 enum Source {
     /// A TensorBoard log directory: each sub-directory with event files becomes a run, its tags metrics
     Tensorboard(TensorboardArgs),
-    /// All of an MLflow server or mlruns directory: experiments become projects, runs keep their ids; again later, only what is new
+    /// All of an MLflow server, mlruns directory or SQLite file: experiments become projects, runs keep their ids; again later, only what is new
     Mlflow(MlflowArgs),
 }
 
 #[derive(Debug, Args)]
 struct MlflowArgs {
-    /// A tracking URI (http://…) or an mlruns directory
+    /// A tracking URI (http://…), an mlruns directory, or MLflow's SQLite file or its URI (sqlite:///…)
     source: String,
+    /// Where the server of an SQLite file kept its runs' files [default: mlartifacts beside the file]
+    #[arg(long)]
+    artifacts: Option<PathBuf>,
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:9090")]
     server: String,
@@ -67,7 +70,7 @@ fn run_mlflow(args: &MlflowArgs) -> Result<()> {
     };
     let random = Env::real().random;
     let producer = format!("mlflow-import-{:016x}{:016x}", random.next_u64(), random.next_u64());
-    let report = mlflow::import(&args.source, &client, producer, &mut show)
+    let report = mlflow::import(&args.source, args.artifacts.as_deref(), &client, producer, &mut show)
         .with_context(|| format!("import {}", args.source))?;
     bar.finish_and_clear();
     print!("{}", describe_mlflow(&report));

@@ -87,6 +87,9 @@ pub(super) struct ModelVersion {
     pub(super) tags: Pairs,
 }
 
+/// The stage of a version that was deleted: MLflow's stores keep it so that its number is not given again.
+pub(super) const DELETED_STAGE: &str = "Deleted_Internal";
+
 /// Where things are imported from.
 pub(super) trait Source {
     /// Deleted ones too.

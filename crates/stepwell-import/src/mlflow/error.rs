@@ -27,10 +27,25 @@ pub enum ImportError {
     Odd { detail: String },
     /// It is nothing that can be imported.
     #[error(
-        "{source_name:?} is no tracking URI (http://…) and no mlruns directory: of a database, run `mlflow server --backend-store-uri …` \
-         and import from its address"
+        "{source_name:?} is no tracking URI (http://…), no mlruns directory and no SQLite file of MLflow's: of another database, run \
+         `mlflow server --backend-store-uri …` and import from its address"
     )]
     NoSource { source_name: String },
+    /// An SQLite file cannot be read.
+    #[error("read the database")]
+    Database(#[from] rusqlite::Error),
+    /// Its runs have files where this machine does not reach.
+    #[error(
+        "run {run_id} has its files at {uri}, which is not read from here: run `mlflow server --backend-store-uri sqlite:///…` and import from \
+         its address"
+    )]
+    FilesElsewhere { run_id: String, uri: String },
+    /// Nobody said where the server of an SQLite file kept what it was sent.
+    #[error(
+        "run {run_id} has its files in its server's artifacts, and {} is no directory: name the server's --artifacts-destination with \
+         --artifacts, an empty directory if there are none", path.display()
+    )]
+    NoArtifacts { run_id: String, path: PathBuf },
 }
 
 impl ImportError {

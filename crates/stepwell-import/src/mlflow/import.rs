@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read},
+    path::Path,
 };
 
 use stepwell_client::{Client, Points};
@@ -12,23 +13,28 @@ use super::{
     api::Api,
     entities::{Experiment, File, ModelVersion, Point, RegisteredModel, Run, Source},
     mlruns::Mlruns,
+    sqlite::{self, Sqlite},
     target::{Target, missing_points},
 };
 
 /// Points after which a batch is sent.
 const BATCH_POINTS: usize = 50_000;
 
-/// Imports all of a tracking server (`http://…`) or of an `mlruns` directory into the server of `client`: experiments, runs, params,
-/// tags, all points, files, registered models. What is there already is left; what was imported is read back and compared.
-/// `producer` names this import, and no other; `progress` is called after each run.
+/// Imports all of a tracking server (`http://…`), an `mlruns` directory or an SQLite file into the server of `client`: experiments,
+/// runs, params, tags, all points, files, registered models. What is there already is left; what was imported is read back and
+/// compared. `artifacts` is where the server of an SQLite file kept files, `mlartifacts` beside it if it is not given. `producer` names
+/// this import, and no other; `progress` is called after each run.
 pub fn import(
     source: &str,
+    artifacts: Option<&Path>,
     client: &Client,
     producer: String,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImportReport, ImportError> {
     let source: Box<dyn Source> = if source.starts_with("http://") || source.starts_with("https://") {
         Box::new(Api::new(source)?)
+    } else if let Some(path) = sqlite::file_of(source) {
+        Box::new(Sqlite::open(&path, artifacts)?)
     } else {
         Box::new(Mlruns::open(source)?)
     };

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use super::{
     ImportError,
-    entities::{Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    folder::{directories, local_path, names},
     yaml::{self, Flat},
 };
 
@@ -17,8 +18,6 @@ const META: &str = "meta.yaml";
 /// Where deleted experiments go.
 const TRASH: &str = ".trash";
 const MODELS: &str = "models";
-/// The stage of a version that was deleted: it stays so that its number is not given again.
-const DELETED: &str = "Deleted_Internal";
 /// Statuses by their number.
 const STATUSES: [&str; 6] = ["RUNNING", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"];
 
@@ -30,7 +29,7 @@ pub(super) struct Mlruns {
 impl Mlruns {
     /// A path, or the `file:` URI of one.
     pub(super) fn open(name: &str) -> Result<Self, ImportError> {
-        let root = PathBuf::from(name.strip_prefix("file://").or_else(|| name.strip_prefix("file:")).unwrap_or(name));
+        let root = local_path(name).to_owned();
         let mlruns = Self { root };
         let is_one = mlruns.root.is_dir() && (mlruns.root.join(MODELS).is_dir() || !mlruns.folders()?.is_empty());
         if is_one { Ok(mlruns) } else { Err(ImportError::NoSource { source_name: name.to_owned() }) }
@@ -60,7 +59,7 @@ impl Mlruns {
         let folder = self.run_folder(run)?;
         let uri = meta(&folder)?.text("artifact_uri");
         let own = folder.join("artifacts");
-        let named = PathBuf::from(uri.strip_prefix("file://").unwrap_or(&uri));
+        let named = local_path(&uri).to_owned();
         Ok(if !own.is_dir() && named.is_dir() { named } else { own })
     }
 }
@@ -136,7 +135,7 @@ impl Source for Mlruns {
             for version in directories(&folder)?.into_iter().filter(|version| version.join(META).is_file()) {
                 versions.push(model_version(&version)?);
             }
-            versions.retain(|version| version.stage != DELETED);
+            versions.retain(|version| version.stage != DELETED_STAGE);
             versions.sort_by_key(|version| version.number);
             found.push(RegisteredModel {
                 name: meta.text("name"),
@@ -174,40 +173,6 @@ fn meta(folder: &Path) -> Result<Flat, ImportError> {
     let path = folder.join(META);
     let text = fs::read_to_string(&path).map_err(|source| ImportError::read(&path, source))?;
     Ok(yaml::read(&text))
-}
-
-/// Directories in one, by name; none if it is not there.
-fn directories(parent: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let mut found: Vec<PathBuf> = entries(parent)?.into_iter().filter(|path| path.is_dir()).collect();
-    found.sort();
-    Ok(found)
-}
-
-fn entries(parent: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let failed = |source| ImportError::read(parent, source);
-    match fs::read_dir(parent) {
-        Ok(entries) => entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Files below a directory: their path with `/` between, and bytes. Links are not followed.
-fn names(root: &Path) -> Result<Vec<(String, u64)>, ImportError> {
-    let (mut found, mut pending) = (Vec::new(), vec![(root.to_owned(), String::new())]);
-    while let Some((directory, prefix)) = pending.pop() {
-        for path in entries(&directory)? {
-            let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
-            let meta = fs::symlink_metadata(&path).map_err(|source| ImportError::read(&path, source))?;
-            if meta.is_dir() {
-                pending.push((path, name + "/"));
-            } else if meta.is_file() {
-                found.push((name, meta.len()));
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Files as names and texts.

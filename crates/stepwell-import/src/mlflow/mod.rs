@@ -1,4 +1,4 @@
-//! What MLflow keeps: read through a tracking server's API or from an `mlruns` directory, written into Stepwell.
+//! What MLflow keeps: read through a tracking server's API, from an `mlruns` directory or an SQLite file, written into Stepwell.
 //!
 //! An import goes on where an earlier one stopped, and adds only what is missing: each run keeps its id, and points, params, tags,
 //! files and versions that are there are left. What was imported is read back and compared. Not imported: traces, logged models
@@ -7,9 +7,11 @@
 mod api;
 mod entities;
 mod error;
+mod folder;
 mod import;
 mod mlruns;
 mod report;
+mod sqlite;
 mod target;
 mod yaml;
 

@@ -1,0 +1,250 @@
+//! An SQLite file: MLflow's SQL store, as its server or a client without one wrote it. Tables and columns are those of
+//! `mlflow/store/tracking/dbmodels/models.py` and `mlflow/store/model_registry/dbmodels/models.py`; only read.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row};
+use serde_json::{Value, json};
+
+use super::{
+    ImportError,
+    entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    folder::{local_path, names},
+};
+
+const URI: &str = "sqlite:///";
+/// How every SQLite file begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// How long to wait for who writes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where a server keeps files if it is not told.
+const ARTIFACTS: &str = "mlartifacts";
+
+/// The path of a source that is an SQLite file, or its URI.
+pub(super) fn file_of(source: &str) -> Option<PathBuf> {
+    if let Some(path) = source.strip_prefix(URI) {
+        return Some(PathBuf::from(path));
+    }
+    let path = local_path(source);
+    let mut start = [0; MAGIC.len()];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+    (&start == MAGIC).then(|| path.to_owned())
+}
+
+/// The file.
+pub(super) struct Sqlite {
+    database: Connection,
+    /// What relative paths in it are below.
+    folder: PathBuf,
+    /// What its server was sent.
+    artifacts: PathBuf,
+}
+
+impl Sqlite {
+    /// Opens it; refuses what is no store of MLflow, and one whose files are out of reach.
+    pub(super) fn open(path: &Path, artifacts: Option<&Path>) -> Result<Self, ImportError> {
+        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        database.busy_timeout(PATIENCE)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let artifacts = artifacts.map_or_else(|| folder.join(ARTIFACTS), Path::to_owned);
+        let store = Self { database, folder, artifacts };
+        if !store.has("runs")? || !store.has("latest_metrics")? {
+            return Err(ImportError::NoSource { source_name: path.display().to_string() });
+        }
+        for (run_id, uri) in store.rows("SELECT run_uuid, artifact_uri FROM runs", (), pair)? {
+            store.place(&run_id, &uri)?;
+        }
+        Ok(store)
+    }
+
+    /// Where the files of a run are.
+    fn place(&self, run_id: &str, uri: &str) -> Result<PathBuf, ImportError> {
+        let of_server = uri.strip_prefix("mlflow-artifacts:").map(|path| match path.strip_prefix("//") {
+            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
+            None => path.trim_start_matches('/'),
+        });
+        match of_server {
+            Some(path) if self.artifacts.is_dir() => Ok(self.artifacts.join(path)),
+            Some(_) => Err(ImportError::NoArtifacts { run_id: run_id.to_owned(), path: self.artifacts.clone() }),
+            None if uri.contains("://") && !uri.starts_with("file://") => {
+                Err(ImportError::FilesElsewhere { run_id: run_id.to_owned(), uri: uri.to_owned() })
+            }
+            None => Ok(self.folder.join(local_path(uri))),
+        }
+    }
+
+    fn artifacts(&self, run: &Run) -> Result<PathBuf, ImportError> {
+        let sql = "SELECT artifact_uri FROM runs WHERE run_uuid = ?1";
+        let uri: Option<String> = self.database.query_row(sql, (&run.id,), |row| row.get(0)).optional()?.flatten();
+        self.place(&run.id, &uri.unwrap_or_default())
+    }
+
+    /// Whether there is such a table: old stores lack those of later versions.
+    fn has(&self, table: &str) -> Result<bool, ImportError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1)";
+        Ok(self.database.query_row(sql, (table,), |row| row.get(0))?)
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, ImportError> {
+        let mut statement = self.database.prepare(sql)?;
+        Ok(statement.query_map(params, read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The pairs of one owner.
+    fn pairs(&self, sql: &str, owner: &str) -> Result<Pairs, ImportError> {
+        self.rows(sql, (owner,), pair)
+    }
+
+    /// As MLflow's API writes them.
+    fn datasets(&self, run_id: &str) -> Result<Vec<Value>, ImportError> {
+        if !self.has("inputs")? || !self.has("input_tags")? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT i.input_uuid, d.name, d.digest, d.dataset_source_type, d.dataset_source, d.dataset_schema, d.dataset_profile \
+                   FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id \
+                   WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id = ?1 ORDER BY 1";
+        let found = self.rows(sql, (run_id,), |row| {
+            let mut dataset = json!({});
+            for (at, name) in ["name", "digest", "source_type", "source", "schema", "profile"].into_iter().enumerate() {
+                if let Some(text) = row.get::<_, Option<String>>(at + 1)? {
+                    dataset[name] = text.into();
+                }
+            }
+            Ok((text(row, 0)?, dataset))
+        })?;
+        let tags =
+            |input: &str| self.pairs("SELECT name, value FROM input_tags WHERE input_uuid = ?1 ORDER BY 1", input);
+        let with_tags = |(input, dataset): (String, Value)| {
+            let tags = tags(&input)?.into_iter().map(|(key, value)| json!({"key": key, "value": value}));
+            Ok(json!({"dataset": dataset, "tags": tags.collect::<Value>()}))
+        };
+        found.into_iter().map(with_tags).collect()
+    }
+
+    fn versions(&self, model: &str) -> Result<Vec<ModelVersion>, ImportError> {
+        let sql = "SELECT version, source, run_id, description, current_stage FROM model_versions \
+                   WHERE name = ?1 AND current_stage IS NOT ?2 ORDER BY version";
+        let mut found = self.rows(sql, (model, DELETED_STAGE), |row| {
+            Ok(ModelVersion {
+                number: row.get::<_, i64>(0)?.unsigned_abs(),
+                source: text(row, 1)?,
+                run_id: text(row, 2)?,
+                description: text(row, 3)?,
+                stage: text(row, 4)?,
+                tags: Pairs::new(),
+            })
+        })?;
+        let sql = "SELECT key, value FROM model_version_tags WHERE name = ?1 AND version = ?2 ORDER BY key";
+        for version in &mut found {
+            version.tags = self.rows(sql, (model, version.number.cast_signed()), pair)?;
+        }
+        Ok(found)
+    }
+}
+
+impl Source for Sqlite {
+    fn experiments(&self) -> Result<Vec<Experiment>, ImportError> {
+        let sql = "SELECT experiment_id, name, lifecycle_stage FROM experiments ORDER BY experiment_id";
+        let mut found = self.rows(sql, (), |row| {
+            let id = row.get::<_, i64>(0)?.to_string();
+            Ok(Experiment { id, name: text(row, 1)?, is_deleted: text(row, 2)? == "deleted", tags: Pairs::new() })
+        })?;
+        let sql = "SELECT key, value FROM experiment_tags WHERE experiment_id = CAST(?1 AS INTEGER) ORDER BY key";
+        for experiment in &mut found {
+            experiment.tags = self.pairs(sql, &experiment.id)?;
+        }
+        Ok(found)
+    }
+
+    fn runs(&self, experiment: &Experiment) -> Result<Vec<Run>, ImportError> {
+        let sql = "SELECT run_uuid, name, user_id, status, start_time, end_time, lifecycle_stage FROM runs \
+                   WHERE experiment_id = CAST(?1 AS INTEGER) ORDER BY start_time, run_uuid";
+        let mut found = self.rows(sql, (&experiment.id,), |row| {
+            Ok(Run {
+                id: text(row, 0)?,
+                name: text(row, 1)?,
+                user: text(row, 2)?,
+                status: text(row, 3)?,
+                start_ms: row.get(4)?,
+                end_ms: row.get(5)?,
+                is_deleted: text(row, 6)? == "deleted",
+                params: Pairs::new(),
+                tags: Pairs::new(),
+                metrics: Vec::new(),
+                datasets: Vec::new(),
+            })
+        })?;
+        for run in &mut found {
+            run.params = self.pairs("SELECT key, value FROM params WHERE run_uuid = ?1 ORDER BY key", &run.id)?;
+            run.tags = self.pairs("SELECT key, value FROM tags WHERE run_uuid = ?1 ORDER BY key", &run.id)?;
+            let sql = "SELECT key FROM latest_metrics WHERE run_uuid = ?1 ORDER BY key";
+            run.metrics = self.rows(sql, (&run.id,), |row| text(row, 0))?;
+            run.datasets = self.datasets(&run.id)?;
+        }
+        Ok(found)
+    }
+
+    fn history(&self, run: &Run, metric: &str) -> Result<Vec<Point>, ImportError> {
+        let sql = "SELECT step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?1 AND key = ?2";
+        let mut points = self.rows(sql, (&run.id, metric), |row| {
+            // A NaN is stored as a 0 that says it.
+            let value = if row.get(3)? { f64::NAN } else { row.get(2)? };
+            Ok(Point::new(row.get(0)?, row.get(1)?, value))
+        })?;
+        points.sort_unstable();
+        points.dedup();
+        Ok(points)
+    }
+
+    fn files(&self, run: &Run) -> Result<Vec<File>, ImportError> {
+        Ok(names(&self.artifacts(run)?)?.into_iter().map(|(path, bytes)| File { path, bytes }).collect())
+    }
+
+    fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError> {
+        let path = self.artifacts(run)?.join(&file.path);
+        Ok(Box::new(fs::File::open(&path).map_err(|source| ImportError::read(&path, source))?))
+    }
+
+    fn models(&self) -> Result<Vec<RegisteredModel>, ImportError> {
+        if !self.has("registered_models")? {
+            return Ok(Vec::new());
+        }
+        let (has_tags, has_aliases) = (self.has("registered_model_tags")?, self.has("registered_model_aliases")?);
+        let of =
+            |is_there: bool, sql: &str, model: &str| if is_there { self.pairs(sql, model) } else { Ok(Pairs::new()) };
+        let sql = "SELECT name, description FROM registered_models ORDER BY name";
+        let model = |(name, description): (String, String)| {
+            Ok(RegisteredModel {
+                tags: of(has_tags, "SELECT key, value FROM registered_model_tags WHERE name = ?1 ORDER BY key", &name)?,
+                aliases: of(
+                    has_aliases,
+                    "SELECT alias, CAST(version AS TEXT) FROM registered_model_aliases WHERE name = ?1 ORDER BY alias",
+                    &name,
+                )?,
+                versions: self.versions(&name)?,
+                name,
+                description,
+            })
+        };
+        self.rows(sql, (), pair)?.into_iter().map(model).collect()
+    }
+}
+
+/// A text; none is empty.
+fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {
+    Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())
+}
+
+fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
+    Ok((text(row, 0)?, text(row, 1)?))
+}
