@@ -56,9 +56,11 @@ pub(crate) struct Pair<'a> {
 impl<'a> Logged<'a> {
     /// Reads a body.
     pub(crate) fn of_body(body: &'a [u8]) -> Result<Self, Failure> {
-        let logged = match serde_json::from_slice(body) {
-            Ok(logged) => logged,
-            Err(_) => Logged::of_args(&Args::of_body(body)?)?,
+        // As text, it is found to be UTF-8 once, not again for each name in it.
+        let quick = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str(text).ok());
+        let logged = match quick {
+            Some(logged) => logged,
+            None => Logged::of_args(&Args::of_body(body)?)?,
         };
         logged.check_present()?;
         Ok(logged)

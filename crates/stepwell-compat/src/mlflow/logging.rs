@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use ahash::RandomState;
 use serde_json::{Map, Value, json};
 use stepwell_app::{App, AppError, ErrorCode, RunPatch};
 use stepwell_types::{Batch, SeriesKey};
@@ -268,7 +269,8 @@ async fn log_metrics(app: &App, run_id: &str, metrics: &[Metric<'_>]) -> Result<
 fn points(run_id: &str, metrics: &[Metric<'_>]) -> Result<Batch, Failure> {
     let run: Arc<str> = run_id.into();
     let project: Arc<str> = "".into();
-    let mut numbers: HashMap<&str, u32> = HashMap::with_capacity(metrics.len());
+    let mut numbers: HashMap<&str, u32, RandomState> =
+        HashMap::with_capacity_and_hasher(metrics.len(), RandomState::new());
     let mut series = Vec::new();
     let (mut index, mut steps) = (Vec::with_capacity(metrics.len()), Vec::with_capacity(metrics.len()));
     let (mut times, mut values) = (Vec::with_capacity(metrics.len()), Vec::with_capacity(metrics.len()));

@@ -15,9 +15,8 @@ const CHARACTERS: &str = "Names may only contain alphanumerics, underscores (_),
 
 /// Refuses a name of a metric, param or tag; `path` is where it stands.
 pub(crate) fn check(name: &str, path: impl FnOnce() -> String) -> Result<(), Failure> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-. :".contains(&byte);
     // Nearly every name ends here.
-    if !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain) {
+    if is_plain(name) {
         return Ok(());
     }
     let refuse = |why: &str| Err(invalid(&path(), &python::json(name), why));
@@ -29,6 +28,18 @@ pub(crate) fn check(name: &str, path: impl FnOnce() -> String) -> Result<(), Fai
         Some(why) => refuse(&why),
         None => Ok(()),
     }
+}
+
+/// Whether a name is allowed at a glance: in ASCII, its parts between slashes neither empty nor with a dot in front.
+fn is_plain(name: &str) -> bool {
+    let mut last = b'/';
+    let plain = |byte: u8| {
+        let starts_part = std::mem::replace(&mut last, byte) == b'/';
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'_' | b'-' | b' ' | b':')
+            || matches!(byte, b'.' | b'/') && !starts_part
+    };
+    name.bytes().all(plain) && last != b'/'
 }
 
 /// Why a name means another one where it is a path, if it does.
@@ -142,6 +153,19 @@ mod tests {
             let refusal = refusal(name).unwrap_or_default();
             assert!(refusal.ends_with(&format!("This name would resolve to '{resolved}'")), "{name}: {refusal}");
         }
+    }
+
+    #[test]
+    fn what_is_allowed_at_a_glance_is_allowed() {
+        let mut names = vec![String::new()];
+        for _ in 0..5 {
+            let longer = names.iter().flat_map(|name| ["a", ".", "/", "ä", "{"].map(|part| name.clone() + part));
+            names = longer.chain([String::new()]).collect();
+            for name in names.iter().filter(|name| is_plain(name)) {
+                assert!(name.is_ascii() && !name.contains('{') && other_meaning(name).is_none(), "{name}");
+            }
+        }
+        assert!(is_plain("train/loss.0") && is_plain("a b:c-d_e") && !is_plain("") && !is_plain("a/.b"));
     }
 
     #[test]
