@@ -10,11 +10,12 @@ use stepwell_tests::{Server, command, mlflow::Client, repository};
 const COUNTS: [(&str, u64); 6] =
     [("runs", 6), ("params", 18), ("points", 6 * 1_504), ("files", 18), ("registered models", 1), ("versions", 3)];
 
-/// Has MLflow's client write something of everything.
-fn fill(tracking_uri: &str) {
+/// Has MLflow's client write something of everything. In `directory` are the files that a client without a server keeps.
+fn fill(tracking_uri: &str, directory: &Path) {
     let script = repository().join("tests/python/mlflow/fill.py");
     let mut python = Command::new(Client::Newest.python().unwrap());
-    let output = python.arg(script).arg(tracking_uri).env("NO_PROXY", "127.0.0.1").output().unwrap();
+    let output =
+        python.current_dir(directory).arg(script).arg(tracking_uri).env("NO_PROXY", "127.0.0.1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -67,7 +68,7 @@ fn check(server: &Server) {
 fn an_mlruns_directory_is_imported_once_however_often() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("mlruns");
-    fill(&format!("file://{}", source.display()));
+    fill(&format!("file://{}", source.display()), directory.path());
     let server = Server::start().unwrap();
     counts(&import(&source.display().to_string(), &server), true);
     check(&server);
@@ -80,7 +81,7 @@ fn an_sqlite_file_is_imported_once_however_often() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("mlflow.db");
     let uri = format!("sqlite:///{}", source.display());
-    fill(&uri);
+    fill(&uri, directory.path());
     let server = Server::start().unwrap();
     counts(&import(&source.display().to_string(), &server), true);
     check(&server);
@@ -90,8 +91,9 @@ fn an_sqlite_file_is_imported_once_however_often() {
 
 #[test]
 fn a_server_is_imported_once_however_often_and_a_new_point_alone_is_new() {
-    let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
-    fill(source.url());
+    let (source, server, directory) =
+        (Server::start().unwrap(), Server::start().unwrap(), tempfile::tempdir().unwrap());
+    fill(source.url(), directory.path());
     counts(&import(source.url(), &server), true);
     check(&server);
     counts(&import(source.url(), &server), false);
@@ -114,7 +116,7 @@ fn a_server_is_imported_once_however_often_and_a_new_point_alone_is_new() {
 fn i3_an_import_that_is_killed_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("mlruns");
-    fill(&format!("file://{}", source.display()));
+    fill(&format!("file://{}", source.display()), directory.path());
     let server = Server::start().unwrap();
     for milliseconds in [60, 150, 300, 600] {
         let mut arguments = command().unwrap();
