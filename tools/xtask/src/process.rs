@@ -24,7 +24,19 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    forget_package(&mut command);
     command
+}
+
+/// Takes from a command's environment what cargo said of the package that runs it: build scripts that look at it (`ring`'s) would
+/// run again, and all that depends on them be built anew, at each change between cargo called by hand and cargo called from here.
+fn forget_package(command: &mut Command) {
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Says what is run, runs it, and fails if it fails.
