@@ -1,6 +1,10 @@
 //! Sending a data set over many connections, at full speed or at a rate, and timing each acknowledgement.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
@@ -35,6 +39,9 @@ pub struct Load {
     pub pipeline: Option<u64>,
     /// As calls of MLflow's `log-batch`, which knows milliseconds only; over HTTP.
     pub mlflow: bool,
+    /// Encode all batches before the clock starts and keep them in memory, so that the generator takes little of the cores that it
+    /// shares with the server; over HTTP.
+    pub prepared: bool,
     /// Streams with sequence numbers of their own, spread over the connections; each sends runs of its own, batch by batch in turn.
     pub producers: u64,
     /// Points per second over all connections; as fast as they are acknowledged if absent.
@@ -283,6 +290,8 @@ struct Connection {
     encoder: BatchEncoder,
     producers: Vec<Producer>,
     mlflow: bool,
+    /// Bodies by run and batch, if they are encoded before they are sent.
+    prepared: HashMap<(u64, u64), Bytes>,
     outcome: Outcome,
 }
 
@@ -303,13 +312,38 @@ impl Connection {
         };
         let mut http = HttpConnection::new(&load.server)?;
         http.connect().await.context("connect")?;
-        Ok(Self {
+        let mut connection = Self {
             http,
             encoder: BatchEncoder::new(load.dataset.clone(), load.batch),
             producers: (number..producers).step_by(connections as usize).map(of_producer).collect(),
             mlflow: load.mlflow,
+            prepared: HashMap::new(),
             outcome: Outcome::default(),
-        })
+        };
+        if load.prepared {
+            connection.prepare()?;
+        }
+        Ok(connection)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        let runs: Vec<u64> = self.producers.iter().flat_map(|producer| producer.runs.iter().copied()).collect();
+        for run in runs {
+            for batch in 0..self.encoder.batches(run) {
+                let body = self.body(run, batch)?;
+                self.prepared.insert((run, batch), body);
+            }
+        }
+        Ok(())
+    }
+
+    /// The body of a batch, encoded now unless it is there already.
+    fn body(&mut self, run: u64, batch: u64) -> Result<Bytes> {
+        if let Some(body) = self.prepared.remove(&(run, batch)) {
+            return Ok(body);
+        }
+        let body = if self.mlflow { self.encoder.log_batch(run, batch) } else { self.encoder.encode(run, batch) };
+        Ok(Bytes::from(body?))
     }
 
     /// Sends batches, each when the one before it is acknowledged.
@@ -324,18 +358,18 @@ impl Connection {
 
     /// Sends the next batch of a producer; its latency counts from when it was due, or from when it is encoded.
     async fn send(&mut self, producer: usize, due: Option<Due>, clock: &dyn Clock) -> Result<()> {
+        let Some(run) = self.producers[producer].runs.pop_front() else { return Ok(()) };
+        let batch = self.outcome.sent.get(&run).copied().unwrap_or(0);
+        let body = self.body(run, batch)?;
         let producer = &mut self.producers[producer];
-        let Some(run) = producer.runs.pop_front() else { return Ok(()) };
-        let sent = self.outcome.sent.entry(run).or_default();
         producer.sequence += 1;
-        let (body, door) = match self.mlflow {
-            true => (self.encoder.log_batch(run, *sent)?, Door::Mlflow),
+        let door = match self.mlflow {
+            true => Door::Mlflow,
             false => {
-                let sequence = ProducerSequence { producer: producer.name.clone(), sequence: producer.sequence };
-                (self.encoder.encode(run, *sent)?, Door::Ingest(sequence))
+                let (producer, sequence) = (producer.name.clone(), producer.sequence);
+                Door::Ingest(ProducerSequence { producer, sequence })
             }
         };
-        let body = Bytes::from(body);
         let leaves = clock.monotonic();
         self.outcome.lag_micros.extend(due.as_ref().map(|due| due.lag(leaves).as_micros() as u64));
         let begin = due.map_or(leaves, |due| due.at);
@@ -352,10 +386,10 @@ impl Connection {
             }
         }
         self.outcome.micros.push((clock.monotonic() - begin).as_micros() as u64);
-        self.outcome.points += self.encoder.len(run, *sent);
+        self.outcome.points += self.encoder.len(run, batch);
         self.outcome.bytes += body.len() as u64;
-        *sent += 1;
-        if *sent < self.encoder.batches(run) {
+        self.outcome.sent.insert(run, batch + 1);
+        if batch + 1 < self.encoder.batches(run) {
             producer.runs.push_back(run);
         }
         Ok(())

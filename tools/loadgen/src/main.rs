@@ -66,6 +66,9 @@ struct LoadArgs {
     /// Send each batch, of 1,000 points at most, as MLflow's clients do; only numbers of points are verified then
     #[arg(long, conflicts_with = "flight")]
     mlflow: bool,
+    /// Encode all batches first, in memory: the load then takes little of the cores that it shares with the server
+    #[arg(long, conflicts_with = "flight")]
+    prepared: bool,
     /// Batches in flight on each connection, over Flight
     #[arg(long, default_value_t = 32, requires = "flight", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pipeline: u64,
@@ -208,6 +211,7 @@ fn load(args: LoadArgs) -> Result<()> {
         connections: args.connections,
         pipeline: args.flight.then_some(args.pipeline),
         mlflow: args.mlflow,
+        prepared: args.prepared,
         producers: args.producers,
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),

@@ -183,6 +183,7 @@ impl Overload {
             connections,
             pipeline: None,
             mlflow: false,
+            prepared: false,
             producers: connections,
             rate,
             duration,

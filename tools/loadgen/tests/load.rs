@@ -14,6 +14,7 @@ fn load(server: &Server, seed: u64) -> Load {
         connections: 3,
         pipeline: None,
         mlflow: false,
+        prepared: false,
         producers: 4,
         rate: None,
         duration: Duration::from_secs(60),
@@ -57,7 +58,7 @@ fn a_rate_is_kept() {
 #[test]
 fn what_is_logged_as_mlflow_does_is_there_once() {
     let server = Server::start().unwrap();
-    let load = Load { mlflow: true, ..load(&server, 1) };
+    let load = Load { mlflow: true, prepared: true, ..load(&server, 1) };
     create_runs(&load.server, &load.project, &load.dataset, 2).unwrap();
     let report = load.run().unwrap();
     assert_eq!(report.points, (0..5).map(|run| load.dataset.points(run)).sum::<u64>());

@@ -91,6 +91,7 @@ impl Running {
             connections: sending.connections,
             pipeline: sending.pipeline,
             mlflow: false,
+            prepared: false,
             producers: sending.connections,
             rate: sending.rate,
             duration: sending.duration,
