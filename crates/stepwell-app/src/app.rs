@@ -39,7 +39,7 @@ pub(crate) struct Parts {
     pub(crate) query: QueryEngine,
     pub(crate) known_runs: KnownRuns,
     pub(crate) histories: Histories,
-    pub(crate) recent: Recent,
+    pub(crate) recent: Arc<Recent>,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -107,7 +107,7 @@ impl App {
             query,
             known_runs: KnownRuns::default(),
             histories: Histories::default(),
-            recent: Recent::default(),
+            recent: Arc::default(),
             next_steps: Mutex::default(),
             is_read_only,
             watch: Watch::default(),

@@ -38,6 +38,22 @@ async fn what_is_sent_again_is_stored_again_once_its_points_were_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_sent_again_before_it_was_answered_is_stored_once() {
+    let server = Server::start().await;
+    let run_id = server.run().await;
+    let send = async |step: i64| {
+        let metrics = json!([{"key": "loss", "value": 1, "timestamp": 1, "step": step}]);
+        server.post("runs/log-batch", json!({"run_id": run_id, "metrics": metrics})).await
+    };
+    tokio::join!(send(0), send(0), send(0));
+    assert_eq!(server.app.stats().points, 1);
+    // Who sent it gives up as soon as it is in the queue.
+    let given_up = tokio::time::timeout(std::time::Duration::ZERO, send(1)).await;
+    send(1).await;
+    assert_eq!(server.app.stats().points, 2, "{given_up:?}");
+}
+
+#[tokio::test]
 async fn a_param_is_set_once_and_its_very_text_counts() {
     let server = Server::start().await;
     let run_id = server.run().await;
