@@ -1,6 +1,7 @@
 //! What a request says: members of its JSON object, or of its query string, read with MLflow's own refusals.
 
 use percent_encoding::percent_decode_str;
+use serde::Serializer;
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
@@ -194,6 +195,14 @@ pub(crate) fn float_json(value: f64) -> Value {
         None if value.is_nan() => Value::String("NaN".to_owned()),
         None if value > 0.0 => Value::String("Infinity".to_owned()),
         None => Value::String("-Infinity".to_owned()),
+    }
+}
+
+/// The same for a field of a structure that is written as it is.
+pub(crate) fn write_float<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match float_json(*value) {
+        Value::String(word) => serializer.serialize_str(&word),
+        _ => serializer.serialize_f64(*value),
     }
 }
 

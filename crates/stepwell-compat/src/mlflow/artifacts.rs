@@ -9,13 +9,7 @@ use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt};
 
 pub use self::path::path_of;
 use super::{
-    Answer,
-    args::Args,
-    failure::Failure,
-    json_text,
-    routes::{self, Call},
-    run_json::run_artifact_uri,
-    runs,
+    Answer, args::Args, failure::Failure, json_text, registry, routes::Call, run_json::run_artifact_uri, runs,
 };
 
 /// What a client asks of an upload in parts.
@@ -33,7 +27,7 @@ pub async fn list(app: &App, query: Option<&str>) -> Answer {
         let directory = directory_of(args.text("path")?)?;
         Ok(files(app.artifacts_in(&directory).await?, ""))
     };
-    Answer::of(listed.await.map(|value| json_text(&value)))
+    Answer::of(listed.await.and_then(|value| json_text(&value)))
 }
 
 /// Deletes an artifact, or a directory of them; that there is none is no failure.
@@ -42,7 +36,7 @@ pub async fn delete(app: &App, path: &str) -> Answer {
         app.delete_artifacts(&path_of(path)?).await?;
         Ok(json!({}))
     };
-    Answer::of(deleted.await.map(|value| json_text(&value)))
+    Answer::of(deleted.await.and_then(|value| json_text(&value)))
 }
 
 /// An upload in parts: `path` is the directory, the body has the name of the file. A part goes to what `url_of` gives for the id of
@@ -62,7 +56,7 @@ pub async fn parts(app: &App, what: Parts, path: &str, body: &[u8], url_of: impl
             }
         }
     };
-    Answer::of(done.await.map(|value| json_text(&value)))
+    Answer::of(done.await.and_then(|value| json_text(&value)))
 }
 
 fn create(app: &App, path: &str, args: &Args, url_of: impl Fn(&str, u32) -> String) -> Result<Value, Failure> {
@@ -128,7 +122,7 @@ pub async fn of_model_version(app: &App, query: Option<&str>) -> Result<String, 
     let args = Args::of_query(query.unwrap_or_default())?;
     let path = path_of(args.required("path")?)?;
     let where_from = Call { method: "GET", path: &["model-versions", "get-download-uri"], args: &args };
-    let answer = routes::dispatch(app, where_from).await?;
+    let answer = registry::route(app, where_from).await?;
     Ok(below(&held(answer["artifact_uri"].as_str().unwrap_or_default())?, &path))
 }
 

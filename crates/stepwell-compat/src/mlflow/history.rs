@@ -1,13 +1,13 @@
 //! Histories of metrics: whole, page by page, or thinned out for charts.
 
-use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde::Serialize;
 use stepwell_app::App;
 use stepwell_types::SeriesColumns;
 
 use super::{
-    args::{Args, float_json, missing},
+    args::{Args, missing, write_float},
     failure::Failure,
+    json_text,
     routes::Call,
     search::PageToken,
 };
@@ -22,7 +22,7 @@ const INTERVAL_POINTS_MAX: i64 = 2_500;
 #[derive(Serialize)]
 struct Point<'a> {
     key: &'a str,
-    #[serde(serialize_with = "number")]
+    #[serde(serialize_with = "write_float")]
     value: f64,
     /// Milliseconds since the Unix epoch.
     timestamp: i64,
@@ -64,7 +64,7 @@ async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     };
     let points = history(app, run_id, metric).await?;
     let (from, to) = (offset.min(points.len()), offset.saturating_add(max_results).min(points.len()));
-    write(&Page {
+    json_text(&Page {
         metrics: (from < to).then(|| (from..to).map(|row| point(metric, &points, row, None)).collect()),
         next_page_token: (to < points.len()).then(|| PageToken { offset: to }.text()),
     })
@@ -97,7 +97,7 @@ async fn bulk(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
         let rows = points.len().min(max_results - metrics.len());
         metrics.extend((0..rows).map(|row| point(metric, points, row, Some(run_id))));
     }
-    write(&Page { metrics: Some(metrics), next_page_token: None })
+    json_text(&Page { metrics: Some(metrics), next_page_token: None })
 }
 
 async fn interval(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
@@ -140,7 +140,7 @@ async fn interval(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     for (run_id, points, rows) in &histories {
         metrics.extend(rows.iter().map(|&row| point(metric, points, row, Some(run_id))));
     }
-    write(&Page { metrics: Some(metrics).filter(|metrics| !metrics.is_empty()), next_page_token: None })
+    json_text(&Page { metrics: Some(metrics).filter(|metrics| !metrics.is_empty()), next_page_token: None })
 }
 
 /// The rows that stand for a history in order of steps: the first of each of `count` parts of equal size, and the last of all.
@@ -178,18 +178,6 @@ async fn history(app: &App, run_id: &str, metric: &str) -> Result<std::sync::Arc
 fn point<'a>(key: &'a str, points: &SeriesColumns, row: usize, run_id: Option<&'a str>) -> Point<'a> {
     let timestamp = points.timestamp_us[row].div_euclid(1_000);
     Point { key, value: points.value[row], timestamp, step: points.step[row], run_id }
-}
-
-fn write(page: &Page) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(page).map_err(Failure::internal)
-}
-
-/// A number, or MLflow's word for what JSON has none for.
-fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    match float_json(*value) {
-        Value::String(word) => serializer.serialize_str(&word),
-        _ => serializer.serialize_f64(*value),
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ mod view;
 mod webhooks;
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde::Serialize;
 use stepwell_app::App;
 
 pub use self::failure::Failure;
@@ -82,21 +82,19 @@ async fn handle(app: &App, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let segments: Vec<&str> = path.iter().map(String::as_str).collect();
     // What most requests are reads its body by itself.
     if request.method == "POST" && segments == ["runs", "log-batch"] {
-        return Ok(json_text(&logging::log_batch(app, request.body).await?));
+        return json_text(&logging::log_batch(app, request.body).await?);
     }
     let args = match (request.method, request.query) {
         ("GET", Some(query)) => Args::of_query(query)?,
         _ => Args::of_body(request.body)?,
     };
     let call = Call { method: request.method, path: &segments, args: &args };
-    match call.path {
-        ["metrics", ..] => history::route(app, call).await,
-        _ => Ok(json_text(&routes::dispatch(app, call).await?)),
-    }
+    routes::dispatch(app, call).await
 }
 
-fn json_text(value: &Value) -> Vec<u8> {
-    value.to_string().into_bytes()
+/// An answer as it is sent.
+fn json_text(answer: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(answer).map_err(Failure::internal)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use stepwell_app::App;
 
-use super::{args::Args, artifacts, experiments, failure::Failure, lineage, registry, runs, traces, webhooks};
+use super::{
+    args::Args, artifacts, experiments, failure::Failure, history, json_text, lineage, registry, runs, traces, webhooks,
+};
 
 /// A request, taken apart.
 #[derive(Clone, Copy)]
@@ -23,19 +25,21 @@ impl Call<'_> {
     }
 }
 
-/// Finds the handler and calls it.
-pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Value, Failure> {
-    match call.path.first().copied().unwrap_or_default() {
+/// Finds the handler and calls it; the answer is JSON. What may be long is written as it is found, the rest from a tree of values.
+pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+    let answer = match call.path.first().copied().unwrap_or_default() {
+        "runs" => return runs::route(app, call).await,
+        "metrics" => return history::route(app, call).await,
         "server-info" | "server-features" => Ok(server_info()),
         "experiments" => experiments::route(app, call).await,
-        "runs" => runs::route(app, call).await,
         "registered-models" | "model-versions" => registry::route(app, call).await,
         "logged-models" => lineage::route(app, call).await,
         "webhooks" => webhooks::route(app, call).await,
         "traces" => traces::route(app, call).await,
         "artifacts" => artifacts::route(app, call).await,
         _ => call.unknown(),
-    }
+    };
+    json_text(&answer?)
 }
 
 /// What the client asks before it uses what only some servers have.

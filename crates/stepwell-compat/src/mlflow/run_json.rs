@@ -1,47 +1,122 @@
-//! A run as MLflow shows it.
+//! A run as MLflow shows it, written without a tree of values: a page may have many, with many metrics each.
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value, json};
-use stepwell_app::{LatestMetric, Project, Run, RunStatus, run_part};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+use stepwell_app::{LatestMetric, ParamValue, Project, Run, RunLinks, RunStatus, run_part};
 
-use super::{args::float_json, experiments::artifact_location, params, tags};
+use super::{args::write_float, experiments::artifact_location, lineage, params, tags};
 
 /// What a segment of a path may have as it is.
 const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// A run with its latest metrics, in its project.
-pub(crate) fn run_json(run: &Run, project: &Project, metrics: &[LatestMetric]) -> Value {
-    let metrics: Vec<Value> = metrics.iter().map(metric_json).collect();
-    let params: Vec<Value> =
-        run.params.iter().map(|(key, value)| json!({"key": key, "value": params::text(value)})).collect();
-    let tags: Vec<Value> = tags::shown(run).iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
-    let mut data = Map::new();
-    for (name, list) in [("metrics", metrics), ("params", params), ("tags", tags)] {
-        // As in protocol buffers: an empty list is not there.
-        if !list.is_empty() {
-            data.insert(name.to_owned(), Value::Array(list));
-        }
-    }
-    json!({"info": run_info_json(run, project), "data": data, "inputs": {}})
+/// A run with its latest metrics and all else.
+#[derive(Serialize)]
+pub(crate) struct RunJson<'a> {
+    info: RunInfoJson<'a>,
+    data: RunData<'a>,
+    inputs: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<Value>,
 }
 
 /// What a run is, without what it logged.
-pub(crate) fn run_info_json(run: &Run, project: &Project) -> Value {
-    let mut info = json!({
-        "run_id": run.run_id,
-        "run_uuid": run.run_id,
-        "run_name": run.name.as_deref().or(run.tags.get(tags::RUN_NAME).map(String::as_str)).unwrap_or_default(),
-        "experiment_id": run.project_id,
-        "user_id": run.user_name.as_deref().unwrap_or_default(),
-        "status": status_text(run.status),
-        "start_time": run.started_at_us.div_euclid(1_000),
-        "artifact_uri": run_artifact_uri(project, &run.run_id),
-        "lifecycle_stage": lifecycle_stage(run.deleted_at_us),
-    });
-    if let Some(ended_at_us) = run.ended_at_us {
-        info["end_time"] = Value::from(ended_at_us.div_euclid(1_000));
+#[derive(Serialize)]
+pub(crate) struct RunInfoJson<'a> {
+    run_id: &'a str,
+    run_uuid: &'a str,
+    run_name: &'a str,
+    experiment_id: &'a str,
+    user_id: &'a str,
+    status: &'static str,
+    /// Milliseconds since the Unix epoch, as all times.
+    start_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<i64>,
+    artifact_uri: String,
+    lifecycle_stage: &'static str,
+}
+
+/// As in protocol buffers: an empty list is not there.
+#[derive(Serialize)]
+struct RunData<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    metrics: Vec<MetricJson<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "write_params")]
+    params: &'a BTreeMap<String, ParamValue>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "write_tags")]
+    tags: BTreeMap<&'a str, Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct MetricJson<'a> {
+    key: &'a str,
+    #[serde(serialize_with = "write_float")]
+    value: f64,
+    timestamp: i64,
+    step: i64,
+}
+
+/// A param or tag.
+#[derive(Serialize)]
+struct Pair<'a> {
+    key: &'a str,
+    value: Cow<'a, str>,
+}
+
+impl<'a> RunJson<'a> {
+    /// A run of a project.
+    pub(crate) fn new(
+        run: &'a Run,
+        project: &'a Project,
+        metrics: &'a [LatestMetric],
+        links: Option<&RunLinks>,
+    ) -> Self {
+        let metric = |metric: &'a LatestMetric| MetricJson {
+            key: &metric.metric,
+            value: metric.value,
+            timestamp: metric.timestamp_us.div_euclid(1_000),
+            step: metric.step,
+        };
+        Self {
+            info: RunInfoJson::new(run, project),
+            data: RunData {
+                metrics: metrics.iter().map(metric).collect(),
+                params: &run.params,
+                tags: tags::shown(run),
+            },
+            inputs: links.map_or_else(|| Value::Object(Map::new()), lineage::run_inputs),
+            outputs: links.map(lineage::run_outputs),
+        }
     }
-    info
+}
+
+impl<'a> RunInfoJson<'a> {
+    /// A run of a project.
+    pub(crate) fn new(run: &'a Run, project: &'a Project) -> Self {
+        Self {
+            run_id: &run.run_id,
+            run_uuid: &run.run_id,
+            run_name: run.name.as_deref().or(run.tags.get(tags::RUN_NAME).map(String::as_str)).unwrap_or_default(),
+            experiment_id: &run.project_id,
+            user_id: run.user_name.as_deref().unwrap_or_default(),
+            status: status_text(run.status),
+            start_time: run.started_at_us.div_euclid(1_000),
+            end_time: run.ended_at_us.map(|ended_at_us| ended_at_us.div_euclid(1_000)),
+            artifact_uri: run_artifact_uri(project, &run.run_id),
+            lifecycle_stage: lifecycle_stage(run.deleted_at_us),
+        }
+    }
+}
+
+fn write_params<S: Serializer>(of_run: &BTreeMap<String, ParamValue>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(of_run.iter().map(|(key, value)| Pair { key, value: params::text(value).into() }))
+}
+
+fn write_tags<S: Serializer>(tags: &BTreeMap<&str, Cow<'_, str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(tags.iter().map(|(key, value)| Pair { key, value: value.as_ref().into() }))
 }
 
 /// Where artifacts of a run go: below those of its project.
@@ -78,15 +153,6 @@ pub(crate) fn status_text(status: RunStatus) -> &'static str {
         RunStatus::Failed => "FAILED",
         RunStatus::Killed => "KILLED",
     }
-}
-
-fn metric_json(metric: &LatestMetric) -> Value {
-    json!({
-        "key": metric.metric.as_ref(),
-        "value": float_json(metric.value),
-        "timestamp": metric.timestamp_us.div_euclid(1_000),
-        "step": metric.step,
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use stepwell_app::{App, CreateRun, Project, Run, RunPatch, RunStatus};
 
@@ -9,18 +10,19 @@ use super::{
     args::{Args, invalid_value},
     experiments,
     failure::{Failure, Kind},
-    lineage, logging,
+    json_text, lineage, logging,
     routes::Call,
-    run_json::{run_info_json, run_json},
+    run_json::{RunInfoJson, RunJson},
     search_runs,
     tags::{self, Fields},
 };
 
-pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
-    match (call.method, call.path) {
-        ("POST", [_, "create"]) => create(app, call.args).await,
-        ("GET", [_, "get"]) => get(app, call.args).await,
-        ("POST", [_, "update"]) => update(app, call.args).await,
+pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+    let answer = match (call.method, call.path) {
+        ("POST", [_, "create"]) => return create(app, call.args).await,
+        ("GET", [_, "get"]) => return get(app, call.args).await,
+        ("POST", [_, "update"]) => return update(app, call.args).await,
+        ("POST", [_, "search"]) => return search_runs::search(app, call.args).await,
         ("POST", [_, "delete"]) => delete(app, call.args).await,
         ("POST", [_, "restore"]) => restore(app, call.args).await,
         ("POST", [_, "set-tag"]) => logging::set_tag(app, call.args).await,
@@ -30,9 +32,19 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "log-inputs"]) => lineage::log_inputs(app, call.args).await,
         ("POST", [_, "outputs"]) => lineage::log_outputs(app, call.args).await,
         ("POST", [_, "log-model"]) => logging::log_model(app, call.args).await,
-        ("POST", [_, "search"]) => search_runs::search(app, call.args).await,
         _ => call.unknown(),
-    }
+    };
+    json_text(&answer?)
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    run: RunJson<'a>,
+}
+
+#[derive(Serialize)]
+struct InfoAnswer<'a> {
+    run_info: RunInfoJson<'a>,
 }
 
 /// The run of that id, active or deleted.
@@ -63,7 +75,7 @@ pub(crate) fn not_active(run_id: &str) -> Failure {
     Failure::invalid(format!("The run {run_id} must be in the 'active' state. Current state is deleted."))
 }
 
-async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn create(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let experiment_id = args.text("experiment_id")?.unwrap_or_default();
     let started_at_us = args.integer("start_time")?.map(|ms| micros("start_time", ms)).transpose()?;
     let given = args.text("run_name")?.filter(|name| !name.is_empty());
@@ -96,19 +108,19 @@ async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
         ..CreateRun::default()
     };
     let run = app.create_run(run).await?;
-    Ok(json!({"run": run_json(&run, &project, &[])}))
+    json_text(&Answer { run: RunJson::new(&run, &project, &[], None) })
 }
 
-async fn get(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     let project = project_of(app, &run).await?;
     let mut metrics = app.latest_metrics(&run.project_id, std::slice::from_ref(&run.run_id)).await?;
     let metrics = metrics.remove(&run.run_id).unwrap_or_default();
     let links = app.run_links(std::slice::from_ref(&run.run_id)).await?.remove(&run.run_id);
-    Ok(json!({"run": lineage::with_links(run_json(&run, &project, &metrics), links.as_ref())}))
+    json_text(&Answer { run: RunJson::new(&run, &project, &metrics, links.as_ref()) })
 }
 
-async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn update(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let run_id = args.run_id()?;
     let ended_at_us = args.integer("end_time")?.map(|ms| micros("end_time", ms)).transpose()?;
     let status = args.value("status").map(status).transpose()?;
@@ -118,7 +130,7 @@ async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
     let tags = name.iter().map(|name| (tags::RUN_NAME.to_owned(), Some(name.clone()))).collect();
     let patch = RunPatch { status, ended_at_us, keeps_end: true, name, tags, ..RunPatch::default() };
     let run = app.update_run(run_id, patch).await?;
-    Ok(json!({"run_info": run_info_json(&run, &project)}))
+    json_text(&InfoAnswer { run_info: RunInfoJson::new(&run, &project) })
 }
 
 async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {

@@ -6,7 +6,8 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use stepwell_app::{App, DatasetUse, LatestMetric, LatestReader, Project, ProjectRuns, Run};
 use stepwell_types::{LatestPoint, SeriesKey};
 
@@ -14,8 +15,8 @@ use super::{
     args::{Args, invalid_value},
     experiments,
     failure::Failure,
-    lineage, params,
-    run_json::{run_artifact_uri, run_json, status_text},
+    json_text, lineage, params,
+    run_json::{RunJson, run_artifact_uri, status_text},
     search::{Attribute, DatasetField, Filter, Order, Page, PageToken, Record, Surface},
     tags,
     view::{RESULTS_MAX, View, results_max},
@@ -30,7 +31,14 @@ struct Wanted {
     results_max: usize,
 }
 
-pub(crate) async fn search(app: &App, args: &Args) -> Result<Value, Failure> {
+#[derive(Serialize)]
+struct Answer<'a> {
+    runs: Vec<RunJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+pub(crate) async fn search(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let wanted = Wanted::of(args)?;
     // Runs first: what they logged before they were read is in a later look at their metrics.
     let mut parts: Vec<Part> = Vec::new();
@@ -63,13 +71,9 @@ pub(crate) async fn search(app: &App, args: &Args) -> Result<Value, Failure> {
         let Part { project, runs, .. } = &parts[part];
         let run_id = &runs[row].run_id;
         let metrics = metrics[part].get(run_id).map_or(&[][..], Vec::as_slice);
-        lineage::with_links(run_json(&runs[row], project, metrics), links.get(run_id))
+        RunJson::new(&runs[row], project, metrics, links.get(run_id))
     };
-    let mut answer = json!({"runs": page.items.iter().map(shown).collect::<Vec<_>>()});
-    if let Some(token) = page.next {
-        answer["next_page_token"] = Value::String(token);
-    }
-    Ok(answer)
+    json_text(&Answer { runs: page.items.iter().map(shown).collect(), next_page_token: page.next })
 }
 
 impl Wanted {

@@ -7,17 +7,8 @@ use stepwell_app::{DatasetInput, LoggedModel, LoggedModelStatus, ModelMetric, Ru
 
 use crate::mlflow::args::float_json;
 
-/// A run with what it read and made.
-pub(crate) fn with_links(mut run: Value, links: Option<&RunLinks>) -> Value {
-    if let Some(links) = links {
-        run["inputs"] = run_inputs(links);
-        run["outputs"] = run_outputs(links);
-    }
-    run
-}
-
 /// `inputs` of a run.
-fn run_inputs(links: &RunLinks) -> Value {
+pub(crate) fn run_inputs(links: &RunLinks) -> Value {
     let models: Vec<Value> = links.model_inputs.iter().map(|model_id| json!({"model_id": model_id})).collect();
     json!({
         "dataset_inputs": links.datasets.iter().map(dataset_input).collect::<Vec<_>>(),
@@ -26,7 +17,7 @@ fn run_inputs(links: &RunLinks) -> Value {
 }
 
 /// `outputs` of a run.
-fn run_outputs(links: &RunLinks) -> Value {
+pub(crate) fn run_outputs(links: &RunLinks) -> Value {
     let models = links.model_outputs.iter().map(|model| json!({"model_id": model.model_id, "step": model.step}));
     json!({"model_outputs": models.collect::<Vec<_>>()})
 }

@@ -12,7 +12,7 @@ use stepwell_app::App;
 
 pub(crate) use self::{
     datasets::{CONTEXT, log_inputs, log_outputs, search_datasets},
-    json::with_links,
+    json::{run_inputs, run_outputs},
     models::log_model_metrics,
 };
 use super::{failure::Failure, routes::Call};
