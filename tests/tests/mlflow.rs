@@ -96,7 +96,7 @@ sessions! {
     models: registered python_function logged;
     registry: lifecycle search sources;
     prompts: versions;
-    traces: decorated in_run;
+    traces: decorated in_run assessed;
     command_line: experiments runs_and_artifacts project models;
     low_level: asynchronous threads environments;
 }

@@ -159,7 +159,8 @@ impl App {
         Ok(self.parts.query.query(self.parts.engine.snapshot(), request).await?)
     }
 
-    pub(crate) fn now_us(&self) -> i64 {
+    /// The wall clock, microseconds since the Unix epoch.
+    pub fn now_us(&self) -> i64 {
         self.parts.env.clock.now_us()
     }
 

@@ -1,6 +1,7 @@
 //! Traces: what a program did in answer to one request. Their spans are artifacts of their project.
 
-use stepwell_metadata::{Trace, TracePatch, TraceSelection};
+use serde_json::Value;
+use stepwell_metadata::{MetadataError, Trace, TracePatch, TraceSelection};
 use stepwell_types::check_artifact_path;
 
 use crate::{app::App, artifacts::run_part, code::ErrorCode, error::AppError};
@@ -51,6 +52,25 @@ impl App {
         Ok(self.parts.metadata.update_trace(trace_id, patch, self.now_us()).await?)
     }
 
+    /// Changes what was thought of a trace; `edit` sees it as it is, and nobody changes it meanwhile. Where it fails nothing is changed.
+    pub async fn edit_assessments<T, E: From<AppError>>(
+        &self,
+        trace_id: &str,
+        edit: impl FnOnce(&mut Vec<Value>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.check_writable()?;
+        let checked = |all: &mut Vec<Value>| {
+            let done = edit(all).map_err(Edited::Caller)?;
+            check_texts([&Value::from(all.clone()).to_string()].into_iter()).map_err(Edited::App)?;
+            Ok(done)
+        };
+        let edited = self.parts.metadata.edit_assessments(trace_id, self.now_us(), checked).await;
+        edited.map_err(|error: Edited<E>| match error {
+            Edited::Caller(error) => error,
+            Edited::App(error) => error.into(),
+        })
+    }
+
     /// Deletes traces of a project for good, their spans included. Returns how many.
     pub async fn delete_traces(&self, project_id: &str, selection: &TraceSelection) -> Result<usize, AppError> {
         self.check_writable()?;
@@ -60,6 +80,18 @@ impl App {
             self.purge_artifacts(&format!("{project_id}/traces/{}", run_part(trace_id))).await?;
         }
         Ok(trace_ids.len())
+    }
+}
+
+/// Whose error it is that ended an edit.
+enum Edited<E> {
+    Caller(E),
+    App(AppError),
+}
+
+impl<E> From<MetadataError> for Edited<E> {
+    fn from(error: MetadataError) -> Self {
+        Self::App(error.into())
     }
 }
 

@@ -112,6 +112,23 @@ impl Metadata {
         self.commit_unseen(tx, trace).await
     }
 
+    /// Changes what was thought of a trace; `edit` sees it as it is, and nobody changes it meanwhile. Where it fails nothing is changed.
+    pub async fn edit_assessments<T, E: From<MetadataError>>(
+        &self,
+        trace_id: &str,
+        now_us: i64,
+        edit: impl FnOnce(&mut Vec<Value>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut tx = self.writer.begin().await.map_err(MetadataError::from)?;
+        let not_found = || MetadataError::TraceNotFound { trace_id: trace_id.to_owned() };
+        let mut trace = read_trace(&mut tx, trace_id).await?.ok_or_else(not_found)?;
+        let done = edit(&mut trace.assessments)?;
+        write_trace(&mut tx, &trace).await?;
+        let detail = json!({"assessments": trace.assessments.len()});
+        audit(&mut tx, now_us, "edit_assessments", trace_id, &detail).await?;
+        Ok(self.commit_unseen(tx, done).await?)
+    }
+
     /// Deletes traces of a project. Returns their ids.
     pub async fn delete_traces(
         &self,

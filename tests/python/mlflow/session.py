@@ -25,6 +25,7 @@ PLACEHOLDERS = [
     (re.compile(r"http://127\.0\.0\.1:\d+"), "URL", False),
     (re.compile(r"\btr-[0-9a-f]{32}\b"), "TRACE", True),
     (re.compile(r"\bm-[0-9a-f]{32}\b"), "MODEL", True),
+    (re.compile(r"\ba-[0-9a-f]{32}\b"), "ASSESSMENT", True),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID", True),
     (re.compile(r"\b[0-9a-f]{32}\b"), "RUN", True),
     (re.compile(r"^[a-z]+-[a-z]+-\d{1,4}$"), "RANDOM_NAME", False),

@@ -1,6 +1,7 @@
 //! Traces, as clients of MLflow 2 (`request_id`) and 3 (`trace_id`) send and ask for them. Spans come as an artifact, which the tag
 //! `mlflow.artifactLocation` says the place of: MLflow's own way where its store does not take spans one by one.
 
+mod assessments;
 mod info;
 mod search;
 #[cfg(test)]
@@ -42,8 +43,9 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("PATCH", [trace_id]) => end_v2(app, trace_id, args).await,
         ("PATCH", [trace_id, "tags"]) => set_tag(app, trace_id, args).await,
         ("DELETE", [trace_id, "tags"]) => delete_tag(app, trace_id, args).await,
-        (_, [_, "assessments", ..] | ["calculate-filter-correlation" | "metrics"]) => {
-            Err(Failure::not_implemented("This server keeps no assessments and no figures of traces."))
+        (_, [trace_id, "assessments", rest @ ..]) => assessments::route(app, trace_id, rest, call).await,
+        (_, ["calculate-filter-correlation" | "metrics"]) => {
+            Err(Failure::not_implemented("This server keeps no figures of traces."))
         }
         _ => call.unknown(),
     }

@@ -69,3 +69,36 @@ def in_run(session):
     found = mlflow.search_traces(experiment_ids=["0"], run_id=run.info.run_id, return_type="list")
     session.note("of the run", [told(trace) for trace in found])
     session.note("its run", [trace.info.trace_metadata["mlflow.sourceRun"] for trace in found])
+
+
+def assessed(session):
+    """What people and programs think of a trace: said, read, changed, overridden and taken back."""
+    from mlflow.entities import AssessmentSource, Expectation, Feedback
+
+    answer("old fish")
+    mlflow.flush_trace_async_logging()
+    trace_id = mlflow.get_last_active_trace_id()
+    ada = AssessmentSource(source_type="HUMAN", source_id="ada")
+    judge = AssessmentSource(source_type="LLM_JUDGE", source_id="tiny")
+
+    def thought(assessment):
+        kind = "expectation" if assessment.expectation else "feedback"
+        return [assessment.name, kind, getattr(assessment, kind).value, assessment.rationale, assessment.metadata, assessment.source.source_id, assessment.valid]
+
+    good = mlflow.log_feedback(trace_id=trace_id, name="good", value=0.75, source=judge, rationale="short", metadata={"run": "1"})
+    wanted = mlflow.log_expectation(trace_id=trace_id, name="wanted", value={"text": "FISH!", "words": [1, 2.5, None]}, source=ada)
+    failed = mlflow.log_feedback(trace_id=trace_id, name="failed", error=ValueError("no judge"), source=judge)
+    session.note("said", [thought(one) for one in (good, wanted, failed)])
+    session.note("error", [failed.feedback.error.error_code, failed.feedback.error.error_message])
+    session.note("read", thought(mlflow.get_assessment(trace_id, wanted.assessment_id)))
+    changed = mlflow.update_assessment(trace_id, good.assessment_id, Feedback(name="good", value=True, rationale="long", metadata={"by": "hand"}))
+    session.note("changed", thought(changed))
+    session.refused("of another kind", mlflow.update_assessment, trace_id, good.assessment_id, Expectation(name="good", value=1))
+    over = mlflow.override_feedback(trace_id=trace_id, assessment_id=good.assessment_id, value=False, source=ada, rationale="not at all")
+    session.note("overridden", [thought(over), mlflow.get_assessment(trace_id, good.assessment_id).valid])
+    session.note("of the trace", sorted((thought(one) for one in mlflow.get_trace(trace_id).info.assessments), key=str))
+    mlflow.delete_assessment(trace_id, over.assessment_id)
+    session.note("valid again", mlflow.get_assessment(trace_id, good.assessment_id).valid)
+    session.refused("gone", mlflow.get_assessment, trace_id, over.assessment_id)
+    session.refused("no trace", mlflow.log_feedback, trace_id="tr-" + "0" * 32, name="x", value=1)
+    session.note("left", sorted(one.name for one in mlflow.get_trace(trace_id).info.assessments))

@@ -71,7 +71,6 @@ async fn a_trace_is_stored_told_of_changed_and_deleted() {
     ] {
         assert_eq!(call(&app, "POST", "traces", body.clone()).await.0, status, "{body}");
     }
-    assert_eq!(call(&app, "POST", "traces/tr-1/assessments", json!({"assessment": {}})).await.0, 501);
     assert_eq!(call(&app, "GET", "traces/get?trace_id=tr-1", json!({})).await.0, 501);
     let (_, infos) = call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ["tr-1", "none"]})).await;
     assert_eq!(infos["trace_infos"].as_array().unwrap().len(), 1);
@@ -150,4 +149,65 @@ async fn a_trace_of_mlflow_2_begins_and_ends() {
     );
     assert_eq!((info["tags"].as_array().unwrap().len(), info["request_metadata"].as_array().unwrap().len()), (3, 2));
     app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn assessments_are_kept_changed_overridden_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(&dir).await;
+    call(&app, "POST", "traces", trace("tr-1", 1, "OK")).await;
+    let all = "traces/tr-1/assessments";
+    let given = json!({"assessment_name": "correct", "source": {"source_type": "HUMAN", "source_id": "ada"}, "feedback": {"value": 0.5},
+        "rationale": "so", "metadata": {"a": "1"}, "unknown": 1});
+    let (status, made) = call(&app, "POST", all, json!({"assessment": given})).await;
+    let first = made["assessment"].clone();
+    let id = first["assessment_id"].as_str().unwrap().to_owned();
+    assert!(
+        status == 200 && id.starts_with("a-") && first["valid"] == true && first.get("unknown").is_none(),
+        "{made}"
+    );
+    let one = format!("{all}/{id}");
+    assert_eq!(call(&app, "GET", &one, json!({})).await, (200, made.clone()));
+
+    let change = json!({"assessment": {"feedback": {"value": false}, "rationale": "no", "metadata": {"b": "2"}},
+        "update_mask": "feedback,metadata"});
+    let (_, changed) = call(&app, "PATCH", &one, change).await;
+    let changed = &changed["assessment"];
+    assert_eq!(
+        (&changed["feedback"], &changed["rationale"]),
+        (&json!({"value": false}), &json!("so")),
+        "the mask decides"
+    );
+    assert_eq!((&changed["metadata"], &changed["create_time"]), (&json!({"a": "1", "b": "2"}), &first["create_time"]));
+    let wrong = json!({"assessment": {"expectation": {"value": 1}}, "update_mask": {"paths": ["expectation"]}});
+    let (status, refused) = call(&app, "PATCH", &one, wrong).await;
+    let message = json!("Cannot update expectation value on a Feedback assessment.");
+    assert_eq!((status, &refused["message"]), (400, &message));
+
+    let mut over = given.clone();
+    over["overrides"] = json!(id);
+    let (_, second) = call(&app, "POST", all, json!({"assessment": over})).await;
+    let valid = async |path: &str| call(&app, "GET", path, json!({})).await.1["assessment"]["valid"].clone();
+    assert_eq!(valid(&one).await, false);
+    let second = format!("{all}/{}", second["assessment"]["assessment_id"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(call(&app, "DELETE", &second, json!({})).await, (200, json!({})));
+    }
+    assert_eq!(valid(&one).await, true);
+    let (_, told) = call(&app, "GET", "traces/tr-1", json!({})).await;
+    assert_eq!(told["trace"]["trace_info"]["assessments"].as_array().unwrap().len(), 1);
+
+    for (method, path, body, status) in [
+        ("POST", all, json!({}), 400),
+        ("POST", all, json!({"assessment": {"assessment_name": "x"}}), 400),
+        ("POST", all, json!({"assessment": {"feedback": {"value": 1}}}), 400),
+        ("POST", "traces/tr-9/assessments", json!({"assessment": given}), 404),
+        ("GET", second.as_str(), json!({}), 404),
+        ("PATCH", second.as_str(), json!({"assessment": {}, "update_mask": "rationale"}), 404),
+        ("PATCH", one.as_str(), json!({"assessment": {}}), 400),
+        ("PUT", one.as_str(), json!({}), 404),
+    ] {
+        let (answered, body) = call(&app, method, path, body).await;
+        assert_eq!(answered, status, "{method} {path}: {body}");
+    }
 }
