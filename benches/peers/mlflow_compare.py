@@ -3,7 +3,8 @@
 usage: mlflow_compare.py DIRECTORY --stepwell BINARY [--postgres BIN-DIRECTORY] [--skipped NAME=WHY]…
                          [--seconds N] [--runs N] [--points N]
 
-Run by a Python that has mlflow with its server. Prints a Markdown table. The stub answers at once what Stepwell answered, so what is
+Run by a Python that has mlflow with its server. All servers are up and filled before the first call is measured, and have their turns one after
+the other. Prints a Markdown table. The stub answers at once what Stepwell answered, so what is
 left against it is the client's own time; the rest of Stepwell's time is its share.
 """
 
@@ -22,30 +23,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 BATCH = 1_000
+# How often each server has its turn.
+TURNS = 5
 FILTER, ORDER = "metrics.accuracy > 0.5 and params.optimizer = 'adam'", ["metrics.loss ASC"]
 
 
 class Work:
-    """What is done to every server, by one thread that waits for each answer."""
+    """What is done to one server, by one thread that waits for each answer."""
 
-    def __init__(self, client, seconds, points):
-        self.client, self.seconds, self.points = client, seconds, points
-        self.run_id = client.create_run("0").info.run_id
+    def __init__(self, url, experiment, run_id, points):
+        self.client, self.experiment, self.long_run, self.points = MlflowClient(url), experiment, run_id, points
+        self.run_id = self.client.create_run("0").info.run_id
         self.step = 0
-
-    def per_call(self, call):
-        """Seconds a call, the mean over some seconds and at least three calls; the first one is not counted."""
-        call()
-        begin, calls = time.perf_counter(), 0
-        while calls < 3 or time.perf_counter() - begin < self.seconds:
-            call()
-            calls += 1
-        return (time.perf_counter() - begin) / calls
-
-    def once(self, call):
-        begin = time.perf_counter()
-        call()
-        return time.perf_counter() - begin
 
     def log_metrics(self, keys):
         self.step += BATCH
@@ -56,65 +45,55 @@ class Work:
         self.step += 1
         self.client.log_metric(self.run_id, "single", 0.5, timestamp=1_700_000_000_000 + self.step, step=self.step)
 
-    def search(self, experiment):
-        found = self.client.search_runs([experiment], FILTER, order_by=ORDER, max_results=100)
+    def search(self):
+        found = self.client.search_runs([self.experiment], FILTER, order_by=ORDER, max_results=100)
         assert len(found) == 100, len(found)
 
-    def history(self, run_id):
-        found = self.client.get_metric_history(run_id, "long")
+    def history(self):
+        found = self.client.get_metric_history(self.long_run, "long")
         assert len(found) == self.points, len(found)
 
-    def all(self, experiment, run_id):
-        """Seconds of each piece of work."""
-        return [
-            self.per_call(lambda: self.log_metrics(1)),
-            self.per_call(lambda: self.log_metrics(BATCH)),
-            self.per_call(self.log_metric),
-            self.per_call(lambda: self.client.create_run("0")),
-            self.per_call(lambda: self.search(experiment)),
-            self.once(lambda: self.history(run_id)),
-        ]
 
-
-def rows(arguments):
+def pieces(arguments):
+    """What is measured: its name, how often each server has its turn, and the work."""
     return [
-        "`log_batch`, 1,000 points of one metric",
-        "`log_batch`, 1,000 metrics",
-        "`log_metric`",
-        "`create_run`",
-        f"`search_runs`, a metric and a param filter and a metric order, 100 of {arguments.runs:,} runs",
-        f"`get_metric_history`, {arguments.points:,} points",
+        ("`log_batch`, 1,000 points of one metric", TURNS, lambda work: work.log_metrics(1)),
+        ("`log_batch`, 1,000 metrics", TURNS, lambda work: work.log_metrics(BATCH)),
+        ("`log_metric`", TURNS, lambda work: work.log_metric()),
+        ("`create_run`", TURNS, lambda work: work.client.create_run("0")),
+        (f"`search_runs`, a metric and a param filter and a metric order, 100 of {arguments.runs:,} runs", TURNS, lambda work: work.search()),
+        (f"`get_metric_history`, {arguments.points:,} points", 1, lambda work: work.history()),
     ]
 
 
-def measured(arguments, opened):
-    """Seconds of each piece of work against one server, which is filled first."""
-    directory = tempfile.mkdtemp(dir=arguments.directory)
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        server = stack.enter_context(opened(directory))
-        print(f"filling {server.name}", file=sys.stderr)
-        experiment, run_id = server.fill(arguments.runs, arguments.points)
-        print(f"measuring {server.name}", file=sys.stderr)
-        client = MlflowClient(server.url)
-        return server.name, Work(client, arguments.seconds, arguments.points).all(experiment, run_id)
+def in_turns(works, turns, seconds, call):
+    """Seconds a call of each server, the mean over its turns. One server after the other would be compared by what else the machine
+    does meanwhile; in turns they all have the same share of it. The first call of each is not counted where there are several turns."""
+    spent, calls = [0.0] * len(works), [0] * len(works)
+    if turns > 1:
+        for work in works:
+            call(work)
+    for turn in range(turns):
+        for at, work in enumerate(works):
+            begin = time.perf_counter()
+            while True:
+                call(work)
+                calls[at] += 1
+                passed = time.perf_counter() - begin
+                if passed >= seconds / turns or turns == 1:
+                    break
+            spent[at] += passed
+    return [seconds / calls for seconds, calls in zip(spent, calls)]
 
 
-def stepwell(arguments):
-    """Stepwell, and beside it the client alone: the same calls to a stub that has heard what Stepwell answers."""
+def start(stack, arguments, opened):
+    """A server with runs and a long history in it, and its work."""
     directory = tempfile.mkdtemp(dir=arguments.directory)
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        server = stack.enter_context(mlflow_servers.stepwell(arguments.stepwell)(directory))
-        print(f"filling {server.name}", file=sys.stderr)
-        experiment, run_id = server.fill(arguments.runs, arguments.points)
-        print(f"measuring {server.name}", file=sys.stderr)
-        seconds = Work(MlflowClient(server.url), arguments.seconds, arguments.points).all(experiment, run_id)
-        heard = mlflow_servers.heard(server.url, experiment, run_id, FILTER, ORDER)
-    with mlflow_servers.stub(heard) as url:
-        print("measuring the client alone", file=sys.stderr)
-        alone = Work(MlflowClient(url), arguments.seconds, arguments.points).all(experiment, run_id)
-    return server.name, seconds, alone
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
+    server = stack.enter_context(opened(directory))
+    print(f"filling {server.name}", file=sys.stderr)
+    experiment, run_id = server.fill(arguments.runs, arguments.points)
+    return server, Work(server.url, experiment, run_id, arguments.points)
 
 
 def shown(seconds):
@@ -136,27 +115,34 @@ def parse():
 def main():
     arguments = parse()
     os.makedirs(arguments.directory, exist_ok=True)
-    name, ours, alone = stepwell(arguments)
-    genuine = [("MLflow on SQLite", mlflow_servers.mlflow_on_sqlite)]
-    if arguments.postgres:
-        genuine.append(("MLflow on PostgreSQL", mlflow_servers.mlflow_on_postgres(arguments.postgres)))
-    columns, notes = [], []
-    for what, opened in genuine:
-        try:
-            columns.append(measured(arguments, opened))
-        except Exception as error:  # Whatever ails a peer, it is not ours to fail of.
-            notes.append(f"{what}: it failed: {' '.join(str(error).split())[:300]}")
-    notes += [f"{skipped.replace('=', ': ', 1)}" for skipped in arguments.skipped]
-    head = ["through MLflow's client, seconds a call", name, "the client alone", "Stepwell's share"]
-    for what, _ in columns:
-        head += [what, f"{what.split(',')[0].split(' on ')[-1]} ÷ Stepwell"]
-    print(f"| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |")
-    for at, row in enumerate(rows(arguments)):
-        share = max(0.0, 1 - alone[at] / ours[at])
-        cells = [row, shown(ours[at]), shown(alone[at]), f"{share:.0%}"]
-        for _, seconds in columns:
-            cells += [shown(seconds[at]), f"{seconds[at] / ours[at]:,.1f}×"]
-        print(f"| {' | '.join(cells)} |")
+    with contextlib.ExitStack() as stack:
+        server, ours = start(stack, arguments, mlflow_servers.stepwell(arguments.stepwell))
+        # The stub answers what Stepwell answered.
+        heard = mlflow_servers.heard(server.url, ours.experiment, ours.long_run, FILTER, ORDER)
+        url = stack.enter_context(mlflow_servers.stub(heard))
+        works = [ours, Work(url, ours.experiment, ours.long_run, arguments.points)]
+        genuine = [("MLflow on SQLite", mlflow_servers.mlflow_on_sqlite)]
+        if arguments.postgres:
+            genuine.append(("MLflow on PostgreSQL", mlflow_servers.mlflow_on_postgres(arguments.postgres)))
+        names, notes = [], [f"{skipped.replace('=', ': ', 1)}" for skipped in arguments.skipped]
+        for what, opened in genuine:
+            try:
+                peer, work = start(stack, arguments, opened)
+                names.append(peer.name)
+                works.append(work)
+            except Exception as error:  # Whatever ails a peer, it is not ours to fail of.
+                notes.append(f"{what}: it failed: {' '.join(str(error).split())[:300]}")
+        head = ["through MLflow's client, seconds a call", server.name, "the client alone", "Stepwell's share"]
+        for name in names:
+            head += [name, f"{name.split(',')[0].split(' on ')[-1]} ÷ Stepwell"]
+        print(f"| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |")
+        for name, turns, call in pieces(arguments):
+            print(f"measuring {name}", file=sys.stderr)
+            own, alone, *others = in_turns(works, turns, arguments.seconds, call)
+            cells = [name, shown(own), shown(alone), f"{max(0.0, 1 - alone / own):.0%}"]
+            for seconds in others:
+                cells += [shown(seconds), f"{seconds / own:,.1f}×"]
+            print(f"| {' | '.join(cells)} |", flush=True)
     for note in notes:
         print(note, file=sys.stderr)
 
