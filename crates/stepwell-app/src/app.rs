@@ -6,14 +6,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use stepwell_blobs::BlobStore;
 use stepwell_engine::{Engine, EngineStats, Health, Progress};
 use stepwell_env::{DiskSpace, Env};
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStats, QueryStream};
 
 use crate::{
-    artifacts::{Artifacts, sweep_unnamed},
+    artifacts::{Artifacts, place, sweep_unnamed},
     care::refuse_lost_metadata,
     code::ErrorCode,
     config::AppConfig,
@@ -49,6 +48,14 @@ pub(crate) struct Parts {
     pub(crate) data_dir: PathBuf,
 }
 
+/// What keeps and finds data.
+struct Stores {
+    engine: Engine,
+    metadata: Metadata,
+    query: QueryEngine,
+    artifacts: Artifacts,
+}
+
 impl App {
     /// Recovers the data directory; its lock is the caller's. Blocks while the log is replayed.
     pub async fn open(env: Env, config: AppConfig) -> Result<Self, AppError> {
@@ -62,11 +69,13 @@ impl App {
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?.with_run_cache(config.run_cache_bytes);
         let data_dir = config.engine.data_dir.clone();
-        BlobStore::new(env.disk.clone(), &data_dir).prepare()?;
+        let blobs = place::settle(&env, &data_dir, &metadata, config.artifacts_url.as_deref()).await?;
+        blobs.prepare()?;
         let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;
         let outbox = Outbox::new(config.webhooks);
-        let app = Self::new(env, data_dir, engine, metadata, query, outbox, false);
+        let stores = Stores { engine, metadata, query, artifacts: Artifacts::new(blobs) };
+        let app = Self::new(env, data_dir, stores, outbox, false);
         app.hide_trash().await?;
         tokio::spawn(keep_expiring(Arc::downgrade(&app.parts)));
         tokio::spawn(keep_watching(Arc::downgrade(&app.parts)));
@@ -85,21 +94,14 @@ impl App {
         config.query.spill_dir = std::env::temp_dir();
         let query = QueryEngine::new(config.query, metadata.clone())?;
         let outbox = Outbox::new(config.webhooks);
-        let app = Self::new(env, data_dir, engine, metadata, query, outbox, true);
+        let artifacts = Artifacts::new(place::find(&env, &data_dir, &metadata).await?);
+        let app = Self::new(env, data_dir, Stores { engine, metadata, query, artifacts }, outbox, true);
         app.hide_trash().await?;
         Ok(app)
     }
 
-    fn new(
-        env: Env,
-        data_dir: PathBuf,
-        engine: Engine,
-        metadata: Metadata,
-        query: QueryEngine,
-        outbox: Outbox,
-        is_read_only: bool,
-    ) -> Self {
-        let artifacts = Artifacts::new(BlobStore::new(env.disk.clone(), &data_dir));
+    fn new(env: Env, data_dir: PathBuf, stores: Stores, outbox: Outbox, is_read_only: bool) -> Self {
+        let Stores { engine, metadata, query, artifacts } = stores;
         let parts = Parts {
             env,
             engine,

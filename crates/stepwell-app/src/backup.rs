@@ -12,7 +12,7 @@ use stepwell_engine::backup::{
     BackupError, BackupFile, BackupIndex, BackupStore, Cut, METADATA, Pruned, Restored, check_data_dir,
 };
 use stepwell_env::{DirLock, Disk, Env, LockError};
-use stepwell_metadata::{BlobRow, MetadataCopy, MetadataError, blobs_of_copy, check_copy};
+use stepwell_metadata::{BlobRow, MetadataCopy, MetadataError, artifact_store_of_copy, blobs_of_copy, check_copy};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,20 +38,33 @@ pub enum BackupFailure {
     },
 }
 
+/// A backup that was made.
+#[derive(Debug)]
+pub struct Backup {
+    pub index: BackupIndex,
+    /// Artifacts that are not in it, because an object store has them.
+    pub elsewhere: Option<Elsewhere>,
+    /// What became of others: where that failed, this one is there all the same.
+    pub pruned: Result<Pruned, BackupError>,
+}
+
+/// Blobs that an object store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub url: String,
+    pub blobs: u64,
+    pub bytes: u64,
+}
+
 /// Tries to copy blobs that a server keeps removing; one takes milliseconds where little is new.
 const TRIES: usize = 200;
 /// The metadata while they are copied, and SQLite's own file beside them.
 const INCOMING: [&str; 2] = ["incoming.sqlite", "incoming.sqlite-journal"];
 
 /// Backs a data directory up to a directory, made if absent, and keeps the newest `keep` backups there; `None` keeps all.
-/// When it returns, all that was acknowledged before the call is in the backup, durable and read back. What else it returns is
-/// what became of the others: where that failed, the new backup is there all the same.
-pub fn back_up(
-    env: &Env,
-    data_dir: &Path,
-    to: &Path,
-    keep: Option<usize>,
-) -> Result<(BackupIndex, Result<Pruned, BackupError>), BackupFailure> {
+/// When it returns, all that was acknowledged before the call is in the backup, durable and read back, but for the bytes of artifacts
+/// in an object store: those stay there.
+pub fn back_up(env: &Env, data_dir: &Path, to: &Path, keep: Option<usize>) -> Result<Backup, BackupFailure> {
     check_data_dir(&*env.disk, data_dir)?;
     let (source, target) = (resolved(data_dir)?, resolved(to)?);
     if target.starts_with(&source) {
@@ -61,9 +74,9 @@ pub fn back_up(
     let _lock = DirLock::acquire(&target, "stepwell backup")?;
     let runtime = runtime()?;
     let mut tries = 1;
-    let index = loop {
+    let (index, elsewhere) = loop {
         match back_up_once(env, &runtime, &source, &store)? {
-            (Ok(index), _) => break index,
+            (Ok(made), _) => break made,
             // A server removes blobs that nobody names any more, also those that were named at the moment that is copied. What was
             // copied of that moment stays in the destination, so that the next try has less to do.
             (Err(_), true) if tries < TRIES => tries += 1,
@@ -71,8 +84,10 @@ pub fn back_up(
         }
     };
     remove_incoming(&*env.disk, &target)?;
-    Ok((index, store.prune(keep.unwrap_or(usize::MAX))))
+    Ok(Backup { index, elsewhere, pruned: store.prune(keep.unwrap_or(usize::MAX)) })
 }
+
+type Made = (BackupIndex, Option<Elsewhere>);
 
 /// One moment, copied; where that failed, whether a blob of it is not there any more.
 fn back_up_once(
@@ -80,23 +95,36 @@ fn back_up_once(
     runtime: &Runtime,
     source: &Path,
     store: &BackupStore,
-) -> Result<(Result<BackupIndex, BackupError>, bool), BackupFailure> {
+) -> Result<(Result<Made, BackupError>, bool), BackupFailure> {
     remove_incoming(&*env.disk, store.root())?;
     let (metadata, incoming) = (source.join(METADATA), store.root().join(INCOMING[0]));
     let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
     let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
     let cut = Cut::take(env, source, store, || runtime.block_on(copying.pin()).map_err(failed))?;
     runtime.block_on(copying.finish()).map_err(failed)?;
+    let mut elsewhere = store_of(runtime, &incoming)?.map(|url| Elsewhere { url, blobs: 0, bytes: 0 });
     let mut beside = Vec::new();
     for file in artifact_files(runtime, &incoming)? {
         let path = source.join(&file.path);
-        beside.push((file, path));
+        match &mut elsewhere {
+            Some(elsewhere) if !env.disk.exists(&path) => {
+                elsewhere.blobs += 1;
+                elsewhere.bytes += file.bytes;
+            }
+            _ => beside.push((file, path)),
+        }
     }
     let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
     beside.push((BackupFile::of(METADATA, content.bytes()), incoming));
     let copied = cut.copy_to(store, &beside);
     let is_gone = copied.is_err() && beside.iter().any(|(_, path)| !env.disk.exists(path));
-    Ok((copied, is_gone))
+    Ok((copied.map(|index| (index, elsewhere)), is_gone))
+}
+
+/// The object store that has the blobs of a copy of the metadata, if one has.
+fn store_of(runtime: &Runtime, copy: &Path) -> Result<Option<String>, BackupFailure> {
+    let failed = |source| BackupFailure::Metadata { path: copy.to_owned(), source };
+    runtime.block_on(artifact_store_of_copy(copy)).map_err(failed)
 }
 
 /// The blobs that a copy of the metadata names, as files of a backup.
@@ -148,7 +176,10 @@ pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec
             checked.map_err(|source| BackupFailure::Metadata { path: path.clone(), source })?;
             let named: BTreeSet<BackupFile> = artifact_files(&runtime, &path)?.into_iter().collect();
             let present: BTreeSet<BackupFile> = index.artifacts().cloned().collect();
-            if let Some(file) = named.symmetric_difference(&present).next() {
+            let is_elsewhere = store_of(&runtime, &path)?.is_some();
+            let mut unnamed = present.difference(&named);
+            let mut absent = named.difference(&present).filter(|_| !is_elsewhere);
+            if let Some(file) = unnamed.next().or_else(|| absent.next()) {
                 let detail = format!("metadata and index of backup {number} differ in {}", file.path);
                 return Err(BackupError::Damaged { path, offset: 0, detail }.into());
             }

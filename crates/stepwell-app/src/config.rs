@@ -15,6 +15,8 @@ pub struct AppConfig {
     pub webhooks: WebhookConfig,
     /// Runs that searches keep in memory, with their params and tags.
     pub run_cache_bytes: usize,
+    /// The object store that artifacts go to, such as `s3://bucket/prefix`, instead of the data directory.
+    pub artifacts_url: Option<String>,
 }
 
 impl AppConfig {
@@ -25,6 +27,7 @@ impl AppConfig {
             query: QueryConfig::new(data_dir.join("spill")),
             webhooks: WebhookConfig::default(),
             run_cache_bytes: 64 << 20,
+            artifacts_url: None,
         }
     }
 

@@ -35,7 +35,9 @@ pub use artifacts::care::{ArtifactCheck, ArtifactDamage, ArtifactRepair};
 pub use artifacts::{
     ArtifactDownload, ArtifactInfo, ArtifactStats, ArtifactUpload, PartReceipt, run_directory, run_part,
 };
-pub use backup::{BackupFailure, back_up, list_backups, prune_backups, restore_backup, verify_backups};
+pub use backup::{
+    Backup, BackupFailure, Elsewhere, back_up, list_backups, prune_backups, restore_backup, verify_backups,
+};
 pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_directory};
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;

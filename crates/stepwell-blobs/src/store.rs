@@ -9,10 +9,12 @@ use std::{
 };
 
 use stepwell_env::Disk;
+use tokio::runtime::Handle;
 
 use crate::{
     error::{BlobError, io_error},
-    format::{Blob, BlobId},
+    format::{Blob, BlobId, CHUNK_BYTES},
+    objects::Objects,
     reader::BlobReader,
     writer::BlobWriter,
 };
@@ -29,7 +31,9 @@ pub fn relative_path(id: BlobId) -> String {
     format!("{BLOBS}/{}/{name}", &name[..2])
 }
 
-/// The blobs of one data directory. Clones share it. One process at a time writes to it.
+/// The blobs of one data directory, in it or in an object store. Clones share it. One process at a time writes to it. With an object
+/// store, new blobs go there, those that are in the directory stay readable, and calls block on the network: they must come
+/// from a thread that may.
 #[derive(Clone)]
 pub struct BlobStore {
     parts: Arc<Parts>,
@@ -38,15 +42,18 @@ pub struct BlobStore {
 struct Parts {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    /// Where blobs go instead of the directory.
+    objects: Option<Objects>,
     /// Number of the next temporary file.
     next: AtomicU64,
     /// Directories that are known to be there durably.
     made: Mutex<[bool; SHARDS]>,
 }
 
-/// A file among the blobs.
+/// A file among the blobs, or an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// Its path; of an object, its URL.
     pub path: PathBuf,
     pub bytes: u64,
     /// What it is by its name; `None` if that is not one of ours.
@@ -63,8 +70,23 @@ pub struct SweptIncoming {
 impl BlobStore {
     /// The store below `data_dir`, which need not have blobs. Touches nothing.
     pub fn new(disk: Arc<dyn Disk>, data_dir: &Path) -> Self {
-        let made = Mutex::new([false; SHARDS]);
-        Self { parts: Arc::new(Parts { disk, root: data_dir.join(BLOBS), next: AtomicU64::new(0), made }) }
+        Self::with(disk, data_dir, None)
+    }
+
+    /// The same with an object store at a URL such as `s3://bucket/prefix`; credentials and the like come from the environment
+    /// (`AWS_…`, `AZURE_…`, `GOOGLE_…`). Asks nothing of it.
+    pub fn with_objects(disk: Arc<dyn Disk>, data_dir: &Path, url: &str, runtime: Handle) -> Result<Self, BlobError> {
+        Ok(Self::with(disk, data_dir, Some(Objects::at(url, runtime)?)))
+    }
+
+    pub(crate) fn with(disk: Arc<dyn Disk>, data_dir: &Path, objects: Option<Objects>) -> Self {
+        let (root, made) = (data_dir.join(BLOBS), Mutex::new([false; SHARDS]));
+        Self { parts: Arc::new(Parts { disk, root, objects, next: AtomicU64::new(0), made }) }
+    }
+
+    /// Whether the object store takes, gives and removes; without one nothing is asked.
+    pub fn probe(&self) -> Result<(), BlobError> {
+        self.parts.objects.as_ref().map_or(Ok(()), Objects::probe)
     }
 
     /// Prepares it for writing, and removes what uploads left that a crash broke off. For the owner of the data directory, before
@@ -90,7 +112,11 @@ impl BlobStore {
 
     /// Opens a blob.
     pub fn open(&self, blob: Blob) -> Result<BlobReader, BlobError> {
-        self.open_at(self.path_of(blob.id), blob)
+        let path = self.path_of(blob.id);
+        match &self.parts.objects {
+            Some(objects) if !self.disk().exists(&path) => objects.open(blob),
+            _ => self.open_at(path, blob),
+        }
     }
 
     pub(crate) fn open_at(&self, path: PathBuf, blob: Blob) -> Result<BlobReader, BlobError> {
@@ -101,27 +127,54 @@ impl BlobStore {
         }
     }
 
-    /// Where a blob lies, whether it is there or not.
-    pub fn path_of(&self, id: BlobId) -> PathBuf {
-        let name = id.to_string();
-        self.parts.root.join(&name[..2]).join(name)
-    }
-
-    /// Removes a blob, if it is there. Whoever reads it reads on.
+    /// Removes a blob, if it is there. Whoever reads it reads on, but for one in an object store.
     pub fn remove(&self, id: BlobId) -> Result<(), BlobError> {
-        self.remove_file(&self.path_of(id))
-    }
-
-    /// Removes one of the files that [`BlobStore::shard`] found.
-    pub fn remove_file(&self, path: &Path) -> Result<(), BlobError> {
-        match self.disk().remove(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-            _ => Ok(()),
+        let path = self.path_of(id);
+        match self.disk().remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &path)(error)),
+            _ => {}
         }
+        self.parts.objects.as_ref().map_or(Ok(()), |objects| objects.remove(id))
     }
 
-    /// The files of one of the [`SHARDS`] directories.
+    /// Keeps what lies at a blob's place in a directory, whatever it has become, under the blob's name; a file is moved, an object
+    /// copied. Returns where it is then, if there was anything.
+    pub fn set_aside(&self, id: BlobId, directory: &Path) -> Result<Option<PathBuf>, BlobError> {
+        let (path, kept) = (self.path_of(id), directory.join(id.to_string()));
+        let disk = self.disk();
+        disk.create_dir_all(directory).map_err(io_error("create directory", directory))?;
+        if disk.exists(&path) {
+            disk.rename(&path, &kept).map_err(io_error("rename", &path))?;
+        } else if let Some(objects) = &self.parts.objects {
+            let Some(object) = objects.raw(id)? else { return Ok(None) };
+            let mut file = disk.create(&kept).map_err(io_error("create", &kept))?;
+            let mut at = 0;
+            loop {
+                let piece = object.read_at(at, CHUNK_BYTES).map_err(io_error("read", &objects.path_of(id)))?;
+                if piece.is_empty() {
+                    break;
+                }
+                at += piece.len() as u64;
+                file.append(&piece).map_err(io_error("write", &kept))?;
+            }
+            file.sync().map_err(io_error("sync", &kept))?;
+        } else {
+            return Ok(None);
+        }
+        disk.sync_dir(directory).map_err(io_error("sync directory", directory))?;
+        Ok(Some(kept))
+    }
+
+    /// The files of one of the [`SHARDS`] directories, and the objects that are called so.
     pub fn shard(&self, shard: u8) -> Result<Vec<Found>, BlobError> {
+        let mut found = self.files(shard)?;
+        if let Some(objects) = &self.parts.objects {
+            found.extend(objects.shard(shard)?);
+        }
+        Ok(found)
+    }
+
+    fn files(&self, shard: u8) -> Result<Vec<Found>, BlobError> {
         let dir = self.shard_dir(shard);
         if !self.disk().exists(&dir) {
             return Ok(Vec::new());
@@ -138,6 +191,16 @@ impl BlobStore {
 
     pub(crate) fn disk(&self) -> &dyn Disk {
         &*self.parts.disk
+    }
+
+    /// Where the file of a blob lies, whether it is there or not.
+    pub(crate) fn path_of(&self, id: BlobId) -> PathBuf {
+        let name = id.to_string();
+        self.parts.root.join(&name[..2]).join(name)
+    }
+
+    pub(crate) fn objects(&self) -> Option<&Objects> {
+        self.parts.objects.as_ref()
     }
 
     /// Makes a temporary file the blob of that name.

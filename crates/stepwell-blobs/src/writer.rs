@@ -122,10 +122,24 @@ impl StagedBlob {
         self.temporary.store.open_at(self.temporary.path.clone(), self.blob.clone())
     }
 
+    /// Sends its bytes to where blobs go, if that is an object store; may take long. Not named by anybody yet, they may be gone again
+    /// when it is published.
+    pub fn upload(&self) -> Result<(), BlobError> {
+        match self.temporary.store.objects() {
+            Some(objects) => objects.put(&self.reader()?),
+            None => Ok(()),
+        }
+    }
+
     /// Gives it its name, in place of whatever is there under it: the same bytes, or what rot made of them. Durable when this
     /// returns.
     pub fn publish(self) -> Result<Blob, BlobError> {
-        self.temporary.store.place(&self.temporary.path, self.blob.id)?;
+        let store = &self.temporary.store;
+        match store.objects() {
+            Some(objects) if objects.has(&self.blob)? => {}
+            Some(objects) => objects.put(&self.reader()?)?,
+            None => store.place(&self.temporary.path, self.blob.id)?,
+        }
         Ok(self.blob.clone())
     }
 }

@@ -186,6 +186,21 @@ impl Metadata {
         Ok(table.fetch_optional(&self.readers).await?.is_some())
     }
 
+    /// The URL of the object store that has the blobs; `None` where the data directory has them.
+    pub async fn artifact_store(&self) -> Result<Option<String>, MetadataError> {
+        let mut connection = self.readers.acquire().await?;
+        artifact_store(&mut connection).await
+    }
+
+    /// Says for good that blobs are in an object store.
+    pub async fn set_artifact_store(&self, url: &str, now_us: i64) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        sqlx::query("DELETE FROM artifact_store").execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO artifact_store (url) VALUES (?)").bind(url).execute(&mut *tx).await?;
+        audit(&mut tx, now_us, "set_artifact_store", url, &json!({})).await?;
+        self.commit_unseen(tx, ()).await
+    }
+
     /// Named blobs by their hashes, the next so many after one.
     pub async fn blobs_after(&self, sha256: &str, limit: u32) -> Result<Vec<BlobRow>, MetadataError> {
         let rows = sqlx::query(
@@ -219,6 +234,16 @@ impl ArtifactEntry {
             Self::Directory(name) | Self::File(name, _) => name,
         }
     }
+}
+
+/// The same of any file; one that an earlier version wrote, and that is only read, has no such table.
+pub(crate) async fn artifact_store(connection: &mut SqliteConnection) -> Result<Option<String>, MetadataError> {
+    let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = 'artifact_store'");
+    if table.fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query("SELECT url FROM artifact_store").fetch_optional(&mut *connection).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// An artifact that a path would lie within, or that would lie within it.

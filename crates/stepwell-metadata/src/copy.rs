@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use crate::{
-    artifacts::{BlobRow, blob},
+    artifacts::{BlobRow, artifact_store, blob},
     error::MetadataError,
     prepare::{State, state},
     store::BUSY_TIMEOUT,
@@ -102,6 +102,15 @@ pub async fn blobs_of_copy(path: &Path) -> Result<Vec<BlobRow>, MetadataError> {
     }
     connection.close().await?;
     Ok(blobs)
+}
+
+/// The object store that has the blobs of such a copy, if one has.
+pub async fn artifact_store_of_copy(path: &Path) -> Result<Option<String>, MetadataError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+    let mut connection = options.connect().await?;
+    let url = artifact_store(&mut connection).await?;
+    connection.close().await?;
+    Ok(url)
 }
 
 async fn check(connection: &mut SqliteConnection) -> Result<(), MetadataError> {

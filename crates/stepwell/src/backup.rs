@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use stepwell_app::{BackupIndex, Pruned, back_up, list_backups, prune_backups, restore_backup, verify_backups};
+use stepwell_app::{
+    Backup, BackupIndex, Elsewhere, Pruned, back_up, list_backups, prune_backups, restore_backup, verify_backups,
+};
 use stepwell_env::Env;
 use stepwell_types::format_utc_us;
 
@@ -112,11 +114,20 @@ pub(crate) fn run(args: &BackupArgs) -> Result<()> {
 fn create(env: &Env, args: &BackupArgs) -> Result<()> {
     let (Some(data_dir), Some(to)) = (&args.data_dir, &args.to) else { bail!("--data-dir and --to must be given") };
     let keep = args.keep.map(usize::try_from).transpose().context("--keep")?;
-    let (index, pruned) = back_up(env, data_dir, to, keep)?;
+    let Backup { index, elsewhere, pruned } = back_up(env, data_dir, to, keep)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&index_json(&index))?);
+        let mut object = index_json(&index);
+        if let Some(Elsewhere { url, blobs, bytes }) = &elsewhere {
+            object["artifacts_not_copied"] = json!({"url": url, "blobs": blobs, "bytes": bytes});
+        }
+        println!("{}", serde_json::to_string_pretty(&object)?);
     } else {
         println!("{}, {} bytes of them new", words(&index), index.new_bytes);
+        if let Some(Elsewhere { url, blobs, bytes }) = &elsewhere {
+            println!(
+                "not copied: {blobs} artifacts of {bytes} bytes, which are in {url}; that store's own versions or copies must keep them"
+            );
+        }
     }
     let pruned =
         pruned.context("the backup is whole; older ones, and what is left of interrupted ones, were not removed")?;

@@ -2,6 +2,7 @@
 
 mod care;
 mod hostile;
+mod s3;
 mod streams;
 mod traces;
 mod words;

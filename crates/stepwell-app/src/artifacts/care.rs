@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use stepwell_blobs::{BlobError, BlobStore};
+use stepwell_blobs::{BlobError, BlobId, BlobStore};
 use stepwell_env::Env;
 use stepwell_metadata::{BlobRow, Metadata};
 
-use super::{blob_of, blocking, unnamed};
+use super::{blob_of, blocking, place, unnamed};
 use crate::{code::ErrorCode, error::AppError};
 
 /// Rows looked at together.
@@ -44,11 +44,11 @@ pub struct ArtifactRepair {
 
 /// Reads every byte of every blob that an artifact names; also beside the server that owns the directory.
 pub(crate) async fn check(env: &Env, data_dir: &Path, metadata: &Metadata) -> Result<ArtifactCheck, AppError> {
-    let store = BlobStore::new(env.disk.clone(), data_dir);
     let mut found = ArtifactCheck::default();
     if !metadata.knows_artifacts().await? {
         return Ok(found);
     }
+    let store = place::find(env, data_dir, metadata).await?;
     let mut last = String::new();
     loop {
         let rows = metadata.blobs_after(&last, PAGE_ROWS).await?;
@@ -100,37 +100,26 @@ pub(crate) async fn repair(
     dry_run: bool,
 ) -> Result<ArtifactRepair, AppError> {
     let mut done = ArtifactRepair::default();
+    let store = place::find(env, data_dir, metadata).await?;
     for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check(env, data_dir, metadata).await?.damages {
         let lost =
             if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, env.clock.now_us()).await? };
         done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
-        if !dry_run && env.disk.exists(&path) {
-            done.quarantined.push(set_aside(env, &path, quarantine).await?);
+        if let Some(id) = BlobId::parse(&sha256).filter(|_| !dry_run) {
+            done.quarantined.extend(set_aside(&store, id, quarantine).await?);
         }
     }
     if rows_were_lost && !dry_run {
-        let store = BlobStore::new(env.disk.clone(), data_dir);
         for file in unnamed::all(metadata, &store).await? {
+            let Some(id) = file.id else { continue };
             done.lines.push(format!("{} has no artifact that names it any more, and is kept", file.path.display()));
-            done.quarantined.push(set_aside(env, &file.path, quarantine).await?);
+            done.quarantined.extend(set_aside(&store, id, quarantine).await?);
         }
     }
     Ok(done)
 }
 
-async fn set_aside(env: &Env, path: &Path, quarantine: &Path) -> Result<PathBuf, AppError> {
-    let (disk, from, quarantine) = (env.disk.clone(), path.to_owned(), quarantine.to_owned());
-    let to = quarantine.join(path.file_name().unwrap_or_default());
-    let kept = to.clone();
-    blocking(move || {
-        let failed = |what| {
-            let path = to.clone();
-            move |source| BlobError::Io { what, path, source }
-        };
-        disk.create_dir_all(&quarantine).map_err(failed("create directory for"))?;
-        disk.rename(&from, &to).map_err(failed("rename to"))?;
-        disk.sync_dir(&quarantine).map_err(failed("sync directory of"))
-    })
-    .await?;
-    Ok(kept)
+async fn set_aside(store: &BlobStore, id: BlobId, quarantine: &Path) -> Result<Option<PathBuf>, AppError> {
+    let (store, quarantine) = (store.clone(), quarantine.to_owned());
+    blocking(move || store.set_aside(id, &quarantine)).await
 }

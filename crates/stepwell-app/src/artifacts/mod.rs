@@ -1,12 +1,13 @@
 //! Artifacts: files that belong to runs, under logical paths.
 //!
 //! `upload` takes bytes in, `parts` takes them in several requests, `download` gives them out, `unnamed` removes blobs that nobody
-//! names any more. A blob is published before the row that names it and removed after, and `publishing` keeps the two apart: between
+//! names any more, `place` knows where they lie. A blob is published before the row that names it and removed after, and `publishing` keeps the two apart: between
 //! rename and row no blob is removed.
 
 pub(crate) mod care;
 mod download;
 mod parts;
+pub(crate) mod place;
 mod unnamed;
 mod upload;
 
@@ -18,18 +19,23 @@ use std::sync::{
 use stepwell_blobs::{Blob, BlobError, BlobStore, StagedBlob};
 use stepwell_metadata::{Artifact, ArtifactEntry, ArtifactTotals, BlobRow, MetadataError};
 use stepwell_types::{check_artifact_path, check_run_id};
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 
 use self::parts::PartialUploads;
 pub(crate) use self::unnamed::sweep_unnamed;
 pub use self::{download::ArtifactDownload, parts::PartReceipt, upload::ArtifactUpload};
 use crate::{app::App, code::ErrorCode, error::AppError};
 
+/// Blobs on their way to an object store at once; each holds a few parts of it in memory.
+const UPLOADING_MAX: usize = 8;
+
 /// What the application keeps of artifacts while it runs.
 pub(crate) struct Artifacts {
     pub(crate) store: BlobStore,
     /// Held for reading from a blob's rename to its row, for writing while unnamed blobs are removed.
     pub(crate) publishing: RwLock<()>,
+    /// Held while bytes go to an object store.
+    uploading: Semaphore,
     uploads: Mutex<PartialUploads>,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
@@ -60,6 +66,7 @@ impl Artifacts {
         Self {
             store,
             publishing: RwLock::default(),
+            uploading: Semaphore::new(UPLOADING_MAX),
             uploads: Mutex::default(),
             received_bytes: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
@@ -93,12 +100,14 @@ impl App {
     async fn publish_whole(&self, path: String, staged: StagedBlob) -> Result<ArtifactInfo, AppError> {
         let artifacts = &self.parts.artifacts;
         let sha256 = staged.blob().id.to_string();
+        let uploading = artifacts.uploading.acquire().await;
+        let staged = blocking(move || staged.upload().map(|()| staged)).await?;
         let publishing = artifacts.publishing.read().await;
         let named = match blocking(move || staged.publish()).await {
             Ok(blob) => self.name(&path, &blob).await,
             Err(error) => Err(error),
         };
-        drop(publishing);
+        drop((publishing, uploading));
         match named {
             Ok((info, replaced)) => {
                 self.remove_unnamed(replaced).await;

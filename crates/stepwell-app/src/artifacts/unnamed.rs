@@ -40,10 +40,11 @@ pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
         let _alone = parts.artifacts.publishing.write().await;
         match unnamed(&parts.metadata, &parts.artifacts.store, shard as u8).await {
             Ok(found) => {
-                for Found { path, bytes, .. } in found {
+                for Found { path, bytes, id } in found {
+                    let Some(id) = id else { continue };
                     tracing::info!(path = %path.display(), bytes, "a blob that no artifact names is removed");
                     let store = parts.artifacts.store.clone();
-                    if let Err(error) = blocking(move || store.remove_file(&path)).await {
+                    if let Err(error) = blocking(move || store.remove(id)).await {
                         tracing::warn!(%error, "it stays for now; nothing to do: the next start removes it");
                     }
                 }

@@ -28,7 +28,7 @@ pub(super) struct Knob {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) unit: &'static str,
-    /// Empty: no default, the knob must be set.
+    /// Empty: no default; the knob must be set, unless it takes any text.
     pub(super) default: &'static str,
     /// What it does, and why one would change it.
     pub(super) reason: &'static str,
@@ -190,6 +190,15 @@ pub(super) const KNOBS: &[Knob] = &[
         reason: "A query that runs longer is stopped, so that a forgotten one does not hold cores and memory.",
     },
     Knob {
+        name: "artifacts_url",
+        kind: Kind::Text,
+        unit: "URL",
+        default: "",
+        reason: "An object store for the bytes of artifacts, instead of the data directory: `s3://bucket/prefix`, `gs://…`, `az://…`. Credentials, regions \
+                 and endpoints come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, … as the `object_store` crate names them). It is \
+                 tried when it is first given and kept with the data directory, so that it need not be given again.",
+    },
+    Knob {
         name: "webhook_private",
         kind: Kind::Switch,
         unit: "switch",
@@ -214,6 +223,11 @@ pub(super) const KNOBS: &[Knob] = &[
 ];
 
 impl Knob {
+    /// What it is if nobody sets it; `None` if somebody must.
+    pub(super) fn default(&self) -> Option<&'static str> {
+        Some(self.default).filter(|default| !default.is_empty() || self.kind == Kind::Text)
+    }
+
     /// The knob of that name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         KNOBS.iter().find(|knob| knob.name == name)
@@ -277,8 +291,11 @@ pub(super) fn reference() -> String {
          | --- | --- | --- | --- | --- |\n",
     );
     for knob in KNOBS {
-        let default =
-            if knob.default.is_empty() { "none: must be set".to_owned() } else { format!("`{}`", knob.default) };
+        let default = match knob.default() {
+            None => "none: must be set".to_owned(),
+            Some("") => "none".to_owned(),
+            Some(default) => format!("`{default}`"),
+        };
         text += &format!("| `{}` | {} | {default} | {} | {} |\n", knob.name, knob.unit, knob.range(), knob.reason);
     }
     text

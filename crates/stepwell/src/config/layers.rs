@@ -19,9 +19,7 @@ pub(super) type Values = BTreeMap<&'static str, String>;
 pub(super) fn merge(flags: &ServeFlags, environment: impl Iterator<Item = (String, String)>) -> Result<Values> {
     let (config, from_environment) = read_environment(environment)?;
     let mut values = Values::new();
-    for knob in KNOBS.iter().filter(|knob| !knob.default.is_empty()) {
-        values.insert(knob.name, knob.default.to_owned());
-    }
+    values.extend(KNOBS.iter().filter_map(|knob| Some((knob.name, knob.default()?.to_owned()))));
     let file = flags.config.clone().or_else(|| config.map(Into::into));
     if let Some(path) = file {
         values.extend(read_file(&path)?);
