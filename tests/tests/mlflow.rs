@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use stepwell_tests::{
-    Server,
+    Server, ServerOptions,
     mlflow::{Client, Sessions, differences, expected, names, reasons},
     repository,
 };
@@ -21,7 +21,9 @@ static NEWEST: Worker = LazyLock::new(|| Mutex::new(Sessions::start(Client::Newe
 static YEAR_OLD: Worker = LazyLock::new(|| Mutex::new(Sessions::start(Client::YearOld).unwrap()));
 
 fn is_as_expected(session: &str, client: Client) {
-    let server = Server::start().unwrap();
+    // Receivers of webhooks are on this machine.
+    let flags = vec!["--webhook-private".to_owned()];
+    let server = Server::start_with(&ServerOptions { flags, ..ServerOptions::default() }).unwrap();
     let worker = match client {
         Client::Newest => &NEWEST,
         Client::YearOld => &YEAR_OLD,
@@ -97,6 +99,7 @@ sessions! {
     registry: lifecycle search sources;
     prompts: versions;
     traces: decorated in_run assessed;
+    webhooks: managed sent;
     command_line: experiments runs_and_artifacts project models;
     low_level: asynchronous threads environments;
 }

@@ -69,6 +69,9 @@ def serve(directory, listener):
         constants.ARTIFACT_ROOT_ENV_VAR: "mlflow-artifacts:/",
         constants.ARTIFACTS_DESTINATION_ENV_VAR: f"{directory}/artifacts",
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        # Receivers of webhooks are on this machine.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     }
     os.chdir(directory)
     os.setpgid(0, 0)
