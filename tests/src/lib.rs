@@ -11,8 +11,10 @@ mod locate;
 pub mod mlflow;
 pub mod oracle;
 mod read_back;
+mod s3;
 mod server;
 
 pub use http::{Http, Reply};
 pub use locate::{binary, repository, venv_python};
+pub use s3::S3;
 pub use server::{Server, ServerOptions, command};

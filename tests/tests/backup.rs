@@ -8,8 +8,9 @@ use std::{
 use serde_json::{Value, json};
 use stepwell_env::DirLock;
 use stepwell_tests::{
-    Http, Server, ServerOptions,
+    Http, S3, Server, ServerOptions,
     backup::{self, Plan, back_up, restore, stepwell},
+    command,
 };
 
 #[test]
@@ -178,7 +179,7 @@ fn a_damaged_backup_is_named_and_not_restored_and_wrong_places_are_refused() {
     fails_with(&["backup", "--data-dir", from, "--to", new], "is not a data directory");
     let within = format!("{data_dir}/segments/../x");
     fails_with(&["backup", "--data-dir", data_dir, "--to", &within], "keep backups outside");
-    fails_with(&["backup", "--data-dir", data_dir, "--to", "s3://bucket/x"], "file:///");
+    fails_with(&["backup", "--data-dir", data_dir, "--to", "s3://key:secret@bucket/x"], "come from the environment");
     fails_with(&["backup", "--data-dir", data_dir], "--to");
     assert_eq!(files(Path::new(data_dir)).iter().filter(|path| path.ends_with("x")).count(), 0);
 }
@@ -244,4 +245,58 @@ fn pruning_removes_old_backups_and_the_files_that_only_they_name() {
         let server = Server::start_in(&restored, &options(&[])).unwrap();
         assert_eq!(steps(&server.http()), (0..points).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_backup_goes_to_an_object_store_and_comes_back_from_there() {
+    let mut s3 = S3::start().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, restored) = (directory.path().join("data"), directory.path().join("restored"));
+    let server = Server::start_in(&data_dir, &options(&["--flush-age-seconds", "1"])).unwrap();
+    create_run(&server.http());
+    let last = log(&server.http(), 0, &[0.5, -0.25, 4.0]);
+    let weights: Vec<u8> = (0..9_000_000_u32).map(|at| (at >> 5) as u8).collect();
+    let http = server.http();
+    assert_eq!(http.send("PUT", "/api/v1/runs/r/artifacts/w.bin", &[], &weights).unwrap().status, 201);
+
+    let variables = s3.variables();
+    let run = |arguments: &[&str]| -> Result<String, String> {
+        let output = command().unwrap().args(arguments).envs(variables.clone()).output().unwrap();
+        let said = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        if output.status.success() { Ok(said(output.stdout)) } else { Err(said(output.stderr)) }
+    };
+    let (data, new, url) = (data_dir.to_str().unwrap(), restored.to_str().unwrap(), "s3://team/back/ups");
+    let back_up = || -> Value {
+        let made = run(&["backup", "--json", "--data-dir", data, "--to", url]).unwrap();
+        serde_json::from_str(&made).unwrap()
+    };
+    let first = back_up();
+    assert_eq!((first["lsn"].as_u64(), &first["new_bytes"]), (Some(last), &first["bytes"]));
+    assert!(first["bytes"].as_u64().unwrap() > weights.len() as u64);
+    let more = log(&server.http(), 3, &[8.0]);
+    let second = back_up();
+    assert!(second["new_bytes"].as_u64().unwrap() < 1_000_000, "what is there is not copied again: {second}");
+    assert!(run(&["backup", "list", url]).unwrap().lines().count() == 2);
+    assert!(run(&["backup", "verify", url]).unwrap().contains("every byte verified"));
+    assert!(run(&["backup", "prune", "--keep", "1", url]).unwrap().starts_with("removed 1 older backups"));
+
+    // What is damaged there is named, and nothing is made of it (I11).
+    let key = s3.list().unwrap().into_iter().find(|(_, bytes)| *bytes == weights.len() as u64).unwrap().0;
+    let flip = format!("flip {key}");
+    s3.ask(&flip).unwrap();
+    for refused in [run(&["backup", "verify", url]), run(&["restore", "--from", url, "--data-dir", new])] {
+        let said = refused.unwrap_err();
+        assert!(said.contains(&format!("s3://team/{key}")), "{said}");
+    }
+    assert!(!restored.exists());
+    s3.ask(&flip).unwrap();
+
+    run(&["restore", "--from", url, "--data-dir", new]).unwrap();
+    drop(server);
+    let server = Server::start_in(&restored, &options(&[])).unwrap();
+    assert_eq!(steps(&server.http()), [0, 1, 2, 3]);
+    assert!(server.http().get("/api/v1/runs/r/artifacts/w.bin").unwrap().body == weights);
+    assert_eq!(log(&server.http(), 4, &[1.0]), more + 1, "LSNs go on");
+    let said = run(&["backup", "list", "s3://team/nothing"]).unwrap_err();
+    assert!(said.contains("s3://team/nothing"), "{said}");
 }

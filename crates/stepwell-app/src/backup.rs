@@ -5,14 +5,16 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use stepwell_blobs::{Blob, BlobId, relative_path};
 use stepwell_engine::backup::{
     BackupError, BackupFile, BackupIndex, BackupStore, Cut, METADATA, Pruned, Restored, check_data_dir,
 };
-use stepwell_env::{DirLock, Disk, Env, LockError};
+use stepwell_env::{DirLock, Disk, Env, LockError, write_atomically};
 use stepwell_metadata::{BlobRow, MetadataCopy, MetadataError, artifact_store_of_copy, blobs_of_copy, check_copy};
+use stepwell_objects::{ObjectDisk, ObjectError, Objects};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
 
@@ -29,6 +31,8 @@ pub enum BackupFailure {
     },
     #[error(transparent)]
     Locked(#[from] LockError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -36,6 +40,54 @@ pub enum BackupFailure {
         #[source]
         source: io::Error,
     },
+}
+
+/// Where backups are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackupPlace {
+    Directory(PathBuf),
+    /// The URL of an object store, such as `s3://bucket/prefix`; credentials and the like come from the environment.
+    Objects(String),
+}
+
+/// A place of backups, and what is needed to use it.
+struct Opened {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// A directory of this machine for what is not whole yet.
+    incoming: PathBuf,
+    /// Threads that requests to an object store are made on.
+    runtime: Option<Runtime>,
+}
+
+impl BackupPlace {
+    fn open(&self, env: &Env) -> Result<Opened, BackupFailure> {
+        match self {
+            Self::Directory(path) => {
+                let root = path.clone();
+                Ok(Opened { disk: env.disk.clone(), incoming: root.clone(), root, runtime: None })
+            }
+            Self::Objects(url) => {
+                let runtime = runtime()?;
+                let objects = Objects::at(url, runtime.handle().clone())?;
+                let disk = ObjectDisk::new(objects).map_err(io_error("make a directory for", Path::new(url)))?;
+                let (root, incoming) = (disk.root().to_owned(), disk.spool().to_owned());
+                Ok(Opened { disk: Arc::new(disk), root, incoming, runtime: Some(runtime) })
+            }
+        }
+    }
+}
+
+impl Opened {
+    fn store(&self) -> Result<BackupStore, BackupFailure> {
+        Ok(BackupStore::open(self.disk.clone(), &self.root)?)
+    }
+
+    /// One process at a time changes backups. Among those who use an object store it is they who see to that.
+    fn lock(&self, purpose: &str) -> Result<Option<DirLock>, BackupFailure> {
+        let is_here = self.runtime.is_none();
+        Ok(is_here.then(|| DirLock::acquire(&self.root, purpose)).transpose()?)
+    }
 }
 
 /// A backup that was made.
@@ -64,18 +116,23 @@ const INCOMING: [&str; 2] = ["incoming.sqlite", "incoming.sqlite-journal"];
 /// Backs a data directory up to a directory, made if absent, and keeps the newest `keep` backups there; `None` keeps all.
 /// When it returns, all that was acknowledged before the call is in the backup, durable and read back, but for the bytes of artifacts
 /// in an object store: those stay there.
-pub fn back_up(env: &Env, data_dir: &Path, to: &Path, keep: Option<usize>) -> Result<Backup, BackupFailure> {
+pub fn back_up(env: &Env, data_dir: &Path, to: &BackupPlace, keep: Option<usize>) -> Result<Backup, BackupFailure> {
     check_data_dir(&*env.disk, data_dir)?;
-    let (source, target) = (resolved(data_dir)?, resolved(to)?);
-    if target.starts_with(&source) {
-        return Err(BackupError::Within { path: target, other: source }.into());
+    let source = resolved(data_dir)?;
+    let to = match to {
+        BackupPlace::Directory(to) => BackupPlace::Directory(resolved(to)?),
+        objects => objects.clone(),
+    };
+    let place = to.open(env)?;
+    if place.root.starts_with(&source) {
+        return Err(BackupError::Within { path: place.root, other: source }.into());
     }
-    let store = BackupStore::create(env.disk.clone(), &target)?;
-    let _lock = DirLock::acquire(&target, "stepwell backup")?;
+    let store = BackupStore::create(place.disk.clone(), &place.root)?;
+    let _lock = place.lock("stepwell backup")?;
     let runtime = runtime()?;
     let mut tries = 1;
     let (index, elsewhere) = loop {
-        match back_up_once(env, &runtime, &source, &store)? {
+        match back_up_once(env, &runtime, &source, &store, &place.incoming)? {
             (Ok(made), _) => break made,
             // A server removes blobs that nobody names any more, also those that were named at the moment that is copied. What was
             // copied of that moment stays in the destination, so that the next try has less to do.
@@ -83,7 +140,7 @@ pub fn back_up(env: &Env, data_dir: &Path, to: &Path, keep: Option<usize>) -> Re
             (Err(error), _) => return Err(error.into()),
         }
     };
-    remove_incoming(&*env.disk, &target)?;
+    remove_incoming(&*env.disk, &place.incoming)?;
     Ok(Backup { index, elsewhere, pruned: store.prune(keep.unwrap_or(usize::MAX)) })
 }
 
@@ -95,9 +152,10 @@ fn back_up_once(
     runtime: &Runtime,
     source: &Path,
     store: &BackupStore,
+    incoming: &Path,
 ) -> Result<(Result<Made, BackupError>, bool), BackupFailure> {
-    remove_incoming(&*env.disk, store.root())?;
-    let (metadata, incoming) = (source.join(METADATA), store.root().join(INCOMING[0]));
+    remove_incoming(&*env.disk, incoming)?;
+    let (metadata, incoming) = (source.join(METADATA), incoming.join(INCOMING[0]));
     let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
     let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
     let cut = Cut::take(env, source, store, || runtime.block_on(copying.pin()).map_err(failed))?;
@@ -116,7 +174,7 @@ fn back_up_once(
     }
     let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
     beside.push((BackupFile::of(METADATA, content.bytes()), incoming));
-    let copied = cut.copy_to(store, &beside);
+    let copied = cut.copy_to(&*env.disk, store, &beside);
     let is_gone = copied.is_err() && beside.iter().any(|(_, path)| !env.disk.exists(path));
     Ok((copied.map(|index| (index, elsewhere)), is_gone))
 }
@@ -143,27 +201,30 @@ fn artifact_files(runtime: &Runtime, copy: &Path) -> Result<Vec<BackupFile>, Bac
 }
 
 /// The backups of a directory, oldest first; in place of an index that does not read, why.
-pub fn list_backups(env: &Env, from: &Path) -> Result<Vec<Result<BackupIndex, BackupError>>, BackupFailure> {
-    let store = BackupStore::open(env.disk.clone(), from)?;
+pub fn list_backups(env: &Env, from: &BackupPlace) -> Result<Vec<Result<BackupIndex, BackupError>>, BackupFailure> {
+    let place = from.open(env)?;
+    let store = place.store()?;
     Ok(store.numbers()?.into_iter().map(|number| store.index(number)).collect())
 }
 
 /// Removes all backups of a directory but the newest `keep`, and what no backup names.
-pub fn prune_backups(env: &Env, from: &Path, keep: usize) -> Result<Pruned, BackupFailure> {
-    let store = BackupStore::open(env.disk.clone(), from)?;
-    let _lock = DirLock::acquire(from, "stepwell backup prune")?;
+pub fn prune_backups(env: &Env, from: &BackupPlace, keep: usize) -> Result<Pruned, BackupFailure> {
+    let place = from.open(env)?;
+    let store = place.store()?;
+    let _lock = place.lock("stepwell backup prune")?;
     Ok(store.prune(keep)?)
 }
 
 /// Reads every byte of one backup, or of all, and proves that it can be restored. Returns those checked.
-pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec<BackupIndex>, BackupFailure> {
-    let store = BackupStore::open(env.disk.clone(), from)?;
+pub fn verify_backups(env: &Env, from: &BackupPlace, number: Option<u64>) -> Result<Vec<BackupIndex>, BackupFailure> {
+    let place = from.open(env)?;
+    let store = place.store()?;
     let numbers = match number {
         Some(number) => vec![number],
         None => store.numbers()?,
     };
     if numbers.is_empty() {
-        return Err(BackupError::NotABackup { path: from.to_owned() }.into());
+        return Err(BackupError::NotABackup { path: place.root }.into());
     }
     let runtime = runtime()?;
     let mut checked = Vec::new();
@@ -172,11 +233,12 @@ pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec
         store.verify(&index)?;
         for file in index.files.iter().filter(|file| file.path == METADATA) {
             let path = store.path_of(file);
-            let checked = runtime.block_on(check_copy(&path));
+            let local = local_copy(env, &place, &path)?;
+            let checked = runtime.block_on(check_copy(&local));
             checked.map_err(|source| BackupFailure::Metadata { path: path.clone(), source })?;
-            let named: BTreeSet<BackupFile> = artifact_files(&runtime, &path)?.into_iter().collect();
+            let named: BTreeSet<BackupFile> = artifact_files(&runtime, &local)?.into_iter().collect();
             let present: BTreeSet<BackupFile> = index.artifacts().cloned().collect();
-            let is_elsewhere = store_of(&runtime, &path)?.is_some();
+            let is_elsewhere = store_of(&runtime, &local)?.is_some();
             let mut unnamed = present.difference(&named);
             let mut absent = named.difference(&present).filter(|_| !is_elsewhere);
             if let Some(file) = unnamed.next().or_else(|| absent.next()) {
@@ -193,18 +255,29 @@ pub fn verify_backups(env: &Env, from: &Path, number: Option<u64>) -> Result<Vec
 /// given and within reach.
 pub fn restore_backup(
     env: &Env,
-    from: &Path,
+    from: &BackupPlace,
     number: Option<u64>,
     lsn: Option<u64>,
     data_dir: &Path,
 ) -> Result<(BackupIndex, Restored), BackupFailure> {
-    let store = BackupStore::open(env.disk.clone(), from)?;
+    let place = from.open(env)?;
+    let store = place.store()?;
     let index = match number {
         Some(number) => store.index(number)?,
         None => store.newest()?,
     };
-    let restored = store.restore(&index, lsn.map(Lsn), data_dir)?;
+    let restored = store.restore(&index, lsn.map(Lsn), &env.disk, data_dir)?;
     Ok((index, restored))
+}
+
+/// A file of a place as SQLite can open it: where it is, or a copy of an object.
+fn local_copy(env: &Env, place: &Opened, path: &Path) -> Result<PathBuf, BackupFailure> {
+    if place.runtime.is_none() {
+        return Ok(path.to_owned());
+    }
+    let (content, local) = (place.disk.map(path).map_err(io_error("read", path))?, place.incoming.join(INCOMING[0]));
+    write_atomically(&*env.disk, &local, content.bytes()).map_err(io_error("write", &local))?;
+    Ok(local)
 }
 
 fn runtime() -> Result<Runtime, BackupFailure> {

@@ -36,7 +36,7 @@ pub use artifacts::{
     ArtifactDownload, ArtifactInfo, ArtifactStats, ArtifactUpload, PartReceipt, run_directory, run_part,
 };
 pub use backup::{
-    Backup, BackupFailure, Elsewhere, back_up, list_backups, prune_backups, restore_backup, verify_backups,
+    Backup, BackupFailure, BackupPlace, Elsewhere, back_up, list_backups, prune_backups, restore_backup, verify_backups,
 };
 pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_directory};
 pub use code::{ErrorCode, errors_markdown};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use stepwell_env::is_out_of_files;
+use stepwell_objects::ObjectError;
 use stepwell_types::ErrorKind;
 
 /// A blob that cannot be written or read.
@@ -15,15 +16,8 @@ pub enum BlobError {
     Damaged { path: PathBuf, offset: u64, detail: String },
     #[error("{path} is missing")]
     Missing { path: PathBuf },
-    #[error("{url} is no place for artifacts: {reason}")]
-    Place { url: String, reason: String },
-    #[error("{what} {path}: {source}")]
-    Objects {
-        what: &'static str,
-        path: PathBuf,
-        #[source]
-        source: object_store::Error,
-    },
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -38,9 +32,9 @@ impl BlobError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Damaged { .. } | Self::Missing { .. } => ErrorKind::DataDamaged,
-            Self::Place { .. } => ErrorKind::InvalidCall,
+            Self::Objects(ObjectError::Place { .. }) => ErrorKind::InvalidCall,
             // It comes and goes with the network.
-            Self::Objects { .. } => ErrorKind::Unavailable,
+            Self::Objects(ObjectError::Request { .. }) => ErrorKind::Unavailable,
             Self::Io { source, .. } if self.is_disk_full() || is_out_of_files(source) => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Internal,
         }

@@ -9,12 +9,13 @@ use std::{
 };
 
 use stepwell_env::Disk;
+use stepwell_objects::Objects;
 use tokio::runtime::Handle;
 
 use crate::{
     error::{BlobError, io_error},
     format::{Blob, BlobId, CHUNK_BYTES},
-    objects::Objects,
+    objects::BlobObjects,
     reader::BlobReader,
     writer::BlobWriter,
 };
@@ -43,7 +44,7 @@ struct Parts {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     /// Where blobs go instead of the directory.
-    objects: Option<Objects>,
+    objects: Option<BlobObjects>,
     /// Number of the next temporary file.
     next: AtomicU64,
     /// Directories that are known to be there durably.
@@ -80,13 +81,17 @@ impl BlobStore {
     }
 
     pub(crate) fn with(disk: Arc<dyn Disk>, data_dir: &Path, objects: Option<Objects>) -> Self {
+        let objects = objects.map(BlobObjects);
         let (root, made) = (data_dir.join(BLOBS), Mutex::new([false; SHARDS]));
         Self { parts: Arc::new(Parts { disk, root, objects, next: AtomicU64::new(0), made }) }
     }
 
     /// Whether the object store takes, gives and removes; without one nothing is asked.
     pub fn probe(&self) -> Result<(), BlobError> {
-        self.parts.objects.as_ref().map_or(Ok(()), Objects::probe)
+        match &self.parts.objects {
+            Some(objects) => Ok(objects.0.probe()?),
+            None => Ok(()),
+        }
     }
 
     /// Prepares it for writing, and removes what uploads left that a crash broke off. For the owner of the data directory, before
@@ -199,7 +204,7 @@ impl BlobStore {
         self.parts.root.join(&name[..2]).join(name)
     }
 
-    pub(crate) fn objects(&self) -> Option<&Objects> {
+    pub(crate) fn objects(&self) -> Option<&BlobObjects> {
         self.parts.objects.as_ref()
     }
 

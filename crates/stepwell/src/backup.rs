@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use stepwell_app::{
-    Backup, BackupIndex, Elsewhere, Pruned, back_up, list_backups, prune_backups, restore_backup, verify_backups,
+    Backup, BackupIndex, BackupPlace, Elsewhere, Pruned, back_up, list_backups, prune_backups, restore_backup,
+    verify_backups,
 };
 use stepwell_env::Env;
 use stepwell_types::format_utc_us;
@@ -20,9 +21,9 @@ pub(crate) struct BackupArgs {
     /// The data directory; a server may be running on it
     #[arg(long, required = true)]
     data_dir: Option<PathBuf>,
-    /// Where backups are kept: a directory, made if absent, or file:///…; only what is new is copied there
+    /// Where backups are kept: a directory, made if absent, or s3://bucket/prefix (gs://, az://); only what is new is copied there
     #[arg(long, value_parser = place, required = true)]
-    to: Option<PathBuf>,
+    to: Option<BackupPlace>,
     /// How many backups to keep there; the oldest others are removed. Without it all are kept
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keep: Option<u64>,
@@ -35,27 +36,27 @@ pub(crate) struct BackupArgs {
 enum BackupCommand {
     /// Lists the backups of a directory
     List {
-        /// The directory, or file:///…
+        /// The directory, or s3://bucket/prefix
         #[arg(value_parser = place)]
-        from: PathBuf,
+        from: BackupPlace,
         /// One JSON array instead of words
         #[arg(long)]
         json: bool,
     },
     /// Reads every byte of backups and proves that they can be restored
     Verify {
-        /// The directory, or file:///…
+        /// The directory, or s3://bucket/prefix
         #[arg(value_parser = place)]
-        from: PathBuf,
+        from: BackupPlace,
         /// The number of one; all if not given
         #[arg(long)]
         backup: Option<u64>,
     },
     /// Removes old backups, and what interrupted ones left, without making one: where the directory is full
     Prune {
-        /// The directory, or file:///…
+        /// The directory, or s3://bucket/prefix
         #[arg(value_parser = place)]
-        from: PathBuf,
+        from: BackupPlace,
         /// How many to keep, the newest
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
         keep: u64,
@@ -65,9 +66,9 @@ enum BackupCommand {
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The directory of the backups, or file:///…
+    /// The directory of the backups, or s3://bucket/prefix
     #[arg(long, value_parser = place)]
-    from: PathBuf,
+    from: BackupPlace,
     /// The number of the backup; the newest if not given
     #[arg(long)]
     backup: Option<u64>,
@@ -185,12 +186,19 @@ fn damaged_json(error: &stepwell_app::BackupError) -> Value {
     json!({"damaged": error.to_string()})
 }
 
-/// A place for backups, as a path.
-fn place(text: &str) -> Result<PathBuf, String> {
-    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text.into()) };
-    if scheme != "file" || !rest.starts_with('/') {
-        return Err("backups go to directories and file:///… only; mount or synchronise other storage".to_owned());
+/// A place for backups: a path, a `file:` URL, or the URL of an object store.
+fn place(text: &str) -> Result<BackupPlace, String> {
+    match text.split_once("://") {
+        None => Ok(BackupPlace::Directory(text.into())),
+        Some(("file", rest)) if rest.starts_with('/') => decoded(text, rest).map(BackupPlace::Directory),
+        Some(("file", _)) => Err("a file:// URL has an absolute path and no host".to_owned()),
+        // Whether it can be used is found out when it is opened.
+        Some(_) => Ok(BackupPlace::Objects(text.to_owned())),
     }
+}
+
+/// The path that a `file:` URL means.
+fn decoded(text: &str, rest: &str) -> Result<PathBuf, String> {
     let mut bytes = Vec::new();
     let mut left = rest.as_bytes();
     while let Some((byte, others)) = left.split_first() {
@@ -215,10 +223,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_paths_and_file_urls_and_nothing_else_yet() {
-        assert_eq!(place("a/b c"), Ok(PathBuf::from("a/b c")));
-        assert_eq!(place("file:///a/b%20c"), Ok(PathBuf::from("/a/b c")));
-        for wrong in ["s3://bucket/x", "file://host/x", "https://x", "file:///%zz"] {
+    fn places_are_paths_file_urls_and_urls_of_object_stores() {
+        let directory = |path: &str| Ok(BackupPlace::Directory(PathBuf::from(path)));
+        assert_eq!(place("a/b c"), directory("a/b c"));
+        assert_eq!(place("file:///a/b%20c"), directory("/a/b c"));
+        assert_eq!(place("s3://bucket/x"), Ok(BackupPlace::Objects("s3://bucket/x".to_owned())));
+        for wrong in ["file://host/x", "file:///%zz"] {
             assert!(place(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,75 +1,9 @@
 //! Artifacts in an object store that speaks S3: moto's server, which others test their use of Amazon's with.
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use stepwell_tests::{Reply, Server, ServerOptions, command, venv_python};
+use stepwell_tests::{Reply, S3, Server, ServerOptions, command};
 
 use super::{get, put, run_of, settled};
-
-struct S3 {
-    child: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    url: String,
-}
-
-impl S3 {
-    /// With a bucket named `team`.
-    fn start() -> Result<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/s3_server.py");
-        let mut child = Command::new(venv_python()?)
-            .args([script, "team"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut answers = BufReader::new(child.stdout.take().context("stdout")?);
-        let mut url = String::new();
-        answers.read_line(&mut url)?;
-        Ok(Self { ask: child.stdin.take().context("stdin")?, answers, url: url.trim().to_owned(), child })
-    }
-
-    fn ask(&mut self, line: &str) -> Result<Value> {
-        writeln!(self.ask, "{line}")?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        serde_json::from_str(&answer).with_context(|| format!("{line}: {answer:?}"))
-    }
-
-    /// Keys and lengths of all objects.
-    fn list(&mut self) -> Result<BTreeMap<String, u64>> {
-        Ok(serde_json::from_value(self.ask("list")?)?)
-    }
-
-    fn variables(&self) -> Vec<(String, String)> {
-        let variables = [
-            ("AWS_ENDPOINT", self.url.as_str()),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ];
-        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-    }
-
-    fn options(&self, flags: &[&str]) -> ServerOptions {
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        ServerOptions { flags, variables: self.variables(), ..ServerOptions::default() }
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn answered(reply: Reply, status: u16) -> Result<Vec<u8>> {
     ensure!(reply.status == status, "{} and not {status}: {}", reply.status, reply.text());
@@ -129,7 +63,7 @@ fn a_store_that_does_not_take_objects_is_refused_before_it_is_relied_on() -> Res
         .envs(s3.variables())
         .output()?;
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("s3://nobodys-bucket/x is no place for artifacts"), "{said}");
+    assert!(!refused.status.success() && said.contains("s3://nobodys-bucket/x cannot be used"), "{said}");
     // Nothing was settled.
     drop(Server::start_in(dir.path(), &ServerOptions::default())?);
     Ok(())

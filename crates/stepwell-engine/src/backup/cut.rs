@@ -82,8 +82,13 @@ impl Cut {
         Err(BackupError::Moving { tries: TRIES }.into())
     }
 
-    /// Copies what `store` lacks, `beside` included (files and where they lie now), and commits the backup.
-    pub fn copy_to(self, store: &BackupStore, beside: &[(BackupFile, PathBuf)]) -> Result<BackupIndex, BackupError> {
+    /// Copies what `store` lacks, `beside` included (files and where they lie now on `disk`), and commits the backup.
+    pub fn copy_to(
+        self,
+        disk: &dyn Disk,
+        store: &BackupStore,
+        beside: &[(BackupFile, PathBuf)],
+    ) -> Result<BackupIndex, BackupError> {
         let mut index = BackupIndex {
             number: store.numbers()?.last().map_or(1, |last| last + 1),
             taken_at_us: self.taken_at_us,
@@ -107,7 +112,7 @@ impl Cut {
             put(&log.source.path, file, &|| Ok(content.clone()))?;
         }
         for (file, path) in beside {
-            put(path, file.clone(), &|| store.disk().map(path).map_err(io_error("read", path)))?;
+            put(path, file.clone(), &|| disk.map(path).map_err(io_error("read", path)))?;
         }
         for (file, content) in self.new {
             put(&self.data_dir.join(&file.path), file, &|| Ok(content.clone()))?;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use stepwell_env::Disk;
@@ -32,9 +33,16 @@ pub struct Restored {
 impl BackupStore {
     /// Makes `data_dir`, which is absent or empty, the data directory of a backup: as it was at its LSN, or at the end of the
     /// last batch up to `to`. The directory has its name only once it is whole and every byte of it has been read back.
-    pub fn restore(&self, index: &BackupIndex, to: Option<Lsn>, data_dir: &Path) -> Result<Restored, BackupError> {
+    /// `target` is the disk that it lies on.
+    pub fn restore(
+        &self,
+        index: &BackupIndex,
+        to: Option<Lsn>,
+        target: &Arc<dyn Disk>,
+        data_dir: &Path,
+    ) -> Result<Restored, BackupError> {
         let data_dir = std::path::absolute(data_dir).map_err(io_error("find", data_dir))?;
-        let disk = &**self.disk();
+        let disk = &**target;
         let is_there = disk.exists(&data_dir);
         if is_there && !disk.list(&data_dir).map_err(io_error("list", &data_dir))?.is_empty() {
             return Err(BackupError::NotEmpty { path: data_dir });
@@ -59,7 +67,7 @@ impl BackupStore {
             let dir = temporary.join(dir);
             disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
-        let mut placing = Placing { store: self, root: &temporary, files: 0, bytes: 0 };
+        let mut placing = Placing { store: self, disk, root: &temporary, files: 0, bytes: 0 };
         let is_later = |meta: &SegmentMeta| meta.lsn.0 > lsn.0;
         for file in manifest.segments.iter().filter(|meta| !is_later(meta)).flat_map(files_of) {
             placing.file(&file)?;
@@ -81,7 +89,7 @@ impl BackupStore {
             placing.log(file, floor, lsn)?;
         }
         let manifest =
-            if lsn.0 == index.lsn { manifest } else { rewind::rewind(self.disk(), &temporary, manifest, &log, lsn)? };
+            if lsn.0 == index.lsn { manifest } else { rewind::rewind(target, &temporary, manifest, &log, lsn)? };
         placing.manifest(&manifest)?;
         let restored = Restored { lsn, files: placing.files, bytes: placing.bytes };
         let dirs = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(|dir| temporary.join(dir));
@@ -97,6 +105,7 @@ impl BackupStore {
 /// Files on their way into the directory under its temporary name.
 struct Placing<'a> {
     store: &'a BackupStore,
+    disk: &'a dyn Disk,
     root: &'a Path,
     files: u64,
     bytes: u64,
@@ -109,7 +118,7 @@ impl Placing<'_> {
             return Err(BackupError::Missing { path: from });
         }
         let content = self.store.disk().map(&from).map_err(io_error("read", &from))?;
-        copy(&**self.store.disk(), &from, &content, file, &self.root.join(&file.path))?;
+        copy(self.disk, &from, &content, file, &self.root.join(&file.path))?;
         self.count(file.bytes);
         Ok(())
     }
@@ -122,7 +131,7 @@ impl Placing<'_> {
         let Some(end) = end.filter(|_| is_needed) else { return Ok(()) };
         let content = &log.source.content;
         let file = BackupFile::of(format!("{WAL_DIR}/{}", log.source.name), &content.bytes()[..end]);
-        copy(&**self.store.disk(), &log.source.path, content, &file, &self.root.join(&file.path))?;
+        copy(self.disk, &log.source.path, content, &file, &self.root.join(&file.path))?;
         self.count(file.bytes);
         Ok(())
     }
@@ -131,7 +140,7 @@ impl Placing<'_> {
         let path = self.root.join(MANIFEST);
         let bytes = stepwell_manifest::encode(manifest).map_err(|error| io_error("encode", &path)(error.into()))?;
         let file = BackupFile::of(MANIFEST, &bytes);
-        copy(&**self.store.disk(), &path, &bytes.into(), &file, &path)?;
+        copy(self.disk, &path, &bytes.into(), &file, &path)?;
         self.count(file.bytes);
         Ok(())
     }

@@ -38,7 +38,7 @@ impl BackupStore {
     /// Opens a destination for writing, made if absent.
     pub fn create(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, BackupError> {
         let store = Self { disk, root: root.to_owned() };
-        for dir in store.file_dirs().chain([store.root.join(INDEX_DIR)]) {
+        for dir in store.file_dirs()?.into_iter().chain([store.root.join(INDEX_DIR)]) {
             store.disk.create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
         }
         Ok(store)
@@ -136,7 +136,7 @@ impl BackupStore {
 
     /// The commit point of a backup.
     pub(crate) fn commit(&self, index: &BackupIndex) -> Result<(), BackupError> {
-        for dir in self.file_dirs() {
+        for dir in self.file_dirs()? {
             self.disk.sync_dir(&dir).map_err(io_error("sync directory", &dir))?;
         }
         let path = self.index_path(index.number);
@@ -161,7 +161,7 @@ impl BackupStore {
         let dir = self.root.join(INDEX_DIR);
         self.disk.sync_dir(&dir).map_err(io_error("sync directory", &dir))?;
         let mut pruned = Pruned { backups: old.len() as u64, ..Pruned::default() };
-        for dir in self.file_dirs() {
+        for dir in self.file_dirs()? {
             for entry in self.disk.list(&dir).map_err(io_error("list", &dir))? {
                 let path = dir.join(&entry.name);
                 let stored = path.strip_prefix(self.root.join(FILES_DIR)).ok().and_then(Path::to_str);
@@ -177,12 +177,15 @@ impl BackupStore {
     }
 
     /// Directories of content: those that every destination has, and those of blobs that are there.
-    fn file_dirs(&self) -> impl Iterator<Item = PathBuf> {
-        let (files, disk) = (self.root.join(FILES_DIR), self.disk.clone());
+    fn file_dirs(&self) -> Result<Vec<PathBuf>, BackupError> {
+        let files = self.root.join(FILES_DIR);
         let blobs = files.join(ARTIFACTS);
-        let blob_dirs = (0..=u8::MAX).map(move |shard| blobs.join(format!("{shard:02x}")));
-        let own = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(move |dir| files.join(dir));
-        own.chain(blob_dirs.filter(move |dir| disk.exists(dir)))
+        let mut dirs: Vec<PathBuf> = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(|dir| files.join(dir)).collect();
+        if self.disk.exists(&blobs) {
+            let entries = self.disk.list(&blobs).map_err(io_error("list", &blobs))?;
+            dirs.extend(entries.iter().filter(|entry| entry.is_dir).map(|entry| blobs.join(&entry.name)));
+        }
+        Ok(dirs)
     }
 
     /// Where the index of a backup lies.

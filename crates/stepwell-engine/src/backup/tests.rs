@@ -27,7 +27,7 @@ fn store(dir: &Path) -> BackupStore {
 
 fn back_up(env: &Env, data_dir: &Path, store: &BackupStore) -> Result<BackupIndex, BackupError> {
     let cut = Cut::take(env, data_dir, store, || Ok::<_, BackupError>(()))?;
-    cut.copy_to(store, &[])
+    cut.copy_to(&*env.disk, store, &[])
 }
 
 fn retaining(dir: &Path, wal_retain_bytes: u64) -> EngineConfig {
@@ -96,7 +96,7 @@ impl Model {
 fn check(store: &BackupStore, index: &BackupIndex, wanted: Option<u64>, model: &Model) -> Result<(), TestCaseError> {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("restored");
-    let restored = store.restore(index, wanted.map(Lsn), &data_dir).unwrap();
+    let restored = store.restore(index, wanted.map(Lsn), &Env::real().disk, &data_dir).unwrap();
     let lsn = model.boundary(wanted.unwrap_or(index.lsn));
     prop_assert_eq!(restored.lsn.0, lsn);
     let engine = Engine::open(Env::real(), config(&data_dir)).unwrap();
@@ -187,7 +187,7 @@ proptest! {
             check(&store, index, Some(wanted), model)?;
         }
         for wanted in [reach.checked_sub(1), Some(index.lsn + 1)].into_iter().flatten() {
-            let error = store.restore(index, Some(Lsn(wanted)), &dir.path().join("never")).unwrap_err();
+            let error = store.restore(index, Some(Lsn(wanted)), &Env::real().disk, &dir.path().join("never")).unwrap_err();
             prop_assert!(matches!(error, BackupError::OutOfReach { .. }), "{}", error);
         }
     }
@@ -272,23 +272,27 @@ fn i11_a_changed_byte_of_any_file_is_found_and_named_and_nothing_is_restored_fro
             let name = path.file_name().unwrap().to_str().unwrap();
             let error = store.verify(&index).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
-            let error = store.restore(&index, None, &target).unwrap_err();
+            let error = store.restore(&index, None, &Env::real().disk, &target).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
             assert!(!target.exists());
             flips += 1;
         }
         for bad in [&good[..good.len() - 1], b""] {
             std::fs::write(&path, bad).unwrap();
-            assert!(store.verify(&index).is_err() && store.restore(&index, None, &target).is_err() && !target.exists());
+            assert!(
+                store.verify(&index).is_err()
+                    && store.restore(&index, None, &Env::real().disk, &target).is_err()
+                    && !target.exists()
+            );
         }
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(store.verify(&index), Err(BackupError::Missing { .. })));
-        assert!(store.restore(&index, None, &target).is_err() && !target.exists());
+        assert!(store.restore(&index, None, &Env::real().disk, &target).is_err() && !target.exists());
         std::fs::write(&path, &good).unwrap();
     }
     assert!(flips >= 4 * 40);
-    store.restore(&index, None, &target).unwrap();
-    let error = store.restore(&index, None, &target).unwrap_err();
+    store.restore(&index, None, &Env::real().disk, &target).unwrap();
+    let error = store.restore(&index, None, &Env::real().disk, &target).unwrap_err();
     assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");
     engine.shutdown().unwrap();
 }
@@ -389,7 +393,7 @@ fn beside_writers_flushes_merges_and_deletions_each_backup_has_what_was_acknowle
     for (index, before) in &made[0] {
         store.verify(index).unwrap();
         let target = dir.path().join(format!("r{}", index.number));
-        let restored = store.restore(index, None, &target).unwrap();
+        let restored = store.restore(index, None, &Env::real().disk, &target).unwrap();
         let engine = Engine::open(Env::real(), config(&target)).unwrap();
         assert_eq!((restored.lsn.0, engine.snapshot().lsn().0), (index.lsn, index.lsn));
         let mut total = 0;

@@ -1,0 +1,24 @@
+//! What can go wrong with an object store.
+
+use std::{io, path::PathBuf};
+
+/// A store that cannot be opened, or a request that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    #[error("{url} cannot be used: {reason}")]
+    Place { url: String, reason: String },
+    /// The library's error tells of its own causes; it is no source, so that nobody tells them again.
+    #[error("{what} {path}: {error}")]
+    Request {
+        what: &'static str,
+        /// The URL of the object.
+        path: PathBuf,
+        error: object_store::Error,
+    },
+}
+
+impl From<ObjectError> for io::Error {
+    fn from(error: ObjectError) -> Self {
+        Self::other(error)
+    }
+}
