@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, Transaction};
 
 use crate::{
     changes::Change,
@@ -14,16 +14,26 @@ use crate::{
     store::Metadata,
 };
 
+/// Rows that one statement writes: each value of each is a variable, of which SQLite has 32,766.
+const ROWS_MAX: usize = 1_000;
+
 impl Metadata {
     /// Makes a run in an existing project.
     pub async fn create_run(&self, new: NewRun, now_us: i64) -> Result<Run, MetadataError> {
         let mut tx = self.writer.begin().await?;
-        if read_run(&mut tx, &new.run_id).await?.is_some() {
-            return Err(MetadataError::RunExists { run_id: new.run_id });
+        let known = sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?), \
+             EXISTS (SELECT 1 FROM projects WHERE project_id = ? AND deleted_at_us IS NULL)",
+        );
+        let known = known.bind(&new.run_id).bind(number(&new.project_id)).fetch_one(&mut *tx).await?;
+        if known.try_get::<bool, _>(0)? {
+            return Err(match read_run(&mut tx, &new.run_id).await? {
+                Some(_) => MetadataError::RunExists { run_id: new.run_id },
+                None => MetadataError::InTrash { what: "run", name: new.run_id },
+            });
         }
-        let known = sqlx::query("SELECT 1 FROM runs WHERE run_id = ?").bind(&new.run_id);
-        if known.fetch_optional(&mut *tx).await?.is_some() {
-            return Err(MetadataError::InTrash { what: "run", name: new.run_id });
+        if !known.try_get::<bool, _>(1)? {
+            return Err(MetadataError::RunNotFound { run_id: new.run_id });
         }
         let fork_run_id = new.forked_from.as_ref().map(|fork| fork.run_id.as_str());
         check_related(&mut tx, "parent_run_id", new.parent_run_id.as_deref()).await?;
@@ -54,8 +64,7 @@ impl Metadata {
         set_tags(&mut tx, &new.run_id, &tags).await?;
         audit(&mut tx, now_us, "create_run", &new.run_id, &json!({"project_id": new.project_id, "name": new.name}))
             .await?;
-        let run = read_run(&mut tx, &new.run_id).await?;
-        let run = run.ok_or(MetadataError::RunNotFound { run_id: new.run_id })?;
+        let run = made(new, now_us);
         self.commit_run(tx, &run.run_id.clone(), run).await
     }
 
@@ -175,6 +184,7 @@ async fn set_params(
     new: &BTreeMap<String, ParamValue>,
     are_exact: bool,
 ) -> Result<(), MetadataError> {
+    let mut added = Vec::new();
     for (key, value) in new {
         match old.get(key) {
             Some(old) if if are_exact { old == value } else { old.is_same(value) } => continue,
@@ -184,13 +194,14 @@ async fn set_params(
             }
             None => {}
         }
-        sqlx::query("INSERT INTO params (run_id, key, kind, value) VALUES (?, ?, ?, ?)")
-            .bind(run_id)
-            .bind(key)
-            .bind(value.kind())
-            .bind(value.text())
-            .execute(&mut *connection)
-            .await?;
+        added.push((key, value));
+    }
+    for some in added.chunks(ROWS_MAX) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO params (run_id, key, kind, value) ");
+        insert.push_values(some, |mut row, (key, value)| {
+            row.push_bind(run_id).push_bind(*key).push_bind(value.kind()).push_bind(value.text());
+        });
+        insert.build().persistent(false).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -200,20 +211,45 @@ async fn set_tags(
     run_id: &str,
     tags: &BTreeMap<String, Option<String>>,
 ) -> Result<(), MetadataError> {
-    for (key, value) in tags {
-        let query = match value {
-            Some(value) => sqlx::query(
-                "INSERT INTO tags (run_id, key, value) VALUES (?, ?, ?) \
-                 ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value",
-            )
-            .bind(run_id)
-            .bind(key)
-            .bind(value),
-            None => sqlx::query("DELETE FROM tags WHERE run_id = ? AND key = ?").bind(run_id).bind(key),
-        };
-        query.execute(&mut *connection).await?;
+    let set: Vec<_> = tags.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))).collect();
+    for some in set.chunks(ROWS_MAX) {
+        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO tags (run_id, key, value) ");
+        insert.push_values(some, |mut row, (key, value)| {
+            row.push_bind(run_id).push_bind(*key).push_bind(*value);
+        });
+        insert.push(" ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value");
+        insert.build().persistent(false).execute(&mut *connection).await?;
+    }
+    for (key, _) in tags.iter().filter(|(_, value)| value.is_none()) {
+        let delete = sqlx::query("DELETE FROM tags WHERE run_id = ? AND key = ?").bind(run_id).bind(key);
+        delete.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// A run as it is read back: each question to SQLite is a way to its thread and back, so none is asked.
+fn made(new: NewRun, now_us: i64) -> Run {
+    // As text they may lose what they were, such as the kind of a NaN.
+    let stored = |value: ParamValue| ParamValue::parse(value.kind(), &value.text()).unwrap_or(value);
+    Run {
+        run_id: new.run_id,
+        project_id: new.project_id,
+        name: new.name,
+        status: RunStatus::Running,
+        started_at_us: new.started_at_us.unwrap_or(now_us),
+        ended_at_us: None,
+        created_at_us: now_us,
+        deleted_at_us: None,
+        params: new.params.into_iter().map(|(key, value)| (key, stored(value))).collect(),
+        tags: new.tags,
+        user_name: new.user_name,
+        notes: new.notes,
+        git_commit: new.git_commit,
+        dataset_version: new.dataset_version,
+        environment: new.environment,
+        parent_run_id: new.parent_run_id,
+        forked_from: new.forked_from,
+    }
 }
 
 pub(crate) async fn audit(

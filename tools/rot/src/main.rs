@@ -1,4 +1,5 @@
-//! `stepwell-rot --sample N | --all`: every byte of a small data directory damaged, one at a time, and what came of it.
+//! `stepwell-rot [--sample N | --all | --part K/N]`: every byte of a small data directory damaged, one at a time, and what came of it.
+//! The parts 1/N to N/N make up all, in as many sittings.
 
 use std::{num::NonZero, process::ExitCode};
 
@@ -18,23 +19,49 @@ fn main() -> ExitCode {
     }
 }
 
+/// Which cases are tried: evenly over all files, and always the same.
+enum Choice {
+    Sample(usize),
+    /// Each so many, from one of the first on.
+    Every {
+        step: usize,
+        from: usize,
+    },
+}
+
+impl Choice {
+    fn part(text: &str) -> Option<Self> {
+        let (part, parts) = text.split_once('/')?;
+        let (part, step) = (part.parse::<usize>().ok()?, parts.parse::<usize>().ok()?);
+        (1..=step).contains(&part).then(|| Self::Every { step, from: part - 1 })
+    }
+
+    /// The distance from one case to the next, and the first one.
+    fn of(&self, cases: usize) -> (usize, usize) {
+        match *self {
+            Self::Sample(count) => (cases.div_ceil(count.max(1)).max(1), 0),
+            Self::Every { step, from } => (step, from),
+        }
+    }
+}
+
 /// Returns whether nothing went wrong.
 fn run(arguments: &[String]) -> Result<bool> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let sample: Option<usize> = match words[..] {
-        ["--all"] => None,
-        ["--sample", count] => Some(count.parse().context("--sample wants a number of cases")?),
-        [] => Some(2_000),
-        _ => bail!("usage: stepwell-rot [--sample N | --all]"),
+    let choice = match words[..] {
+        ["--all"] => Choice::Every { step: 1, from: 0 },
+        ["--sample", count] => Choice::Sample(count.parse().context("--sample wants a number of cases")?),
+        ["--part", part] => Choice::part(part).context("--part wants two numbers, such as 1/8")?,
+        [] => Choice::Sample(2_000),
+        _ => bail!("usage: stepwell-rot [--sample N | --all | --part K/N]"),
     };
     let directories = [after_a_restart()?, after_a_crash()?];
     let mut all: Vec<(&Directory, Damage)> = Vec::new();
     for directory in &directories {
         all.extend(cases(directory)?.into_iter().map(|case| (directory, case)));
     }
-    // Evenly over all files, and always the same.
-    let step = sample.map_or(1, |count| all.len().div_ceil(count.max(1)).max(1));
-    let chosen: Vec<_> = all.iter().step_by(step).collect();
+    let (step, from) = choice.of(all.len());
+    let chosen: Vec<_> = all.iter().skip(from).step_by(step).collect();
     println!("{} cases of {}", chosen.len(), all.len());
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let parts = in_parallel("rot", threads, |part| {
@@ -45,8 +72,8 @@ fn run(arguments: &[String]) -> Result<bool> {
     parts.into_iter().flatten().for_each(|(case, verdict)| report.add(case, verdict));
     let metadata = MetadataFile::new()?;
     let of_metadata = metadata.cases();
-    println!("{} cases of {} of metadata", of_metadata.len().div_ceil(step), of_metadata.len());
-    for (number, case) in of_metadata.iter().step_by(step).enumerate() {
+    println!("{} cases of {} of metadata", of_metadata.len().saturating_sub(from).div_ceil(step), of_metadata.len());
+    for (number, case) in of_metadata.iter().skip(from).step_by(step).enumerate() {
         report.add(case, metadata.judge(number, case));
     }
     println!("{report}");

@@ -51,7 +51,7 @@ usage: cargo xtask COMMAND
   concurrency     what is ordered by hand under every interleaving (loom), then snapshots under everything at once
   sanitize [thread|miri]
                   the data races that ThreadSanitizer finds, and what Miri says; needs the nightly toolchain with rust-src and miri
-  rot [--sample N | --all]
+  rot [--sample N | --all | --part K/N]
                   damage a small data directory, every byte of every file in turn, and judge the answers (2,000 cases)
   schemas         write the generated files of schemas/ anew";
 
