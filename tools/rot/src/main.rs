@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Threads that judge damaged metadata.
+const METADATA_THREADS: usize = 16;
+
 /// Which cases are tried: evenly over all files, and always the same.
 enum Choice {
     Sample(usize),
@@ -70,11 +73,18 @@ fn run(arguments: &[String]) -> Result<bool> {
     });
     let mut report = Report::default();
     parts.into_iter().flatten().for_each(|(case, verdict)| report.add(case, verdict));
-    let metadata = MetadataFile::new()?;
-    let of_metadata = metadata.cases();
-    println!("{} cases of {} of metadata", of_metadata.len().saturating_sub(from).div_ceil(step), of_metadata.len());
-    for (number, case) in of_metadata.iter().skip(from).step_by(step).enumerate() {
-        report.add(case, metadata.judge(number, case));
+    // A check waits now and then, in case that somebody is writing: many at once take no more of the machine.
+    let parts = in_parallel("rot-metadata", METADATA_THREADS, |part| {
+        let metadata = MetadataFile::new()?;
+        let all = metadata.cases();
+        let chosen = all.iter().skip(from).step_by(step).enumerate().skip(part).step_by(METADATA_THREADS);
+        let judged: Vec<_> = chosen.map(|(number, case)| (case.clone(), metadata.judge(number, case))).collect();
+        Ok::<_, anyhow::Error>((all.len(), judged))
+    });
+    for part in parts {
+        let (all, judged) = part?;
+        println!("{} cases of {all} of metadata", judged.len());
+        judged.iter().for_each(|(case, verdict)| report.add(case, verdict.clone()));
     }
     println!("{report}");
     Ok(report.count(Outcome::Wrong) + report.count(Outcome::Panicked) == 0)
