@@ -230,3 +230,44 @@ fn an_upload_in_parts_is_one_artifact_at_its_end() -> Result<()> {
     }
     server.check_log(&[])
 }
+
+#[test]
+fn files_of_models_are_found_by_their_names() -> Result<()> {
+    let server = Server::start()?;
+    let http = server.http();
+    let post = |path: &str, body: Value| -> Result<Value> {
+        http.post(&format!("/api/2.0/mlflow/{path}"), &body)?.expect(200)
+    };
+    let run = post("runs/create", json!({"experiment_id": "0", "start_time": 1}))?;
+    let (run_id, uri) = (&run["run"]["info"]["run_id"], run["run"]["info"]["artifact_uri"].as_str().unwrap());
+    let below = |uri: &str| uri.strip_prefix("mlflow-artifacts:/").unwrap().to_owned();
+    assert_eq!(put(&http, &format!("{}/net/MLmodel", below(uri)), b"flavors")?.status, 200);
+    post("registered-models/create", json!({"name": "net"}))?;
+    post("model-versions/create", json!({"name": "net", "source": format!("{uri}/net"), "run_id": run_id}))?;
+    let of_version = |query: &str| http.get(&format!("/model-versions/get-artifact?name=net&{query}"));
+    assert_eq!(of_version("version=1&path=MLmodel")?.text(), "flavors");
+    for (query, status) in [
+        ("version=1&path=none", 404),
+        ("version=2&path=MLmodel", 404),
+        ("version=1&path=../../x", 400),
+        ("version=1", 400),
+    ] {
+        assert_eq!(of_version(query)?.status, status, "{query}");
+    }
+
+    let model = post("logged-models", json!({"experiment_id": "0", "name": "m"}))?;
+    let info = &model["model"]["info"];
+    let root = info["artifact_uri"].as_str().unwrap();
+    for name in ["MLmodel", "data/weights"] {
+        assert_eq!(put(&http, &format!("{}/{name}", below(root)), b"12345")?.status, 200);
+    }
+    let of_model =
+        format!("/api/2.0/mlflow/logged-models/{}/artifacts/directories", info["model_id"].as_str().unwrap());
+    let file = |path: &str| json!({"path": path, "is_dir": false, "file_size": 5});
+    let all = json!({"root_uri": root, "files": [file("MLmodel"), {"path": "data", "is_dir": true}]});
+    assert_eq!(http.get(&of_model)?.expect(200)?, all);
+    let some = json!({"root_uri": root, "files": [file("data/weights")]});
+    assert_eq!(http.get(&format!("{of_model}?artifact_directory_path=data"))?.expect(200)?, some);
+    assert_eq!(http.get(&of_model.replace("/m-", "/m-0"))?.status, 404);
+    server.check_log(&[])
+}
