@@ -86,6 +86,11 @@ impl BlobStore {
         Self { parts: Arc::new(Parts { disk, root, objects, next: AtomicU64::new(0), made }) }
     }
 
+    /// Whether blobs go to an object store.
+    pub fn uploads(&self) -> bool {
+        self.parts.objects.is_some()
+    }
+
     /// Whether the object store takes, gives and removes; without one nothing is asked.
     pub fn probe(&self) -> Result<(), BlobError> {
         match &self.parts.objects {

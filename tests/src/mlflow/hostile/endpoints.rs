@@ -30,6 +30,12 @@ pub(super) enum Kind {
     Model,
     ModelStatus,
     Trace,
+    /// A trace as it is sent.
+    Traced,
+    Assessment,
+    /// An assessment as it is sent.
+    Assessed,
+    Mask,
     Source,
     Events,
 }
@@ -38,9 +44,9 @@ pub(super) enum Kind {
 pub(super) type Endpoint = (&'static str, &'static str, &'static [(&'static str, Kind)]);
 
 use Kind::{
-    Count, Datasets, Events, Experiment, Experiments, Filter, Flag, Key, Metrics, Model, ModelOrderBy, ModelStatus,
-    Name, Number, OrderBy, Outputs, Pairs, Path, Run, Runs, Source, Stage, Status, Text, Time, Token, Trace, Version,
-    View,
+    Assessed, Assessment, Count, Datasets, Events, Experiment, Experiments, Filter, Flag, Key, Mask, Metrics, Model,
+    ModelOrderBy, ModelStatus, Name, Number, OrderBy, Outputs, Pairs, Path, Run, Runs, Source, Stage, Status, Text,
+    Time, Token, Trace, Traced, Version, View,
 };
 
 /// Those of `/api/…/mlflow/`.
@@ -111,7 +117,12 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "webhooks", &[("max_results", Count), ("page_token", Token)]),
     ("GET", "webhooks/{name}", &[("name", Name)]),
     ("DELETE", "webhooks/{name}", &[("name", Name)]),
-    ("POST", "traces", &[("trace", Metrics)]),
+    ("POST", "traces", &[("trace", Traced)]),
+    ("POST", "traces", &[("experiment_id", Experiment), ("timestamp_ms", Time), ("request_metadata", Pairs), ("tags", Pairs)]),
+    ("POST", "traces/{trace_id}/assessments", &[("trace_id", Trace), ("assessment", Assessed)]),
+    ("GET", "traces/{trace_id}/assessments/{assessment_id}", &[("trace_id", Trace), ("assessment_id", Assessment)]),
+    ("PATCH", "traces/{trace_id}/assessments/{assessment_id}", &[("trace_id", Trace), ("assessment_id", Assessment), ("assessment", Assessed), ("update_mask", Mask)]),
+    ("DELETE", "traces/{trace_id}/assessments/{assessment_id}", &[("trace_id", Trace), ("assessment_id", Assessment)]),
     ("POST", "traces/search", &[("locations", Experiments), ("filter", Filter), ("max_results", Count), ("order_by", OrderBy), ("page_token", Token)]),
     ("GET", "traces/{trace_id}", &[("trace_id", Trace)]),
     ("GET", "traces/{trace_id}/info", &[("trace_id", Trace)]),

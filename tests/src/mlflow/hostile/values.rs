@@ -188,6 +188,19 @@ pub(super) fn value(kind: Kind, world: &World, dice: &mut Dice, sanity: usize) -
         Kind::Run => world.one("run_id", dice).into(),
         Kind::Model => world.one("model_id", dice).into(),
         Kind::Trace => world.one("trace_id", dice).into(),
+        Kind::Traced => {
+            let location = json!({"mlflow_experiment": {"experiment_id": inner(Kind::Experiment, world, dice)}});
+            let assessments = list(&mut |dice| inner(Kind::Assessed, world, dice), dice);
+            json!({"trace_info": {"trace_id": inner(Kind::Trace, world, dice), "trace_location": location, "state": "OK",
+                "request_time": "2026-01-01T00:00:00Z", "tags": {"a": "b"}, "assessments": assessments}})
+        }
+        Kind::Assessment => world.one("assessment_id", dice).into(),
+        Kind::Assessed => {
+            let (value, metadata) = (inner(Kind::Number, world, dice), inner(Kind::Pairs, world, dice));
+            json!({"assessment_name": inner(Kind::Key, world, dice), "rationale": inner(Kind::Text, world, dice), "metadata": metadata,
+                dice.word(&["feedback", "expectation"]): {"value": value}, "overrides": if dice.chance(20) { inner(Kind::Assessment, world, dice) } else { "".into() }})
+        }
+        Kind::Mask => dice.word(&["feedback", "rationale,metadata", "assessmentName", "valid"]).to_string().into(),
         Kind::Name => world.one("name", dice).into(),
         Kind::Token => world.one("next_page_token", dice).into(),
         Kind::Version => dice.word(&["1", "2", "3", "99"]).to_string().into(),

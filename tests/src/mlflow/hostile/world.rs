@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::dice::Dice;
 
 /// Fields of answers that are worth asking for again.
-const LEARNED: [&str; 6] = ["experiment_id", "run_id", "model_id", "trace_id", "name", "next_page_token"];
+const LEARNED: [&str; 7] =
+    ["experiment_id", "run_id", "model_id", "trace_id", "assessment_id", "name", "next_page_token"];
 /// Of each; older ones are forgotten.
 const KNOWN_MAX: usize = 50;
 
