@@ -10,10 +10,10 @@ use std::{
 
 use stepwell_blobs::{Blob, BlobId, relative_path};
 use stepwell_engine::backup::{
-    BackupError, BackupFile, BackupIndex, BackupStore, Cut, METADATA, Pruned, Restored, check_data_dir,
+    BackupError, BackupFile, BackupIndex, BackupStore, Beside, Cut, METADATA, Pruned, Restored, check_data_dir,
 };
 use stepwell_env::{DirLock, Disk, Env, LockError, write_atomically};
-use stepwell_metadata::{BlobRow, MetadataCopy, MetadataError, artifact_store_of_copy, blobs_of_copy, check_copy};
+use stepwell_metadata::{ArtifactsOfCopy, BlobRow, MetadataCopy, MetadataError, artifacts_of_copy, check_copy};
 use stepwell_objects::{ObjectDisk, ObjectError, Objects};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
@@ -158,37 +158,68 @@ fn back_up_once(
     let (metadata, incoming) = (source.join(METADATA), incoming.join(INCOMING[0]));
     let failed = |source| BackupFailure::Metadata { path: metadata.clone(), source };
     let mut copying = runtime.block_on(MetadataCopy::open(&metadata, &incoming)).map_err(failed)?;
-    let cut = Cut::take(env, source, store, || runtime.block_on(copying.pin()).map_err(failed))?;
+    let mut held = Held::default();
+    let cut = Cut::take(env, source, store, || {
+        held = runtime
+            .block_on(async {
+                copying.pin().await?;
+                copying.artifacts().await
+            })
+            .map_err(failed)
+            .and_then(|artifacts| Held::hold(env, source, store, &metadata, artifacts))?;
+        Ok::<_, BackupFailure>(())
+    })?;
     runtime.block_on(copying.finish()).map_err(failed)?;
-    let mut elsewhere = store_of(runtime, &incoming)?.map(|url| Elsewhere { url, blobs: 0, bytes: 0 });
-    let mut beside = Vec::new();
-    for file in artifact_files(runtime, &incoming)? {
-        let path = source.join(&file.path);
-        match &mut elsewhere {
-            Some(elsewhere) if !env.disk.exists(&path) => {
-                elsewhere.blobs += 1;
-                elsewhere.bytes += file.bytes;
-            }
-            _ => beside.push((file, path)),
-        }
-    }
+    let Held { mut beside, elsewhere } = held;
     let content = env.disk.map(&incoming).map_err(io_error("read", &incoming))?;
-    beside.push((BackupFile::of(METADATA, content.bytes()), incoming));
+    let file = BackupFile::of(METADATA, content.bytes());
+    beside.push(Beside { file, path: incoming, content: Some(content) });
     let copied = cut.copy_to(&*env.disk, store, &beside);
-    let is_gone = copied.is_err() && beside.iter().any(|(_, path)| !env.disk.exists(path));
+    let is_gone =
+        copied.is_err() && beside.iter().any(|beside| beside.content.is_none() && !env.disk.exists(&beside.path));
     Ok((copied.map(|index| (index, elsewhere)), is_gone))
 }
 
-/// The object store that has the blobs of a copy of the metadata, if one has.
-fn store_of(runtime: &Runtime, copy: &Path) -> Result<Option<String>, BackupFailure> {
-    let failed = |source| BackupFailure::Metadata { path: copy.to_owned(), source };
-    runtime.block_on(artifact_store_of_copy(copy)).map_err(failed)
+/// Blobs that are opened at once; those past it are opened when they are copied, and may be gone by then.
+const HELD_MAX: usize = 10_000;
+
+/// The blobs of one moment, opened as soon as it is fixed: a server removes those that nobody names any more.
+#[derive(Default)]
+struct Held {
+    beside: Vec<Beside>,
+    elsewhere: Option<Elsewhere>,
 }
 
-/// The blobs that a copy of the metadata names, as files of a backup.
-fn artifact_files(runtime: &Runtime, copy: &Path) -> Result<Vec<BackupFile>, BackupFailure> {
-    let failed = |source| BackupFailure::Metadata { path: copy.to_owned(), source };
-    let rows = runtime.block_on(blobs_of_copy(copy)).map_err(failed)?;
+impl Held {
+    fn hold(
+        env: &Env,
+        source: &Path,
+        store: &BackupStore,
+        metadata: &Path,
+        artifacts: ArtifactsOfCopy,
+    ) -> Result<Self, BackupFailure> {
+        let mut held = Self::default();
+        let files = artifact_files(metadata, artifacts.blobs)?;
+        held.elsewhere = artifacts.store.map(|url| Elsewhere { url, blobs: 0, bytes: 0 });
+        for file in files {
+            let path = source.join(&file.path);
+            let is_wanted = held.beside.len() < HELD_MAX && !store.has(&file);
+            let content = if is_wanted { env.disk.map(&path).ok() } else { None };
+            match &mut held.elsewhere {
+                Some(elsewhere) if content.is_none() && !env.disk.exists(&path) => {
+                    elsewhere.blobs += 1;
+                    elsewhere.bytes += file.bytes;
+                }
+                _ => held.beside.push(Beside { file, path, content }),
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// Blobs that metadata name, as files of a backup.
+fn artifact_files(metadata: &Path, rows: Vec<BlobRow>) -> Result<Vec<BackupFile>, BackupFailure> {
+    let failed = |source| BackupFailure::Metadata { path: metadata.to_owned(), source };
     let file = |row: BlobRow| {
         let blob = BlobId::parse(&row.sha256).and_then(|id| Blob::of_parts(id, row.bytes, &row.checksums));
         let blob = blob.ok_or_else(|| {
@@ -236,11 +267,12 @@ pub fn verify_backups(env: &Env, from: &BackupPlace, number: Option<u64>) -> Res
             let local = local_copy(env, &place, &path)?;
             let checked = runtime.block_on(check_copy(&local));
             checked.map_err(|source| BackupFailure::Metadata { path: path.clone(), source })?;
-            let named: BTreeSet<BackupFile> = artifact_files(&runtime, &local)?.into_iter().collect();
+            let failed = |source| BackupFailure::Metadata { path: path.clone(), source };
+            let ArtifactsOfCopy { store: url, blobs } = runtime.block_on(artifacts_of_copy(&local)).map_err(failed)?;
+            let named: BTreeSet<BackupFile> = artifact_files(&path, blobs)?.into_iter().collect();
             let present: BTreeSet<BackupFile> = index.artifacts().cloned().collect();
-            let is_elsewhere = store_of(&runtime, &local)?.is_some();
             let mut unnamed = present.difference(&named);
-            let mut absent = named.difference(&present).filter(|_| !is_elsewhere);
+            let mut absent = named.difference(&present).filter(|_| url.is_none());
             if let Some(file) = unnamed.next().or_else(|| absent.next()) {
                 let detail = format!("metadata and index of backup {number} differ in {}", file.path);
                 return Err(BackupError::Damaged { path, offset: 0, detail }.into());

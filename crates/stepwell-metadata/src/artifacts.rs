@@ -186,10 +186,15 @@ impl Metadata {
         Ok(table.fetch_optional(&self.readers).await?.is_some())
     }
 
-    /// The URL of the object store that has the blobs; `None` where the data directory has them.
+    /// The URL of the object store that has the blobs; `None` where the data directory has them. A file that an earlier version
+    /// wrote, and that is only read, has no such table.
     pub async fn artifact_store(&self) -> Result<Option<String>, MetadataError> {
-        let mut connection = self.readers.acquire().await?;
-        artifact_store(&mut connection).await
+        let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = 'artifact_store'");
+        if table.fetch_optional(&self.readers).await?.is_none() {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT url FROM artifact_store").fetch_optional(&self.readers).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// Says for good that blobs are in an object store.
@@ -234,16 +239,6 @@ impl ArtifactEntry {
             Self::Directory(name) | Self::File(name, _) => name,
         }
     }
-}
-
-/// The same of any file; one that an earlier version wrote, and that is only read, has no such table.
-pub(crate) async fn artifact_store(connection: &mut SqliteConnection) -> Result<Option<String>, MetadataError> {
-    let table = sqlx::query("SELECT 1 FROM sqlite_schema WHERE name = 'artifact_store'");
-    if table.fetch_optional(&mut *connection).await?.is_none() {
-        return Ok(None);
-    }
-    let row = sqlx::query("SELECT url FROM artifact_store").fetch_optional(&mut *connection).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// An artifact that a path would lie within, or that would lie within it.

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use crate::{
-    artifacts::{BlobRow, artifact_store, blob},
+    artifacts::{BlobRow, blob},
     error::MetadataError,
     prepare::{State, state},
     store::BUSY_TIMEOUT,
@@ -44,6 +44,11 @@ impl MetadataCopy {
         self.run("BEGIN").await?;
         // SQLite takes its view of a file at the first read, not at BEGIN.
         self.run("SELECT count(*) FROM source.sqlite_schema").await
+    }
+
+    /// What is said of artifacts at the moment pinned.
+    pub async fn artifacts(&mut self) -> Result<ArtifactsOfCopy, MetadataError> {
+        artifacts_in(&mut self.connection, "source").await
     }
 
     /// Copies everything as it was at the moment pinned, and checks the copy. It is not synced.
@@ -89,28 +94,42 @@ pub async fn check_copy(path: &Path) -> Result<(), MetadataError> {
     Ok(())
 }
 
-/// The blobs that the artifacts of such a copy name; those of a copy from before there were artifacts are none.
-pub async fn blobs_of_copy(path: &Path) -> Result<Vec<BlobRow>, MetadataError> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
-    let mut connection = options.connect().await?;
-    let has_any = "SELECT 1 FROM sqlite_schema WHERE name = 'artifacts'";
-    let mut blobs = Vec::new();
-    if sqlx::query(has_any).fetch_optional(&mut connection).await?.is_some() {
-        let rows = sqlx::query("SELECT sha256, bytes, checksums FROM artifacts GROUP BY sha256 ORDER BY sha256");
-        let rows = rows.fetch_all(&mut connection).await?;
-        blobs = rows.iter().map(blob).collect::<Result<_, _>>()?;
-    }
-    connection.close().await?;
-    Ok(blobs)
+/// What such a copy says of artifacts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArtifactsOfCopy {
+    /// The object store that has their blobs, if one has.
+    pub store: Option<String>,
+    /// The blobs that they name; none in a copy from before there were artifacts.
+    pub blobs: Vec<BlobRow>,
 }
 
-/// The object store that has the blobs of such a copy, if one has.
-pub async fn artifact_store_of_copy(path: &Path) -> Result<Option<String>, MetadataError> {
+/// Reads what a copy says of artifacts.
+pub async fn artifacts_of_copy(path: &Path) -> Result<ArtifactsOfCopy, MetadataError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
     let mut connection = options.connect().await?;
-    let url = artifact_store(&mut connection).await?;
+    let found = artifacts_in(&mut connection, "main").await?;
     connection.close().await?;
-    Ok(url)
+    Ok(found)
+}
+
+/// The same of one of a connection's databases.
+async fn artifacts_in(connection: &mut SqliteConnection, database: &str) -> Result<ArtifactsOfCopy, MetadataError> {
+    let names = format!("SELECT name FROM {database}.sqlite_schema WHERE name IN ('artifacts', 'artifact_store')");
+    let names = sqlx::query(AssertSqlSafe(names)).fetch_all(&mut *connection).await?;
+    let names = names.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+    let has = |name: &str| names.iter().any(|known| known == name);
+    let mut found = ArtifactsOfCopy::default();
+    if has("artifact_store") {
+        let url = format!("SELECT url FROM {database}.artifact_store");
+        let url = sqlx::query(AssertSqlSafe(url)).fetch_optional(&mut *connection).await?;
+        found.store = url.map(|row| row.try_get(0)).transpose()?;
+    }
+    if has("artifacts") {
+        let rows = format!("SELECT sha256, bytes, checksums FROM {database}.artifacts GROUP BY sha256 ORDER BY sha256");
+        let rows = sqlx::query(AssertSqlSafe(rows)).fetch_all(&mut *connection).await?;
+        found.blobs = rows.iter().map(blob).collect::<Result<_, _>>()?;
+    }
+    Ok(found)
 }
 
 async fn check(connection: &mut SqliteConnection) -> Result<(), MetadataError> {

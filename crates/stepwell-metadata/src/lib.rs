@@ -29,7 +29,7 @@ mod write;
 
 pub use artifacts::{Artifact, ArtifactEntry, ArtifactTotals, BlobRow};
 pub use check::{MetadataCheck, MetadataDamage, check};
-pub use copy::{MetadataCopy, artifact_store_of_copy, blobs_of_copy, check_copy};
+pub use copy::{ArtifactsOfCopy, MetadataCopy, artifacts_of_copy, check_copy};
 pub use error::MetadataError;
 pub use lineage::{
     Dataset, DatasetInput, DatasetUse, LoggedModel, LoggedModelStatus, ModelMetric, ModelOutput, NewLoggedModel,

@@ -42,6 +42,15 @@ struct Held {
     log: Vec<LogContent>,
 }
 
+/// A file of a backup that lies beside the points.
+pub struct Beside {
+    pub file: BackupFile,
+    /// Where it lies now.
+    pub path: PathBuf,
+    /// It, if it was opened already: it stays readable then, whatever becomes of it.
+    pub content: Option<MappedFile>,
+}
+
 impl Cut {
     /// Takes one beside a server, or without. `pin` fixes the moment of what lies beside the points (the metadata), anew each
     /// time it is called. All files are opened, and `pin` called, between two looks at the manifest that show the same one:
@@ -82,13 +91,8 @@ impl Cut {
         Err(BackupError::Moving { tries: TRIES }.into())
     }
 
-    /// Copies what `store` lacks, `beside` included (files and where they lie now on `disk`), and commits the backup.
-    pub fn copy_to(
-        self,
-        disk: &dyn Disk,
-        store: &BackupStore,
-        beside: &[(BackupFile, PathBuf)],
-    ) -> Result<BackupIndex, BackupError> {
+    /// Copies what `store` lacks, `beside` included, which lies on `disk`, and commits the backup.
+    pub fn copy_to(self, disk: &dyn Disk, store: &BackupStore, beside: &[Beside]) -> Result<BackupIndex, BackupError> {
         let mut index = BackupIndex {
             number: store.numbers()?.last().map_or(1, |last| last + 1),
             taken_at_us: self.taken_at_us,
@@ -105,14 +109,18 @@ impl Cut {
             index.files.push(file);
             Ok::<_, BackupError>(())
         };
-        // The log first: it is in memory.
+        // What may be removed meanwhile first; all else is open.
+        for Beside { file, path, content } in beside {
+            let open = || match content {
+                Some(content) => Ok(content.clone()),
+                None => disk.map(path).map_err(io_error("read", path)),
+            };
+            put(path, file.clone(), &open)?;
+        }
         for log in &self.log.files {
             let content = &log.source.content;
             let file = BackupFile::of(format!("{WAL_DIR}/{}", log.source.name), &content.bytes()[..log.end()]);
             put(&log.source.path, file, &|| Ok(content.clone()))?;
-        }
-        for (file, path) in beside {
-            put(path, file.clone(), &|| disk.map(path).map_err(io_error("read", path)))?;
         }
         for (file, content) in self.new {
             put(&self.data_dir.join(&file.path), file, &|| Ok(content.clone()))?;

@@ -16,7 +16,7 @@ mod rewind;
 mod store;
 mod verify;
 
-pub use cut::{Cut, check_data_dir};
+pub use cut::{Beside, Cut, check_data_dir};
 pub use error::BackupError;
 pub use index::{ARTIFACTS, BackupFile, BackupIndex, INDEX_VERSION, METADATA};
 pub use restore::Restored;

@@ -101,7 +101,7 @@ impl BackupStore {
     }
 
     /// Whether the file is there, by its name; what became of its content since, `read` tells.
-    pub(crate) fn has(&self, file: &BackupFile) -> bool {
+    pub fn has(&self, file: &BackupFile) -> bool {
         // A name is given only to what has been synced and read back.
         self.disk.exists(&self.path_of(file))
     }
