@@ -3,14 +3,25 @@
 usage: s3_server.py BUCKET
 
 Prints its URL, then answers each line of standard input with one of JSON: `list` gives keys and lengths, `flip KEY` changes a byte in the
-midst of an object.
+midst of an object, `put KEY TEXT` writes one, `age KEY` makes one an hour older than it is.
 """
 
+import datetime
 import json
 import sys
 
 import boto3
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
+
+
+def stored(bucket, key):
+    """The server's own record of an object."""
+    for account in s3_backends.values():
+        for backend in account.values():
+            if bucket in backend.buckets:
+                return backend.buckets[bucket].keys[key]
+    raise KeyError(bucket)
 
 
 def main():
@@ -29,6 +40,13 @@ def main():
         if word == "list":
             listed = client.list_objects_v2(Bucket=bucket).get("Contents", [])
             answer = {object["Key"]: object["Size"] for object in listed}
+        elif word == "put":
+            key, _, text = key.partition(" ")
+            client.put_object(Bucket=bucket, Key=key, Body=text.encode())
+            answer = len(text)
+        elif word == "age":
+            stored(bucket, key).last_modified -= datetime.timedelta(hours=1)
+            answer = 3600
         else:
             body = bytearray(client.get_object(Bucket=bucket, Key=key)["Body"].read())
             body[len(body) // 2] ^= 1

@@ -273,8 +273,20 @@ fn a_backup_goes_to_an_object_store_and_comes_back_from_there() {
     let first = back_up();
     assert_eq!((first["lsn"].as_u64(), &first["new_bytes"]), (Some(last), &first["bytes"]));
     assert!(first["bytes"].as_u64().unwrap() > weights.len() as u64);
+
+    // Somebody else is at work there, and then has been gone for an hour.
+    s3.ask("put back/ups/LOCK 00ff 3 process 7 of host other (stepwell backup)").unwrap();
+    for arguments in [&["backup", "--data-dir", data, "--to", url] as &[_], &["backup", "prune", "--keep", "1", url]] {
+        let said = run(arguments).unwrap_err();
+        assert!(
+            said.contains("s3://team/back/ups/LOCK is held by process 7 of host other (stepwell backup)"),
+            "{said}"
+        );
+    }
+    s3.ask("age back/ups/LOCK").unwrap();
     let more = log(&server.http(), 3, &[8.0]);
     let second = back_up();
+    assert!(s3.list().unwrap().keys().all(|key| !key.contains("LOCK")), "it is given back");
     assert!(second["new_bytes"].as_u64().unwrap() < 1_000_000, "what is there is not copied again: {second}");
     assert!(run(&["backup", "list", url]).unwrap().lines().count() == 2);
     assert!(run(&["backup", "verify", url]).unwrap().contains("every byte verified"));

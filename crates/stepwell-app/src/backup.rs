@@ -14,7 +14,7 @@ use stepwell_engine::backup::{
 };
 use stepwell_env::{DirLock, Disk, Env, LockError, write_atomically};
 use stepwell_metadata::{ArtifactsOfCopy, BlobRow, MetadataCopy, MetadataError, artifacts_of_copy, check_copy};
-use stepwell_objects::{ObjectDisk, ObjectError, Objects};
+use stepwell_objects::{ObjectDisk, ObjectError, ObjectLock, ObjectLockError, Objects};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,6 +33,8 @@ pub enum BackupFailure {
     Locked(#[from] LockError),
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    #[error(transparent)]
+    LockedObjects(#[from] ObjectLockError),
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -56,8 +58,15 @@ struct Opened {
     root: PathBuf,
     /// A directory of this machine for what is not whole yet.
     incoming: PathBuf,
-    /// Threads that requests to an object store are made on.
-    runtime: Option<Runtime>,
+    /// The disk, where it is an object store, and the threads that requests to it are made on.
+    objects: Option<(Arc<ObjectDisk>, Runtime)>,
+}
+
+/// Held while backups are changed, by one process at a time; where an object store writes on no condition it is on those who use it
+/// to see to that.
+struct Lock {
+    _directory: Option<DirLock>,
+    _objects: Option<ObjectLock>,
 }
 
 impl BackupPlace {
@@ -65,14 +74,15 @@ impl BackupPlace {
         match self {
             Self::Directory(path) => {
                 let root = path.clone();
-                Ok(Opened { disk: env.disk.clone(), incoming: root.clone(), root, runtime: None })
+                Ok(Opened { disk: env.disk.clone(), incoming: root.clone(), root, objects: None })
             }
             Self::Objects(url) => {
                 let runtime = runtime()?;
                 let objects = Objects::at(url, runtime.handle().clone())?;
                 let disk = ObjectDisk::new(objects).map_err(io_error("make a directory for", Path::new(url)))?;
                 let (root, incoming) = (disk.root().to_owned(), disk.spool().to_owned());
-                Ok(Opened { disk: Arc::new(disk), root, incoming, runtime: Some(runtime) })
+                let disk = Arc::new(disk);
+                Ok(Opened { disk: disk.clone(), root, incoming, objects: Some((disk, runtime)) })
             }
         }
     }
@@ -83,10 +93,13 @@ impl Opened {
         Ok(BackupStore::open(self.disk.clone(), &self.root)?)
     }
 
-    /// One process at a time changes backups. Among those who use an object store it is they who see to that.
-    fn lock(&self, purpose: &str) -> Result<Option<DirLock>, BackupFailure> {
-        let is_here = self.runtime.is_none();
-        Ok(is_here.then(|| DirLock::acquire(&self.root, purpose)).transpose()?)
+    fn lock(&self, env: &Env, purpose: &str) -> Result<Lock, BackupFailure> {
+        let mut lock = Lock { _directory: None, _objects: None };
+        match &self.objects {
+            Some((objects, _)) => lock._objects = objects.lock(env, purpose)?,
+            None => lock._directory = Some(DirLock::acquire(&self.root, purpose)?),
+        }
+        Ok(lock)
     }
 }
 
@@ -128,7 +141,7 @@ pub fn back_up(env: &Env, data_dir: &Path, to: &BackupPlace, keep: Option<usize>
         return Err(BackupError::Within { path: place.root, other: source }.into());
     }
     let store = BackupStore::create(place.disk.clone(), &place.root)?;
-    let _lock = place.lock("stepwell backup")?;
+    let _lock = place.lock(env, "stepwell backup")?;
     let runtime = runtime()?;
     let mut tries = 1;
     let (index, elsewhere) = loop {
@@ -242,7 +255,7 @@ pub fn list_backups(env: &Env, from: &BackupPlace) -> Result<Vec<Result<BackupIn
 pub fn prune_backups(env: &Env, from: &BackupPlace, keep: usize) -> Result<Pruned, BackupFailure> {
     let place = from.open(env)?;
     let store = place.store()?;
-    let _lock = place.lock("stepwell backup prune")?;
+    let _lock = place.lock(env, "stepwell backup prune")?;
     Ok(store.prune(keep)?)
 }
 
@@ -304,7 +317,7 @@ pub fn restore_backup(
 
 /// A file of a place as SQLite can open it: where it is, or a copy of an object.
 fn local_copy(env: &Env, place: &Opened, path: &Path) -> Result<PathBuf, BackupFailure> {
-    if place.runtime.is_none() {
+    if place.objects.is_none() {
         return Ok(path.to_owned());
     }
     let (content, local) = (place.disk.map(path).map_err(io_error("read", path))?, place.incoming.join(INCOMING[0]));

@@ -7,14 +7,18 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use stepwell_env::{DirEntry, Disk, DiskSpace, MappedFile, ReadFile, RealDisk, WriteFile};
+use stepwell_env::{DirEntry, Disk, DiskSpace, Env, MappedFile, ReadFile, RealDisk, WriteFile};
 
-use crate::store::Objects;
+use crate::{
+    error::ObjectLockError,
+    lock::{Lease, ObjectLock},
+    store::Objects,
+};
 
 /// Bytes read at once of a file on its way.
 const PIECE_BYTES: usize = 1 << 20;
@@ -27,6 +31,8 @@ pub struct ObjectDisk {
     next: AtomicU64,
     /// Files that have no name in the store yet, and where they lie.
     written: Mutex<HashMap<PathBuf, PathBuf>>,
+    /// Without which nothing is changed, once it was taken.
+    lease: Mutex<Option<Arc<Lease>>>,
 }
 
 impl ObjectDisk {
@@ -34,7 +40,7 @@ impl ObjectDisk {
     pub fn new(objects: Objects) -> io::Result<Self> {
         let root = PathBuf::from(objects.url());
         let spool = tempfile::Builder::new().prefix("stepwell-objects-").tempdir()?;
-        Ok(Self { objects, root, spool, next: AtomicU64::new(0), written: Mutex::default() })
+        Ok(Self { objects, root, spool, next: AtomicU64::new(0), written: Mutex::default(), lease: Mutex::default() })
     }
 
     /// The path of the whole.
@@ -45,6 +51,26 @@ impl ObjectDisk {
     /// Where files on their way lie.
     pub fn spool(&self) -> &Path {
         self.spool.path()
+    }
+
+    /// Lets this process alone change what is here, of all that ask; from then on nothing is changed without the lock. `None` where the
+    /// store does not write on conditions: then it is on the callers that one of them at a time is at work.
+    pub fn lock(&self, env: &Env, purpose: &str) -> Result<Option<ObjectLock>, ObjectLockError> {
+        let lock = ObjectLock::acquire(&self.objects, env, purpose)?;
+        if let Some(lock) = &lock {
+            self.hold(lock);
+        }
+        Ok(lock)
+    }
+
+    pub(crate) fn hold(&self, lock: &ObjectLock) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock.lease());
+    }
+
+    /// Whether objects may be changed.
+    fn check_lock(&self) -> io::Result<()> {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lease.map_or(Ok(()), |lease| lease.check())
     }
 
     fn written(&self) -> MutexGuard<'_, HashMap<PathBuf, PathBuf>> {
@@ -149,6 +175,7 @@ impl Disk for ObjectDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let Some(local) = self.written_at(from) else { return self.unsupported() };
         let key = self.key(to)?;
+        self.check_lock()?;
         let mut file = File::open(&local)?;
         let bytes = file.metadata()?.len();
         self.objects.put(&key, bytes, || {
@@ -169,7 +196,10 @@ impl Disk for ObjectDisk {
         let written = self.written().remove(path);
         match written {
             Some(local) => RealDisk.remove(&local),
-            None => Ok(self.objects.remove(&self.key(path)?)?),
+            None => {
+                self.check_lock()?;
+                Ok(self.objects.remove(&self.key(path)?)?)
+            }
         }
     }
 

@@ -22,3 +22,21 @@ impl From<ObjectError> for io::Error {
         Self::other(error)
     }
 }
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectLockError {
+    #[error(
+        "{path} is held by {holder}: let that process end, or, if it is gone, try again in {left_s} s, when its lock has lapsed"
+    )]
+    Held {
+        /// The URL of the object.
+        path: PathBuf,
+        /// What that process wrote of itself.
+        holder: String,
+        /// Seconds after which it lapses, if nobody renews it.
+        left_s: u64,
+    },
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+}

@@ -84,7 +84,7 @@ impl Objects {
         PathBuf::from(format!("{}/{key}", self.url))
     }
 
-    fn path_of(&self, key: &str) -> ObjectPath {
+    pub(crate) fn path_of(&self, key: &str) -> ObjectPath {
         key.split('/').filter(|part| !part.is_empty()).fold(self.below.clone(), |path, part| path.join(part))
     }
 
@@ -176,7 +176,7 @@ impl Objects {
         Ok(found)
     }
 
-    fn failed(&self, what: &'static str, key: &str, error: Error) -> ObjectError {
+    pub(crate) fn failed(&self, what: &'static str, key: &str, error: Error) -> ObjectError {
         ObjectError::Request { what, path: self.url_of(key), error }
     }
 }

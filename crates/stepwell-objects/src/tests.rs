@@ -1,11 +1,14 @@
 //! Against a store in memory. A real protocol is spoken in `tests/tests/artifacts/s3.rs` and `tests/tests/backup.rs`.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use stepwell_env::{Disk, ReadFile, write_atomically};
+use stepwell_env::{Disk, Env, ManualClock, ReadFile, write_atomically};
 use tokio::runtime::Runtime;
 
-use crate::{InMemory, Listed, ObjectDisk, ObjectError, Objects, is_url, object::AHEAD_BYTES_MAX, store::PART_BYTES};
+use crate::{
+    InMemory, Listed, ObjectDisk, ObjectError, ObjectLock, Objects, is_url, lock::LASTS, object::AHEAD_BYTES_MAX,
+    store::PART_BYTES,
+};
 
 fn objects(runtime: &Runtime) -> Objects {
     Objects::over(Arc::new(InMemory::new()), "team/x", "s3://bucket/team/x/", runtime.handle().clone())
@@ -120,4 +123,76 @@ fn urls_that_cannot_be_used_say_why_and_no_secret() {
     assert!(refusal("here").contains("here cannot be used"));
     assert!(refusal("ftp://host/x").contains("cannot be used"));
     assert!(is_url("s3://x/y") && !is_url("file:///x") && !is_url("/a/b"));
+}
+
+#[test]
+fn one_process_at_a_time_has_the_lock_and_the_other_hears_who() {
+    let runtime = Runtime::new().unwrap();
+    let (objects, env) = (objects(&runtime), Env::real());
+    let acquire = |purpose: &str| ObjectLock::acquire(&objects, &env, purpose).map(Option::unwrap);
+    let first = acquire("first").unwrap();
+    let refused = acquire("second").err().unwrap().to_string();
+    assert!(
+        refused.contains("s3://bucket/team/x/LOCK is held by process ") && refused.contains("(first)"),
+        "{refused}"
+    );
+    assert_eq!(objects.list("").unwrap().len(), 1, "no trace of who asked");
+    drop(first);
+    assert!(objects.list("").unwrap().is_empty());
+    drop(acquire("second").unwrap());
+}
+
+#[test]
+fn a_lock_that_lapsed_is_taken_over_and_its_holder_changes_nothing_any_more() {
+    let runtime = Runtime::new().unwrap();
+    let (objects, env) = (objects(&runtime), Env::real());
+    let disk = ObjectDisk::new(objects.clone()).unwrap();
+    let path = |name: &str| PathBuf::from("s3://bucket/team/x").join(name);
+    let first = disk.lock(&env, "first").unwrap().unwrap();
+    write_atomically(&disk, &path("a"), b"1").unwrap();
+    // To whom every lock has lapsed.
+    let second = ObjectLock::acquire_for(&objects, &env, "second", Duration::ZERO).unwrap().unwrap();
+    first.lease().renew();
+    for refused in [write_atomically(&disk, &path("b"), b"2"), disk.remove(&path("a"))] {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("LOCK was taken over by another process"), "{said}");
+    }
+    drop(first);
+    let keys: Vec<String> = objects.list("").unwrap().into_iter().map(|listed| listed.key).collect();
+    assert_eq!(keys, ["LOCK", "a"], "what is another's is not given back");
+    drop(second);
+}
+
+#[test]
+fn who_could_not_renew_the_lock_for_half_its_time_changes_nothing_any_more() {
+    let runtime = Runtime::new().unwrap();
+    let (objects, clock) = (objects(&runtime), Arc::new(ManualClock::new(0)));
+    let env = Env { clock: clock.clone(), ..Env::real() };
+    let disk = ObjectDisk::new(objects.clone()).unwrap();
+    let path = PathBuf::from("s3://bucket/team/x/a");
+    let mut lock = disk.lock(&env, "test").unwrap().unwrap();
+    lock.leave();
+    clock.advance(LASTS / 2 - Duration::from_secs(1));
+    write_atomically(&disk, &path, b"1").unwrap();
+    clock.advance(Duration::from_secs(1));
+    let said = disk.remove(&path).unwrap_err().to_string();
+    assert!(said.contains("LOCK was not renewed for 300 s"), "{said}");
+    lock.lease().renew();
+    disk.remove(&path).unwrap();
+}
+
+#[test]
+fn a_renewal_whose_answer_was_lost_is_recognised() {
+    let runtime = Runtime::new().unwrap();
+    let (objects, env) = (objects(&runtime), Env::real());
+    let lock = ObjectLock::acquire(&objects, &env, "test").unwrap().unwrap();
+    let content = || objects.open("LOCK").unwrap().unwrap().read_at(0, 1_000).unwrap();
+    let before = content();
+    // Another version with what it wrote itself.
+    put(&objects, "LOCK", &before);
+    lock.lease().renew();
+    lock.lease().check().unwrap();
+    lock.lease().renew();
+    lock.lease().check().unwrap();
+    assert_ne!(content(), before);
 }

@@ -34,11 +34,12 @@ pub(crate) fn install() {
     }
 }
 
-/// Runs long plans of real faults.
+/// Runs long plans of real faults, on a release build where that is asked for.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     install();
-    process::run(cargo().args(["build", "--package", "stepwell"]))?;
+    let (profile, arguments): (Vec<_>, Vec<_>) = arguments.iter().partition(|argument| *argument == "--release");
+    process::run(cargo().args(["build", "--package", "stepwell"]).args(&profile))?;
     let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "stepwell-tests", "--bin", "stepwell-faults", "--"]);
-    process::run(command.args(arguments).env("BINARY_IS_BUILT", "1"))
+    command.args(["run", "--quiet", "--package", "stepwell-tests", "--bin", "stepwell-faults"]).args(profile);
+    process::run(command.arg("--").args(arguments).env("BINARY_IS_BUILT", "1"))
 }

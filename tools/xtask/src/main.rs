@@ -46,7 +46,7 @@ usage: cargo xtask COMMAND
   growth [--points N] [--runs N] [--series N] | growth --draw
                   measure how figures change with the amount of data, up to N, into benches/growth.csv; draw it into
                   benches/plots; --draw only draws
-  faults [--rounds N] [--seed S] [KIND…]
+  faults [--release] [--rounds N] [--seed S] [KIND…]
                   real faults on the real binary, all kinds or those named: kills, inject, full, power, memory, clock, clients
   concurrency     what is ordered by hand under every interleaving (loom), then snapshots under everything at once
   sanitize [thread|miri]
