@@ -85,6 +85,14 @@ fn i1_i4_i7_failing_and_fatal_system_calls_lose_nothing() {
 }
 
 #[test]
+fn i1_i7_a_server_that_dies_at_a_system_call_loses_nothing() {
+    if !inject::is_possible() {
+        return skip("a fatal system call", "strace is absent or may not trace");
+    }
+    with_report(inject::killed_at_a_call);
+}
+
+#[test]
 fn i8_a_failed_sync_of_the_log_ends_acknowledgements_and_a_restart_recovers() {
     if !inject::is_possible() {
         return skip("a failed sync", "strace is absent or may not trace");

@@ -145,15 +145,13 @@ impl Lease {
     /// Writes it anew. Where that fails it is tried again later, for as long as it lasts.
     pub(crate) fn renew(&self) {
         let version = self.state().version.clone();
-        match self.put(PutMode::Update(version)) {
-            Err(Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. }) => {
-                // Ours, if the answer to an earlier request was lost on its way.
-                if let Ok(found) = self.look() {
-                    let is_ours = found.is_some_and(|found| self.adopt(&found));
-                    self.state().is_lost = !is_ours;
-                }
-            }
-            Ok(()) | Err(_) => {}
+        let renewed = self.put(PutMode::Update(version));
+        if let Err(Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. }) = renewed
+            && let Ok(found) = self.look()
+        {
+            // Ours all the same, if the answer to an earlier request was lost on its way.
+            let is_ours = found.is_some_and(|found| self.adopt(&found));
+            self.state().is_lost = !is_ours;
         }
     }
 

@@ -3,12 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZero,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use stepwell_env::{Clock, Random, SeededRandom, SystemClock};
+use stepwell_env::{Clock, Random, SeededRandom, SystemClock, in_parallel};
 
 use super::{Plan, Report, place::run as command};
 use crate::{
@@ -72,10 +74,12 @@ fn options(wrapper: Vec<String>) -> ServerOptions {
     ServerOptions { flags, wrapper, ..ServerOptions::default() }
 }
 
-/// The tracer as a grandchild, so that the server is our child, and stopped at the calls in question only.
-fn strace(calls: &str, log: &Path) -> Vec<String> {
-    let words = ["strace", "-D", "-f", "-qq", "-y", "--seccomp-bpf", "-o"].map(str::to_owned);
-    words.into_iter().chain([log.display().to_string(), "-e".to_owned(), format!("trace={calls}")]).collect()
+/// The tracer as a grandchild, so that the server is our child, and stopped at the calls in question only. A signal is not delivered
+/// where they are chosen by a filter in the kernel: who is to die is stopped at every call.
+fn strace(calls: &str, log: &Path, kills: bool) -> Vec<String> {
+    let filter = if kills { None } else { Some("--seccomp-bpf") };
+    let words = ["strace", "-D", "-f", "-qq", "-y"].into_iter().chain(filter).chain(["-o"]).map(str::to_owned);
+    words.chain([log.display().to_string(), "-e".to_owned(), format!("trace={calls}")]).collect()
 }
 
 /// A data directory in which the next flush makes a merge due, and whose log has something to replay; and what a script does
@@ -128,7 +132,7 @@ impl Template {
     fn observe(&mut self) -> Result<()> {
         let (copy, load) = self.copy()?;
         let (log, data_dir) = (copy.path().join("strace"), copy.path().join("data"));
-        script(&data_dir, load, strace(&CALLS.join(","), &log), &mut Report::default())?;
+        script(&data_dir, load, strace(&CALLS.join(","), &log, false), &mut Report::default())?;
         let prefix = format!("{}/", data_dir.display());
         let mut of_threads: BTreeMap<(&str, String), u64> = BTreeMap::new();
         for line in std::fs::read_to_string(&log)?.lines() {
@@ -173,7 +177,7 @@ impl Template {
     pub fn inject(&self, injection: &Injection, report: &mut Report) -> Result<()> {
         let (copy, load) = self.copy()?;
         let data_dir = copy.path().join("data");
-        let mut wrapper = strace(injection.calls, &copy.path().join("strace"));
+        let mut wrapper = strace(injection.calls, &copy.path().join("strace"), injection.effect == Effect::Kill);
         for path in self.paths(&data_dir, injection.on) {
             wrapper.extend(["-P".to_owned(), path.display().to_string()]);
         }
@@ -304,14 +308,31 @@ pub fn run(plan: Plan) -> Result<Report> {
             let lasting = [1, most / 4 + 1, most / 2 + 1, most * 3 / 4 + 1]
                 .into_iter()
                 .flat_map(|from| [Effect::Eio, Effect::Enospc].map(|effect| (effect, from, true)));
-            for (effect, from, lasts) in once.chain(lasting) {
-                let injection = Injection { calls, effect, from, lasts, on: "" };
-                template.inject(&injection, &mut report).with_context(|| format!("seed {seed}, {injection:?}"))?;
-            }
-            println!("{calls}: {most} calls in one thread, done");
+            let injections: Vec<Injection> = once
+                .chain(lasting)
+                .map(|(effect, from, lasts)| Injection { calls, effect, from, lasts, on: "" })
+                .collect();
+            inject_all(&template, &injections, &mut report).with_context(|| format!("seed {seed}"))?;
+            println!("{calls}: {most} calls in one thread, {} scripts, nothing lost", injections.len());
         }
     }
     Ok(report)
+}
+
+/// Each injection on a copy of its own, several at a time: most of a script is waiting.
+fn inject_all(template: &Template, injections: &[Injection], report: &mut Report) -> Result<()> {
+    let jobs = 2 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let done = in_parallel("inject", jobs, |_| {
+        let mut report = Report::default();
+        while let Some(injection) = injections.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // What others have begun is finished; nothing new is.
+            let injected = template.inject(injection, &mut report).with_context(|| format!("{injection:?}"));
+            injected.inspect_err(|_| next.store(injections.len(), Ordering::Relaxed))?;
+        }
+        Ok::<_, anyhow::Error>(report)
+    });
+    done.into_iter().try_for_each(|part| part.map(|part| report.merge(part)))
 }
 
 /// A sample for the suites: `count` random injections.
@@ -337,5 +358,16 @@ pub fn failed_sync_of_the_log(report: &mut Report) -> Result<()> {
     template.inject(&injection, report)?;
     ensure!(report.get("refusals, wal_failed") > 0, "the log's failure was not met:\n{report}");
     ensure!(report.get("reads refused") == 0, "reads go on:\n{report}");
+    Ok(())
+}
+
+/// I1, I7: the server dies at the entry of the log's third sync, of a rename, and of a removal.
+pub fn killed_at_a_call(report: &mut Report) -> Result<()> {
+    let template = Template::new(1)?;
+    for (calls, from, on) in [(CALLS[1], 3, ".wal"), (CALLS[2], 1, "MANIFEST"), (CALLS[5], 1, "segments")] {
+        let injection = Injection { calls, effect: Effect::Kill, from, lasts: false, on };
+        template.inject(&injection, report).with_context(|| format!("{injection:?}"))?;
+    }
+    ensure!(report.get("scripts in which no call was met") == 0, "the server was not killed:\n{report}");
     Ok(())
 }

@@ -42,6 +42,11 @@ impl Report {
         *self.counts.entry(what.into()).or_default() += how_many;
     }
 
+    /// Takes in what another one counted.
+    pub fn merge(&mut self, other: Self) {
+        other.counts.into_iter().for_each(|(what, how_many)| self.add(what, how_many));
+    }
+
     /// A count.
     pub fn get(&self, what: &str) -> u64 {
         self.counts.get(what).copied().unwrap_or(0)
