@@ -194,7 +194,8 @@ pub fn decode(file: &[u8]) -> Result<Manifest, DecodeError> {
     // Up to version 2 it did not cover the version.
     let covered = if version <= 2 { &file[..0] } else { &file[..12] };
     if crc32c::crc32c_append(crc32c::crc32c(covered), &file[16..]) != u32_at(4) {
-        return Err(damaged(12, "the checksum does not fit the content"));
+        // A version that was another one would have had its checksum made of other bytes.
+        return Err(damaged(8, "the checksum does not fit version and content"));
     }
     let length = file[16..].first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     if length != (file.len() - HEADER_BYTES) as u64 {

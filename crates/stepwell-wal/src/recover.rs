@@ -153,7 +153,9 @@ impl Replay<'_> {
             || if is_rewritten { make_durable(&*disk, path, &file[..end]) } else { Ok(()) },
             || self.hand_out(path, &file, frames),
         );
-        if let Some(offset) = torn_at {
+        // So a crash leaves a file that was just begun; a header that is damaged later looks the same, and there is nothing behind it.
+        let is_begun = is_last && header == FileHeader::Bad && layout.frames.is_empty() && !file.is_empty();
+        if let Some(offset) = torn_at.or(is_begun.then_some(0)) {
             let (offset, bytes) = (offset as u64, (file.len() - offset) as u64);
             self.report.torn_tail = Some(TornTail { path: path.to_owned(), offset, bytes });
         }

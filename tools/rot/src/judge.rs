@@ -39,6 +39,26 @@ pub struct Verdict {
     pub points_lost: u64,
 }
 
+const OUTCOMES: [Outcome; 6] =
+    [Outcome::Right, Outcome::Refused, Outcome::Reported, Outcome::CutAsTail, Outcome::Wrong, Outcome::Panicked];
+
+impl Verdict {
+    /// In one line, for another process.
+    pub fn to_line(&self) -> String {
+        let detail = self.detail.replace(['\n', '\t'], " ");
+        format!("{:?}\t{}\t{}\t{detail}", self.outcome, self.is_found, self.points_lost)
+    }
+
+    /// What [`Verdict::to_line`] wrote.
+    pub fn from_line(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(4, '\t');
+        let outcome = parts.next()?;
+        let outcome = OUTCOMES.into_iter().find(|known| format!("{known:?}") == outcome)?;
+        let (is_found, points_lost) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { outcome, detail: parts.next()?.to_owned(), is_found, points_lost })
+    }
+}
+
 /// Damages the directory, asks everything, checks, repairs, and asks everything again.
 pub fn judge(directory: &Directory, damage: &Damage) -> Verdict {
     let verdict = |outcome, detail| Verdict { outcome, detail, is_found: false, points_lost: 0 };

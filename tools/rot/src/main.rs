@@ -1,11 +1,20 @@
 //! `stepwell-rot [--sample N | --all | --part K/N]`: every byte of a small data directory damaged, one at a time, and what came of it.
 //! The parts 1/N to N/N make up all, in as many sittings.
+//!
+//! Metadata are judged by processes of their own, which this program starts with `--metadata STEP FROM PART`: the layer below SQLite
+//! remembers the last damage of its process.
 
-use std::{num::NonZero, process::ExitCode};
+use std::{
+    io::{Write, stdout},
+    num::NonZero,
+    process::{Command, ExitCode, Stdio},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use stepwell_env::in_parallel;
-use stepwell_rot::{Damage, Directory, MetadataFile, Outcome, Report, after_a_crash, after_a_restart, cases, judge};
+use stepwell_rot::{
+    Damage, Directory, MetadataFile, Outcome, Report, Verdict, after_a_crash, after_a_restart, cases, judge,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,8 +28,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Threads that judge damaged metadata.
-const METADATA_THREADS: usize = 16;
+/// Processes that judge damaged metadata. A check waits now and then, in case that somebody is writing: many at once take no more of
+/// the machine.
+const METADATA_PROCESSES: usize = 16;
 
 /// Which cases are tried: evenly over all files, and always the same.
 enum Choice {
@@ -52,6 +62,10 @@ impl Choice {
 fn run(arguments: &[String]) -> Result<bool> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let choice = match words[..] {
+        ["--metadata", step, from, part] => {
+            let number = |text: &str| text.parse().with_context(|| format!("--metadata {text}"));
+            return judge_metadata(number(step)?, number(from)?, number(part)?).map(|()| true);
+        }
         ["--all"] => Choice::Every { step: 1, from: 0 },
         ["--sample", count] => Choice::Sample(count.parse().context("--sample wants a number of cases")?),
         ["--part", part] => Choice::part(part).context("--part wants two numbers, such as 1/8")?,
@@ -73,19 +87,42 @@ fn run(arguments: &[String]) -> Result<bool> {
     });
     let mut report = Report::default();
     parts.into_iter().flatten().for_each(|(case, verdict)| report.add(case, verdict));
-    // A check waits now and then, in case that somebody is writing: many at once take no more of the machine.
-    let parts = in_parallel("rot-metadata", METADATA_THREADS, |part| {
-        let metadata = MetadataFile::new()?;
-        let all = metadata.cases();
-        let chosen = all.iter().skip(from).step_by(step).enumerate().skip(part).step_by(METADATA_THREADS);
-        let judged: Vec<_> = chosen.map(|(number, case)| (case.clone(), metadata.judge(number, case))).collect();
-        Ok::<_, anyhow::Error>((all.len(), judged))
-    });
-    for part in parts {
-        let (all, judged) = part?;
-        println!("{} cases of {all} of metadata", judged.len());
-        judged.iter().for_each(|(case, verdict)| report.add(case, verdict.clone()));
-    }
+    judged_metadata(step, from, &mut report)?;
     println!("{report}");
     Ok(report.count(Outcome::Wrong) + report.count(Outcome::Panicked) == 0)
+}
+
+/// The cases of metadata, in processes of their own.
+fn judged_metadata(step: usize, from: usize, report: &mut Report) -> Result<()> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    let said = in_parallel("rot-metadata", METADATA_PROCESSES, |part| {
+        let numbers = [step, from, part].map(|number| number.to_string());
+        Command::new(&program).arg("--metadata").args(numbers).stderr(Stdio::inherit()).output()
+    });
+    let all = MetadataFile::new()?.cases();
+    let mut judged = 0;
+    for said in said {
+        let said = said.with_context(|| format!("run {}", program.display()))?;
+        ensure!(said.status.success(), "a process that judges metadata ended by {}", said.status);
+        for line in String::from_utf8(said.stdout)?.lines() {
+            let (number, verdict) = line.split_once('\t').context("a line without a number")?;
+            let case = all.get(number.parse::<usize>()?).with_context(|| format!("there is no case {number}"))?;
+            report.add(case, Verdict::from_line(verdict).with_context(|| format!("no verdict: {verdict}"))?);
+            judged += 1;
+        }
+    }
+    ensure!(judged == all.iter().skip(from).step_by(step).count(), "{judged} cases of metadata were judged");
+    println!("{judged} cases of {} of metadata", all.len());
+    Ok(())
+}
+
+/// Judges one process's share of the cases and prints a line for each: its number among all, and the verdict.
+fn judge_metadata(step: usize, from: usize, part: usize) -> Result<()> {
+    let metadata = MetadataFile::new()?;
+    let cases = metadata.cases();
+    let chosen = cases.iter().enumerate().skip(from).step_by(step).enumerate().skip(part).step_by(METADATA_PROCESSES);
+    for (order, (number, case)) in chosen {
+        writeln!(stdout(), "{number}\t{}", metadata.judge(order, case).to_line())?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is read back is what was written, or is reported (I11).
 
 use super::*;
-use crate::format::FORMAT_VERSION;
+use crate::format::{FILE_HEADER_BYTES, FORMAT_VERSION};
 
 /// I7: whatever the length a crash leaves, the whole records before it, and the same again.
 #[test]
@@ -23,6 +23,24 @@ fn i7_a_log_cut_at_any_byte_is_a_prefix_of_its_records() {
             assert_eq!((second.next_lsn, second.torn_tail), (report.next_lsn, None), "cut at {length}");
         }
         assert_eq!(replayed.len() == records.len(), length == bytes.len());
+    }
+}
+
+/// I11: nothing is lost with the header of a file that has no frame yet, and it is told all the same.
+#[test]
+fn i11_a_damaged_header_of_a_file_just_begun_is_told_as_a_torn_tail() {
+    let source = disk();
+    write(&source, &[1]);
+    let header = source.read(&path(1)).unwrap()[..FILE_HEADER_BYTES].to_vec();
+    for (byte, zeros) in (0..FILE_HEADER_BYTES).flat_map(|byte| [(byte, 0), (byte, 500)]) {
+        let mut bytes = header.clone();
+        bytes[byte] ^= 4;
+        bytes.resize(FILE_HEADER_BYTES + zeros, 0);
+        let disk = disk();
+        put(&disk, &path(1), &bytes);
+        let (_, report) = read_only(&disk, 1);
+        let tail = report.torn_tail.map(|tail| (tail.offset, tail.bytes));
+        assert_eq!((tail, report.damaged), (Some((0, bytes.len() as u64)), vec![]), "byte {byte}, {zeros} zeros");
     }
 }
 
