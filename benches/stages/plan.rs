@@ -57,7 +57,8 @@ fn plan(c: &mut Criterion) {
             b.iter(|| {
                 let request =
                     QueryRequest { sql: sql.to_owned(), project: Some("bench".to_owned()), params: Vec::new() };
-                runtime.block_on(queries.query(engine.snapshot(), request)).expect("a plan").schema()
+                let engine = engine.clone();
+                runtime.block_on(queries.query(move || engine.snapshot(), request)).expect("a plan").schema()
             });
         });
     }

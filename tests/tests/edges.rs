@@ -124,7 +124,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("libc", &["stepwell-env"]),
     ("ureq", &["stepwell-client", "stepwell-app"]),
     ("zstd", &["stepwell-segment", "stepwell-wal", "stepwell-server", "stepwell-client"]),
-    ("mimalloc", &["stepwell"]),
+    ("tikv-jemallocator", &["stepwell"]),
 ];
 
 struct Package {

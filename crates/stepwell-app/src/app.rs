@@ -158,7 +158,8 @@ impl App {
 
     /// Runs a query over what is visible now.
     pub async fn sql(&self, request: QueryRequest) -> Result<QueryStream, AppError> {
-        Ok(self.parts.query.query(self.parts.engine.snapshot(), request).await?)
+        let engine = self.parts.engine.clone();
+        Ok(self.parts.query.query(move || engine.snapshot(), request).await?)
     }
 
     /// The wall clock, microseconds since the Unix epoch.

@@ -33,6 +33,7 @@ pub enum ErrorCode {
     InvalidQuery,
     QueryTooComplex,
     QueryMemory,
+    QueriesBusy,
     QueryDeadline,
     QueryFailed,
     QueueFull,
@@ -49,7 +50,7 @@ pub enum ErrorCode {
 /// (code, name, HTTP status, what the caller does)
 type Row = (ErrorCode, &'static str, u16, &'static str);
 
-const TABLE: [Row; 39] = [
+const TABLE: [Row; 40] = [
     (ErrorCode::InvalidName, "invalid_name", 400, "Correct the name; `field` says which, `limit` how long it may be."),
     (ErrorCode::InvalidValue, "invalid_value", 400, "Correct the value of `field`."),
     (ErrorCode::TooManyPoints, "too_many_points", 413, "Send the batch in parts."),
@@ -118,6 +119,7 @@ const TABLE: [Row; 39] = [
     (ErrorCode::InvalidQuery, "invalid_query", 400, "Correct the query."),
     (ErrorCode::QueryTooComplex, "query_too_complex", 400, "Simplify the query; `limit` says how far."),
     (ErrorCode::QueryMemory, "query_memory", 422, "Narrow the query, or aggregate earlier in it."),
+    (ErrorCode::QueriesBusy, "queries_busy", 503, "Send the same query again after `Retry-After`."),
     (ErrorCode::QueryDeadline, "query_deadline", 422, "Narrow the query by project, metric, run or step."),
     (ErrorCode::QueryFailed, "query_failed", 400, "Correct the query: it met a value that it cannot work with."),
     (ErrorCode::QueueFull, "queue_full", 429, "Send the same batch again after `Retry-After`."),

@@ -197,6 +197,7 @@ impl From<QueryError> for AppError {
             }
             QueryError::TooComplex { limit, .. } => refusal(ErrorCode::QueryTooComplex).limit(limit),
             QueryError::MemoryExceeded { limit_bytes, .. } => refusal(ErrorCode::QueryMemory).limit(limit_bytes),
+            QueryError::MemoryHeld { limit_bytes, .. } => refusal(ErrorCode::QueriesBusy).limit(limit_bytes),
             QueryError::Deadline { .. } => refusal(ErrorCode::QueryDeadline),
             QueryError::Params { .. } => refusal(ErrorCode::InvalidQuery).field("params"),
             QueryError::Plan { .. } => refusal(ErrorCode::InvalidQuery),

@@ -166,7 +166,8 @@ impl App {
             None => 0,
         };
         let (filter, order_by) = (list.filter.as_deref(), list.order_by.as_deref());
-        let snapshot = self.parts.engine.snapshot();
+        let engine = self.parts.engine.clone();
+        let snapshot = move || engine.snapshot();
         let wanted = list.limit + 1;
         let mut ids = self.parts.query.run_ids(snapshot, &project.name, filter, order_by, wanted, offset).await?;
         let has_more = ids.len() > list.limit;

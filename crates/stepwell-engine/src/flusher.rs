@@ -82,6 +82,7 @@ impl Flusher {
                 storage.flushed(segment, tombstones);
                 storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
             });
+            self.shared.leave_behind(generation);
         })?;
         // Full means that it has been told and not looked yet.
         let _ = self.flushed.try_send(());

@@ -3,7 +3,7 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -13,6 +13,19 @@ use stepwell_memtable::{Memtable, MemtableView, Rows, SlabPool};
 use stepwell_types::{Batch, Lsn, SeriesKey};
 
 use crate::producers::Producers;
+
+/// Memory of points that a segment has, for as long as readers of an earlier moment hold it.
+pub(crate) struct LeftBehind {
+    memtable: Weak<Memtable>,
+    bytes: usize,
+}
+
+impl LeftBehind {
+    /// Bytes that are still held; 0 once they are given back.
+    pub(crate) fn held_bytes(&self) -> usize {
+        if self.memtable.strong_count() > 0 { self.bytes } else { 0 }
+    }
+}
 
 /// Invariant: holds exactly the points with `first_lsn <= LSN < end_lsn`, where `end_lsn` is the next generation's first.
 pub(crate) struct Generation {
@@ -79,6 +92,12 @@ impl Generation {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.heap_bytes()).sum()
+    }
+
+    /// Its shards, as somebody sees them who does not keep them.
+    pub(crate) fn left_behind(&self) -> Vec<LeftBehind> {
+        let left = |shard: &Arc<Memtable>| LeftBehind { memtable: Arc::downgrade(shard), bytes: shard.heap_bytes() };
+        self.shards.iter().map(left).collect()
     }
 
     pub(crate) fn series(&self) -> usize {

@@ -61,6 +61,11 @@ impl ScanPartition {
         }
     }
 
+    /// Whether it holds points in memory, until it and what was opened of it are dropped.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.source, Source::Memory { .. })
+    }
+
     /// What its points pass.
     pub fn filter(&self) -> &PointFilter {
         &self.filter

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use crate::{
     compaction::due,
     config::EngineConfig,
     exclusions::Exclusions,
-    generation::Generation,
+    generation::{Generation, LeftBehind},
     health::{Fault, FaultKind, Faults, Health, Work},
     stats::Counters,
     visible::Visible,
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) pools: Pools,
     /// All points below its bound are durable and in its parts.
     pub(crate) visible: Visible<Storage>,
+    /// Of generations that are flushed.
+    left_behind: Mutex<Vec<LeftBehind>>,
     /// Points below are in committed segments; the writer releases log files up to it.
     pub(crate) wal_floor: AtomicU64,
     pub(crate) queued_bytes: AtomicUsize,
@@ -81,6 +83,7 @@ impl Shared {
             names: NameHasher::default(),
             visible: Visible::new(storage, wal_floor),
             pools,
+            left_behind: Mutex::default(),
             wal_floor: AtomicU64::new(wal_floor.0),
             queued_bytes: AtomicUsize::new(0),
             queued_batches: AtomicUsize::new(0),
@@ -157,6 +160,20 @@ impl Shared {
     /// Waits until `done` holds, checking after every change and at least each 100 ms.
     pub(crate) fn wait_until(&self, mut done: impl FnMut(&Self) -> bool) {
         self.changed.wait_until(Duration::from_millis(100), || done(self));
+    }
+
+    /// Notes that a generation is not live any more; readers may hold it for some time.
+    pub(crate) fn leave_behind(&self, generation: &Generation) {
+        let mut left = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|left| left.held_bytes() > 0);
+        left.extend(generation.left_behind());
+    }
+
+    /// Memory that only readers hold, bytes: of points that are in segments by now.
+    pub(crate) fn held_by_readers(&self) -> usize {
+        let mut left = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|left| left.held_bytes() > 0);
+        left.iter().map(LeftBehind::held_bytes).sum()
     }
 
     /// Whether segments wait to be merged.

@@ -26,10 +26,12 @@ pub struct Snapshot {
     segments: Arc<Vec<Segment>>,
     views: Arc<Vec<MemtableView>>,
     exclusions: Arc<Exclusions>,
+    held_bytes: usize,
 }
 
 impl Snapshot {
     pub(crate) fn new(shared: &Shared) -> Self {
+        let held_bytes = shared.held_by_readers();
         let (storage, visible_below) = shared.storage();
         let generations = storage.frozen.iter().chain([&storage.active]);
         let views = generations.flat_map(|generation| generation.views(visible_below)).collect();
@@ -38,7 +40,13 @@ impl Snapshot {
             segments: storage.segments,
             views: Arc::new(views),
             exclusions: storage.exclusions,
+            held_bytes,
         }
+    }
+
+    /// Memory that only readers of earlier moments held when this was taken, bytes: of points that segments had by then (I9).
+    pub fn held_by_earlier(&self) -> usize {
+        self.held_bytes
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {

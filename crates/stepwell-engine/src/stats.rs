@@ -93,6 +93,8 @@ pub struct EngineStats {
     pub memtable_bytes_limit: u64,
     /// Bytes that wait for the next points.
     pub memtable_free_bytes: u64,
+    /// Of points that segments have, and readers of an earlier moment still hold.
+    pub memtable_held_bytes: u64,
     /// Age of the oldest generation with a point; 0 if there is none.
     pub unflushed_us: u64,
     /// Bytes of footers and page indexes of segments that are kept.
@@ -168,6 +170,7 @@ impl Shared {
             memtable_bytes: generations().map(|g| g.heap_bytes() as u64).sum(),
             memtable_bytes_limit: (config.memtable_bytes * (config.frozen_max + 1)) as u64,
             memtable_free_bytes: self.pools.slabs.free_bytes() as u64,
+            memtable_held_bytes: self.held_by_readers() as u64,
             unflushed_us: oldest.map_or(0, |since| self.env.clock.monotonic().saturating_sub(since).as_micros() as u64),
             footer_bytes: self.pools.footers.bytes() as u64,
             footer_bytes_limit: config.footer_bytes as u64,

@@ -172,8 +172,13 @@ impl QueryEngine {
         }
     }
 
-    /// Plans a query and starts it. It ends at the deadline, or when the stream is dropped.
-    pub async fn query(&self, snapshot: Snapshot, request: QueryRequest) -> Result<QueryStream, QueryError> {
+    /// Plans a query and starts it, over what is visible when its turn comes: who waits holds no memory of points. It ends at the
+    /// deadline, or when the stream is dropped.
+    pub async fn query(
+        &self,
+        snapshot: impl FnOnce() -> Snapshot + Send + 'static,
+        request: QueryRequest,
+    ) -> Result<QueryStream, QueryError> {
         let Some(runtime) = &self.runtime else { return Err(QueryError::Cancelled) };
         let limit = self.config.deadline;
         let (plan_out, planned) = oneshot::channel();
@@ -183,7 +188,6 @@ impl QueryEngine {
             metadata: self.metadata.clone(),
             cache: self.cache.clone(),
             memory: self.memory.clone(),
-            snapshot,
         };
         let permits = self.permits.clone();
         let last_word = out.clone();
@@ -194,7 +198,8 @@ impl QueryEngine {
             let work = async move {
                 let Ok(_permit) = permits.acquire_owned().await else { return };
                 query.runs();
-                match context.start(request).await {
+                // The plan has the only snapshot from here on, and gives back parts of it as they are read.
+                match context.start(snapshot(), request).await {
                     Ok((plan, stream)) => {
                         query.planned(plan);
                         // A caller that has gone ends the query here or at its first batch.
@@ -246,16 +251,20 @@ struct Planning {
     metadata: Metadata,
     cache: Arc<RowsCache>,
     memory: SharedMemory,
-    snapshot: Snapshot,
 }
 
 impl Planning {
     async fn start(
         &self,
+        snapshot: Snapshot,
         request: QueryRequest,
     ) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream), QueryError> {
         let planning = |error| QueryError::from_datafusion(error, self.config.memory_bytes, true);
         let statement = admit(&request.sql)?;
+        let (held_bytes, limit_bytes) = (snapshot.held_by_earlier(), self.config.memory_bytes);
+        if held_bytes > limit_bytes {
+            return Err(QueryError::MemoryHeld { held_bytes, limit_bytes });
+        }
         let projects = self.metadata.projects().await?;
         if let Some(name) = &request.project
             && !projects.iter().any(|project| project.name == *name)
@@ -263,7 +272,7 @@ impl Planning {
             return Err(unknown_project(name, projects.iter().map(|project| project.name.as_str())));
         }
         let names: Vec<String> = projects.iter().map(|project| project.name.clone()).collect();
-        let state = self.session(projects, request.project.as_deref()).map_err(planning)?;
+        let state = self.session(snapshot, projects, request.project.as_deref()).map_err(planning)?;
         check_tables(&state, &statement, &names, request.project.as_deref())?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         check_plan(&plan)?;
@@ -294,14 +303,15 @@ impl Planning {
 
     fn session(
         &self,
+        snapshot: Snapshot,
         projects: Vec<stepwell_metadata::Project>,
         project: Option<&str>,
     ) -> datafusion::error::Result<SessionState> {
         let param_types = Arc::new(Mutex::default());
         let project_id = projects.iter().find(|known| Some(&*known.name) == project).map(|known| &*known.project_id);
-        let series_functions = project_id.map(|project_id| series_functions::all(&self.snapshot, project_id));
+        let series_functions = project_id.map(|project_id| series_functions::all(&snapshot, project_id));
         let context = QueryContext {
-            snapshot: self.snapshot.clone(),
+            snapshot,
             metadata: self.metadata.clone(),
             cache: self.cache.clone(),
             projects,

@@ -28,6 +28,11 @@ pub enum QueryError {
     TooComplex { what: &'static str, actual: usize, limit: usize },
     #[error("the query needs more memory than it may have ({limit_bytes} bytes): {message}")]
     MemoryExceeded { limit_bytes: usize, message: String },
+    #[error(
+        "the queries that run hold {held_bytes} bytes of points that were in memory when they began, and may hold {limit_bytes}: \
+         ask again when one of them has ended"
+    )]
+    MemoryHeld { held_bytes: usize, limit_bytes: usize },
     #[error("the query took longer than {limit:?}; narrow it by project, metric, run or step")]
     Deadline { limit: Duration },
     #[error("param {name:?} is missing or not used by the query: {message}")]
@@ -66,7 +71,7 @@ impl QueryError {
             Self::Engine(error) => error.kind(),
             Self::Metadata(error) => error.kind(),
             Self::Damaged { .. } => ErrorKind::DataDamaged,
-            Self::Unreadable { .. } => ErrorKind::Unavailable,
+            Self::Unreadable { .. } | Self::MemoryHeld { .. } => ErrorKind::Unavailable,
             Self::Runtime { .. } | Self::Broken => ErrorKind::Internal,
             _ => ErrorKind::InvalidCall,
         }

@@ -1,6 +1,9 @@
 //! Reading points as a physical plan: one partition per sorted part of the snapshot.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use datafusion::{
     arrow::{compute::SortOptions, datatypes::SchemaRef},
@@ -34,7 +37,8 @@ const RUN_ID: usize = 2;
 
 #[derive(Clone)]
 pub(crate) struct PointsExec {
-    partitions: Vec<ScanPartition>,
+    /// Those of memory go to whoever reads them, so that they are given back when they are read, and not when the query ends.
+    partitions: Arc<Vec<Mutex<Option<ScanPartition>>>>,
     /// Of each partition, at most; planning asks often, and statistics of pages take a while to look through.
     rows_max: Vec<usize>,
     filter: String,
@@ -88,7 +92,7 @@ impl PointsExec {
         );
         Ok(Self {
             rows_max: partitions.iter().map(|part| part.rows_estimate() as usize).collect(),
-            partitions,
+            partitions: Arc::new(partitions.into_iter().map(|part| Mutex::new(Some(part))).collect()),
             filter: describe(filter),
             projection,
             limit,
@@ -103,8 +107,14 @@ impl PointsExec {
         self.projection.get(place).copied()
     }
 
-    /// Begins to read a partition; `None` if there is no such one. A snapshot without points has one without rows.
-    pub(crate) fn read(&self, partition: usize, names: Names, batch_rows: usize) -> Option<Reading> {
+    /// Begins to read a partition; `None` if there is no such one. A snapshot without points has one without rows. What is in
+    /// memory is read once.
+    pub(crate) fn read(&self, partition: usize, names: Names, batch_rows: usize) -> Result<Option<Reading>> {
+        let Some(part) = self.partitions.get(partition) else { return Ok(None) };
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = if part.as_ref().is_some_and(ScanPartition::is_in_memory) { part.take() } else { part.clone() };
+        drop(part);
+        let Some(taken) = taken else { return internal_err!("partition {partition} of points is read twice") };
         let plan = ReadPlan {
             projection: self.projection.clone(),
             names,
@@ -113,7 +123,7 @@ impl PointsExec {
             dynamic: self.dynamic.clone(),
             rows_read: MetricBuilder::new(&self.metrics).output_rows(partition),
         };
-        Some(Reading::new(self.partitions.get(partition)?.clone(), plan))
+        Ok(Some(Reading::new(taken, plan)))
     }
 }
 
@@ -170,7 +180,7 @@ impl ExecutionPlan for PointsExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let Some(reading) = self.read(partition, Names::Views, context.session_config().batch_size()) else {
+        let Some(reading) = self.read(partition, Names::Views, context.session_config().batch_size())? else {
             return Ok(Box::pin(EmptyRecordBatchStream::new(self.schema())));
         };
         let batches = futures::stream::try_unfold(reading, |mut reading| async move {

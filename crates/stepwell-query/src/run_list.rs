@@ -23,7 +23,7 @@ impl QueryEngine {
     /// `limit` of them after the first `offset`. Both texts are expressions over the columns of `runs`, and no more.
     pub async fn run_ids(
         &self,
-        snapshot: Snapshot,
+        snapshot: impl FnOnce() -> Snapshot + Send + 'static,
         project: &str,
         filter: Option<&str>,
         order_by: Option<&str>,

@@ -39,7 +39,7 @@ impl Outcome {
     /// Of an error before (`is_planning`) or after the query began to run.
     pub(crate) fn of(error: &QueryError, is_planning: bool) -> Self {
         match error {
-            QueryError::MemoryExceeded { .. } => Self::OverMemory,
+            QueryError::MemoryExceeded { .. } | QueryError::MemoryHeld { .. } => Self::OverMemory,
             QueryError::Deadline { .. } => Self::OverDeadline,
             QueryError::Cancelled => Self::Cancelled,
             QueryError::Engine(_) | QueryError::Metadata(_) | QueryError::Runtime { .. } => Self::Failed,

@@ -1,5 +1,6 @@
 //! The binary: `serve`, `sql`, `import`, `demo`, `inspect`, `check`, `repair`, `backup`, `restore`; parses configuration, wires, shuts down in order.
 
+mod allocator;
 mod backup;
 mod chart;
 mod check;
@@ -16,10 +17,6 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// Batches are allocated by one thread and freed by another, thousands of times a second: what this allocator is made for.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The metrics of machine-learning runs: durable in milliseconds, queryable at once, open to every Parquet reader.
 #[derive(Parser)]

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use stepwell_env::{Clock, SystemClock};
 use stepwell_loadgen::{BatchEncoder, Dataset, Load, Overload, Shape, create_runs, figures, probe_fsync, verify};
 
-/// Batches are allocated by one thread and freed by another, thousands of times a second: what this allocator is made for.
+/// Batches are allocated by one thread and freed by another, thousands of times a second.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(about = "Generates the reference data, sends it to a Stepwell server, times it and reads it back")]

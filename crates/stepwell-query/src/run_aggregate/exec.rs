@@ -131,7 +131,7 @@ impl ExecutionPlan for RunAggregateExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let points = self.aggregate.input().downcast_ref::<PointsExec>();
         let points = points.ok_or_else(|| internal_datafusion_err!("RunAggregateExec reads points only"))?;
-        let Some(reading) = points.read(partition, Names::Numbers, BATCH_ROWS) else {
+        let Some(reading) = points.read(partition, Names::Numbers, BATCH_ROWS)? else {
             return Ok(Box::pin(EmptyRecordBatchStream::new(self.schema())));
         };
         let consumer = MemoryConsumer::new(format!("RunAggregateExec[{partition}]"));

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use stepwell_segment::Names;
+use stepwell_types::PointFilter;
 use tokio::time::timeout;
 
 use super::Fixture;
-use crate::{QueryError, QueryRequest};
+use crate::{QueryError, QueryRequest, points_exec::PointsExec};
 
 /// Longer than any answer below may take, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,7 +116,8 @@ async fn i9_a_dropped_stream_ends_its_query() {
     })
     .await;
     let request = QueryRequest { sql: ENDLESS.to_owned(), project: Some("demo".to_owned()), ..QueryRequest::default() };
-    let mut stream = fixture.query.query(fixture.engine.snapshot(), request).await.unwrap();
+    let engine = fixture.engine.clone();
+    let mut stream = fixture.query.query(move || engine.snapshot(), request).await.unwrap();
     assert!(timeout(Duration::from_millis(300), stream.next()).await.is_err(), "it must still run");
     drop(stream);
     // The one permit and the one thread are free again well before the deadline of a minute.
@@ -146,4 +149,51 @@ async fn i9_memory_beyond_the_budget_fails_the_one_query() {
     assert!(matches!(answer, Err(QueryError::MemoryExceeded { limit_bytes: 262_144, .. })), "{answer:?}");
     fixture.ask("SELECT count(*) FROM points").await.unwrap();
     ended(&fixture, &[("over_memory", 1), ("done", 1)]).await;
+}
+
+#[tokio::test]
+async fn i9_points_in_memory_are_given_back_when_they_are_read_and_not_when_the_query_ends() {
+    let fixture = Fixture::new(|_| {}).await;
+    let held = || fixture.engine.stats().memtable_held_bytes;
+    let filter = PointFilter::default();
+    let plan = PointsExec::new(fixture.engine.snapshot().scan(&filter), &filter, vec![3], None).unwrap();
+    fixture.engine.flush().unwrap();
+    assert!(held() > 0, "the plan holds them");
+    for partition in 0.. {
+        let Some(mut reading) = plan.read(partition, Names::Views, 8_192).unwrap() else { break };
+        while reading.next_batch().unwrap().is_some() {}
+    }
+    assert_eq!(held(), 0, "{plan:?}");
+}
+
+#[tokio::test]
+async fn i9_a_query_waits_for_its_turn_without_a_snapshot() {
+    let fixture = Fixture::new(|config| config.concurrency = 1).await;
+    let first = fixture.start(ENDLESS, Vec::new()).await.unwrap();
+    let (taken, engine) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)), fixture.engine.clone());
+    let request =
+        |sql: &str| QueryRequest { sql: sql.to_owned(), project: Some("demo".to_owned()), params: Vec::new() };
+    let noted = taken.clone();
+    let snapshot = move || {
+        noted.store(true, std::sync::atomic::Ordering::SeqCst);
+        engine.snapshot()
+    };
+    let second = fixture.query.query(snapshot, request("SELECT count(*) FROM points"));
+    let mut second = std::pin::pin!(second);
+    assert!(timeout(Duration::from_millis(100), &mut second).await.is_err(), "one at a time");
+    assert!(!taken.load(std::sync::atomic::Ordering::SeqCst), "it holds nothing yet");
+    drop(first);
+    second.await.unwrap();
+    assert!(taken.load(std::sync::atomic::Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn i9_no_query_begins_while_others_hold_more_points_than_all_may() {
+    let fixture = Fixture::new(|config| config.memory_bytes = 256 << 10).await;
+    let reader = fixture.engine.snapshot();
+    fixture.engine.flush().unwrap();
+    let refused = fixture.ask("SELECT count(*) FROM points").await.unwrap_err();
+    assert!(matches!(refused, QueryError::MemoryHeld { limit_bytes: 262_144, .. }), "{refused}");
+    drop(reader);
+    fixture.ask("SELECT count(*) FROM points").await.unwrap();
 }

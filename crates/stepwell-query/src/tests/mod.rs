@@ -82,7 +82,8 @@ impl Fixture {
 
     pub(super) async fn start(&self, sql: &str, params: Vec<serde_json::Value>) -> Result<QueryStream, QueryError> {
         let request = QueryRequest { sql: sql.to_owned(), project: Some("demo".to_owned()), params };
-        self.query.query(self.engine.snapshot(), request).await
+        let engine = self.engine.clone();
+        self.query.query(move || engine.snapshot(), request).await
     }
 
     pub(super) async fn ask_with(

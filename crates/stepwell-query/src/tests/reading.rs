@@ -94,7 +94,7 @@ async fn i10_a_query_sees_its_snapshot() {
     fixture.engine.flush().unwrap();
     let sql = "SELECT count(*) FROM points".to_owned();
     let request = QueryRequest { sql, project: Some("demo".to_owned()), ..QueryRequest::default() };
-    let mut stream = fixture.query.query(snapshot, request).await.unwrap();
+    let mut stream = fixture.query.query(|| snapshot, request).await.unwrap();
     let batch = futures::StreamExt::next(&mut stream).await.unwrap().unwrap();
     assert_eq!(ints(&[batch]), [10]);
     assert_eq!(ints(&fixture.ask("SELECT count(*) FROM points").await.unwrap()), [11]);

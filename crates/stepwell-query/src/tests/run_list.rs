@@ -4,7 +4,8 @@ use super::Fixture;
 use crate::QueryError;
 
 async fn ids(fixture: &Fixture, filter: Option<&str>, order: Option<&str>) -> Result<Vec<String>, QueryError> {
-    fixture.query.run_ids(fixture.engine.snapshot(), "demo", filter, order, 10, 0).await
+    let engine = fixture.engine.clone();
+    fixture.query.run_ids(move || engine.snapshot(), "demo", filter, order, 10, 0).await
 }
 
 #[tokio::test]
@@ -15,7 +16,8 @@ async fn runs_are_filtered_and_ordered_with_ties_by_id() {
     assert_eq!(all(None, Some("status DESC")).await.unwrap(), ["a", "b", "c"]);
     assert_eq!(all(None, Some("params['layers'] DESC")).await.unwrap(), ["c", "b", "a"]);
     assert_eq!(all(Some("params['lr'] > 0.05 AND tags['team'] IS NULL"), None).await.unwrap(), ["b"]);
-    let page = fixture.query.run_ids(fixture.engine.snapshot(), "demo", None, None, 1, 1).await.unwrap();
+    let engine = fixture.engine.clone();
+    let page = fixture.query.run_ids(move || engine.snapshot(), "demo", None, None, 1, 1).await.unwrap();
     assert_eq!(page, ["b"]);
 }
 

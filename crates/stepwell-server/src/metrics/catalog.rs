@@ -100,7 +100,7 @@ const ROWS: &[Row] = &[
     // Memory.
     row("stepwell_memory_used_bytes", Kind::Gauge, "", "What is counted of the budget.", "near the budget for long"),
     row("stepwell_memory_budget_bytes", Kind::Gauge, "", "The budget, `memory_bytes`.", ""),
-    row("stepwell_memory_part_used_bytes", Kind::Gauge, "part", "The same by part: `requests`, `queue`, `memtables`, `free_slabs`, `footers`, `names`, `runs`, `queries`.", ""),
+    row("stepwell_memory_part_used_bytes", Kind::Gauge, "part", "The same by part: `requests`, `queue`, `memtables`, `free_slabs`, `held` (of points that segments have, by queries that began before), `footers`, `names`, `runs`, `queries`.", ""),
     row("stepwell_memory_part_limit_bytes", Kind::Gauge, "part", "What a part may have, where it has a limit of its own.", ""),
     row("stepwell_request_bodies_bytes", Kind::Gauge, "", "Bodies and messages being received and decoded.", ""),
     row("stepwell_memtable_points", Kind::Gauge, "", "Points not yet in segments.", ""),

@@ -119,6 +119,7 @@ fn of_memory(registry: &mut Registry, sources: &Sources<'_>) {
             ("queue", engine.queue_bytes, engine.queue_bytes_limit),
             ("memtables", engine.memtable_bytes, engine.memtable_bytes_limit),
             ("free_slabs", engine.memtable_free_bytes, engine.memtable_bytes_limit),
+            ("held", engine.memtable_held_bytes, 0),
             ("footers", engine.footer_bytes, engine.footer_bytes_limit),
             ("names", engine.name_bytes, 0),
             ("runs", runs.0, runs.1),

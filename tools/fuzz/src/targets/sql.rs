@@ -135,7 +135,7 @@ fn request(input: &[u8]) {
     }
     let fixture = fixture();
     let request = QueryRequest { sql: sql.to_owned(), project: Some("demo".to_owned()), params: Vec::new() };
-    let answer = fixture.runtime.block_on(fixture.query.query(fixture.engine.snapshot(), request));
+    let answer = fixture.runtime.block_on(fixture.query.query(|| fixture.engine.snapshot(), request));
     match answer {
         Ok(stream) => drop(stream),
         Err(error @ (QueryError::Deadline { .. } | QueryError::Cancelled)) => panic!("{error}: {sql}"),
