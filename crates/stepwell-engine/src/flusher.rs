@@ -38,11 +38,15 @@ impl Flusher {
     /// Runs until the writer has gone and all it froze is in segments, or until told to abandon.
     pub(crate) fn run(mut self) {
         while let Ok(generation) = self.generations.recv() {
-            loop {
-                match self.flush(&generation) {
-                    Ok(()) => break,
+            let mut unflushed = Some(generation);
+            while let Some(generation) = unflushed.clone() {
+                match self.flush(generation, &mut unflushed) {
+                    Ok(()) => {}
                     Err(EngineError::FlushStopped) => return,
                     Err(error) => self.failed(&error),
+                }
+                if unflushed.is_none() {
+                    break;
                 }
                 // The channel carries nothing: either it ends (abandon) or the time does (try again).
                 if !matches!(self.abandon.recv_timeout(RETRY_EVERY), Err(RecvTimeoutError::Timeout)) {
@@ -58,31 +62,40 @@ impl Flusher {
         self.shared.failed(Work::Flush, kind, error.to_string());
     }
 
-    fn flush(&mut self, generation: &Arc<Generation>) -> Result<(), EngineError> {
+    /// Moves a generation to a segment. Whoever is told that this is done finds none of it held here, neither by `generation` nor in
+    /// `unflushed`.
+    fn flush(
+        &mut self,
+        generation: Arc<Generation>,
+        unflushed: &mut Option<Arc<Generation>>,
+    ) -> Result<(), EngineError> {
         self.wait_for_compaction();
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
         let abandon = self.abandon.clone();
-        let meta = write_segment(&self.shared, &self.catalog.next_file_name(), generation, &|| {
+        let meta = write_segment(&self.shared, &self.catalog.next_file_name(), &generation, &|| {
             !matches!(abandon.try_recv(), Err(TryRecvError::Empty))
         })?;
         let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let bytes = meta.as_ref().map_or(0, SegmentMeta::bytes);
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.
-        let end_lsn = self.end_of(generation);
-        self.catalog.commit_flush(meta, end_lsn, &generation.producers(), |tombstones| {
+        let (end_lsn, producers) = (self.end_of(&generation), generation.producers());
+        self.catalog.commit_flush(meta, end_lsn, &producers, |tombstones| {
             // Before anybody sees the segment: who has waited for it finds all of this done.
             self.shared.wal_floor.store(end_lsn.0, Ordering::Release);
             let counters = &self.shared.counters;
             counters.flushed_bytes.fetch_add(bytes, Ordering::Relaxed);
             counters.flush.observe(clock.monotonic().saturating_sub(start));
             self.shared.worked(Work::Flush);
-            self.shared.change_storage(|storage| {
+            self.shared.leave_behind(&generation);
+            self.shared.visible.change(|storage| {
                 storage.flushed(segment, tombstones);
-                storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, generation));
+                storage.frozen.retain(|frozen| !Arc::ptr_eq(frozen, &generation));
             });
-            self.shared.leave_behind(generation);
+            // Not under the lock, for it takes a while, and before anybody is told.
+            drop((generation, unflushed.take()));
+            self.shared.changed.raise();
         })?;
         // Full means that it has been told and not looked yet.
         let _ = self.flushed.try_send(());
