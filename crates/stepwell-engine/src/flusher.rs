@@ -41,12 +41,9 @@ impl Flusher {
             let mut unflushed = Some(generation);
             while let Some(generation) = unflushed.clone() {
                 match self.flush(generation, &mut unflushed) {
-                    Ok(()) => {}
+                    Ok(()) => break,
                     Err(EngineError::FlushStopped) => return,
                     Err(error) => self.failed(&error),
-                }
-                if unflushed.is_none() {
-                    break;
                 }
                 // The channel carries nothing: either it ends (abandon) or the time does (try again).
                 if !matches!(self.abandon.recv_timeout(RETRY_EVERY), Err(RecvTimeoutError::Timeout)) {

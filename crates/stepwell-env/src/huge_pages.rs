@@ -7,9 +7,10 @@ const NONE: libc::c_ulong = 0;
 
 /// Has this process, and those it starts, given memory in small pages only. Called first thing in `main`.
 ///
-/// The allocator asks for huge pages, which have to be cleared whole before their first byte is used. On a virtual machine whose
-/// host takes free memory back, as most clouds' do, that memory is not even there: a burst of points then spent seven tenths of
-/// its time on clearing, and twice as many came through without. A system without huge pages gives an error that can be ignored.
+/// A system may give huge pages to whoever asks for much memory. They have to be cleared whole before their first byte is used. On a
+/// virtual machine whose host takes free memory back, as most clouds' do, that memory is not even there: a burst of points then
+/// spent seven tenths of its time on clearing, and twice as many came through without. A system without huge pages gives an error
+/// that can be ignored.
 pub fn forgo_huge_pages() -> io::Result<()> {
     // SAFETY: `prctl` takes five integers, and this operation none that is an address; it changes what memory later page faults
     // give and nothing that is there already.
