@@ -121,7 +121,9 @@ impl Server {
 
     /// One figure of `/metrics`, by its name without labels.
     pub fn metric(&self, name: &str) -> Result<f64> {
-        let text = self.http().get("/metrics")?.text();
+        let reply = self.http().get("/metrics")?;
+        let text = reply.text();
+        ensure!(reply.status == 200, "/metrics answers {}: {text}", reply.status);
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.with_context(|| format!("/metrics has no {name}"))?.parse().with_context(|| name.to_owned())
     }

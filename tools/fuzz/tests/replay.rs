@@ -65,6 +65,7 @@ replays! {
     flight_metadata "flight-metadata"
     content_encoding "content-encoding"
     series_request "series-request"
+    mlflow "mlflow"
     sql "sql"
 }
 

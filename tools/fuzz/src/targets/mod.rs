@@ -7,6 +7,8 @@ mod event_file;
 mod flight;
 mod manifest;
 #[cfg(feature = "server")]
+mod mlflow;
+#[cfg(feature = "server")]
 mod points;
 mod segment;
 mod spool;
@@ -43,6 +45,8 @@ pub const TARGETS: &[&Target] = &[
     &bodies::CONTENT_ENCODING,
     #[cfg(feature = "server")]
     &bodies::SERIES,
+    #[cfg(feature = "server")]
+    &mlflow::REQUEST,
     #[cfg(feature = "server")]
     &sql::REQUEST,
 ];
