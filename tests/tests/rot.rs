@@ -183,6 +183,37 @@ fn i11_bytes_flipped_under_a_running_server_are_not_served() {
     http.post("/api/v1/runs/a/log", &point).unwrap().expect(200).unwrap();
 }
 
+/// A segment is mapped: to touch what is no longer there would end the server by a signal, for the sake of one query.
+#[test]
+fn i11_a_segment_cut_under_a_running_server_fails_its_queries_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path();
+    filled(data_dir);
+    let mut server = Server::start_in(data_dir, &ServerOptions::default()).unwrap();
+    let http = server.http();
+    ["a", "b", "c"].iter().for_each(|run_id| assert!(is_whole(&sum(&http, run_id))));
+    let segment = segments(data_dir).swap_remove(1);
+    let content = std::fs::read(&segment).unwrap();
+    let file = OpenOptions::new().write(true).open(&segment).unwrap();
+    for length in [0, 1, 100] {
+        file.set_len(length).unwrap();
+        let (status, problem) = sum(&http, "b");
+        assert_eq!((status, &problem["code"]), (500, &json!("data_damaged")), "cut at {length}: {problem}");
+        let text = problem.to_string();
+        assert!(text.contains(segment.file_name().unwrap().to_str().unwrap()) && text.contains("at byte"), "{text}");
+        assert!(is_whole(&sum(&http, "a")) && is_whole(&sum(&http, "c")));
+        let point = json!({"step": 100 + length, "metrics": {"other": 0.0}});
+        http.post("/api/v1/runs/b/log", &point).unwrap().expect(200).unwrap();
+        // Beside the server, which finds the length wrong.
+        let found = json_of(&run(&["check", "--json"], data_dir));
+        assert_eq!(found["damages"][0]["file"], json!(segment), "{found}");
+        file.write_all_at(&content, 0).unwrap();
+        assert!(is_whole(&sum(&http, "b")), "without a restart");
+    }
+    server.terminate().unwrap();
+    server.check_log(&["a segment is damaged", "the query failed", "damaged at byte"]).unwrap();
+}
+
 #[test]
 fn i11_damaged_metadata_is_refused_by_name_and_a_flipped_bit_is_turned_back() {
     let directory = tempfile::tempdir().unwrap();

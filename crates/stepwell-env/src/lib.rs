@@ -22,7 +22,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{DirEntry, Disk, DiskSpace, ReadFile, WriteFile, write_atomically};
 pub use huge_pages::forgo_huge_pages;
 pub use lock::{DirLock, LockError};
-pub use mapped::MappedFile;
+pub use mapped::{MappedFile, Unreadable};
 pub use mutex::{Mutex, MutexGuard};
 pub use open_files::{is_out_of_files, raise_open_files};
 pub use process::ProcessFigures;

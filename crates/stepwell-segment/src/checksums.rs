@@ -13,6 +13,7 @@ use parquet::{
         reader::{ChunkReader, Length},
     },
 };
+use stepwell_env::{MappedFile, Unreadable};
 
 use crate::health::{Health, Place};
 
@@ -85,19 +86,24 @@ impl PageSums {
     }
 
     /// Where the page that begins at `start` ends, if it is whole; what is wrong if it is not.
-    pub(crate) fn check(&self, file: &[u8], start: u64) -> std::result::Result<u64, PageDamage> {
+    pub(crate) fn check(&self, file: &MappedFile, start: u64) -> std::result::Result<u64, PageDamage> {
         let Ok(number) = self.starts.binary_search(&start) else {
             return Err(PageDamage { bytes: 0, detail: "no page begins here".to_owned() });
         };
         let end = self.starts.get(number + 1).copied().unwrap_or(self.end);
-        let (actual, expected) = (file.get(start as usize..end as usize).map(crc32c::crc32c), self.crcs[number]);
-        if actual == Some(expected) {
-            return Ok(end);
-        }
-        let actual = actual.map_or_else(|| "missing".to_owned(), |crc| format!("{crc:08x}"));
-        let detail = format!("the CRC-32C of the page is {actual}, the footer says {expected:08x}");
+        let expected = self.crcs[number];
+        let detail = match file.get(start as usize..end as usize).map(crc32c::crc32c) {
+            Ok(actual) if actual == expected => return Ok(end),
+            Ok(actual) => format!("the CRC-32C of the page is {actual:08x}, the footer says {expected:08x}"),
+            Err(error) => unreadable(&error, start).1,
+        };
         Err(PageDamage { bytes: end - start, detail })
     }
+}
+
+/// The damage of bytes from `start` on that the system cannot read.
+pub(crate) fn unreadable(error: &std::io::Error, start: u64) -> Place {
+    (Unreadable::of(error).map_or(start, |unreadable| unreadable.offset), error.to_string())
 }
 
 /// A page that is not as it was written.
@@ -108,7 +114,7 @@ pub(crate) struct PageDamage {
 
 /// A file of which no page is read unchecked.
 pub(crate) struct CheckedPages {
-    pub(crate) bytes: Bytes,
+    pub(crate) file: MappedFile,
     /// `None` of files without checksums of pages; those are checked as a whole before their first use.
     pub(crate) sums: Option<Arc<PageSums>>,
     pub(crate) health: Arc<Health>,
@@ -116,9 +122,23 @@ pub(crate) struct CheckedPages {
     pub(crate) met: Arc<OnceLock<Place>>,
 }
 
+impl CheckedPages {
+    fn damaged(&self, (offset, detail): Place) -> ParquetError {
+        self.health.note(offset, detail.clone());
+        self.met.get_or_init(|| (offset, detail.clone()));
+        ParquetError::General(format!("byte {offset}: {detail}"))
+    }
+
+    /// Of a file whose pages have no checksums, each of which would have been a look at the page.
+    fn present(&self, range: Range<usize>) -> Result<()> {
+        let start = range.start as u64;
+        self.file.get(range).map(drop).map_err(|error| self.damaged(unreadable(&error, start)))
+    }
+}
+
 impl Length for CheckedPages {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.file.bytes().len() as u64
     }
 }
 
@@ -129,24 +149,30 @@ impl ChunkReader for CheckedPages {
     fn get_read(&self, start: u64) -> Result<Self::T> {
         match &self.sums {
             Some(_) => Err(ParquetError::General("a page is read without its place in the index".to_owned())),
-            None => Ok(self.bytes.slice(usize::try_from(start)?.min(self.bytes.len())..).reader()),
+            None => {
+                let bytes = self.file.bytes();
+                let start = usize::try_from(start)?.min(bytes.len());
+                self.present(start..bytes.len())?;
+                Ok(bytes.slice(start..).reader())
+            }
         }
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         if let Some(sums) = &self.sums {
-            let whole = sums.check(&self.bytes, start).map_err(|damage| {
-                self.health.note(start, damage.detail.clone());
-                self.met.get_or_init(|| (start, damage.detail.clone()));
-                ParquetError::General(format!("byte {start}: {}", damage.detail))
-            })?;
+            let whole = sums.check(&self.file, start).map_err(|damage| self.damaged((start, damage.detail)))?;
             if whole != start + length as u64 {
                 return Err(ParquetError::General(format!("the page at byte {start} is not of {length} bytes")));
             }
         }
         let start = usize::try_from(start)?;
-        match start.checked_add(length).filter(|end| *end <= self.bytes.len()) {
-            Some(end) => Ok(self.bytes.slice(start..end)),
+        match start.checked_add(length).filter(|end| *end <= self.file.bytes().len()) {
+            Some(end) => {
+                if self.sums.is_none() {
+                    self.present(start..end)?;
+                }
+                Ok(self.file.bytes().slice(start..end))
+            }
             None => Err(ParquetError::EOF(format!("the file ends before byte {}", start.saturating_add(length)))),
         }
     }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use parquet::{
     arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaDataReader},
@@ -16,7 +15,7 @@ use stepwell_env::{Disk, MappedFile};
 use stepwell_types::FileMeta;
 
 use crate::{
-    checksums::{CheckedPages, PAGES_KEY, PagePlace, PageSums, pages},
+    checksums::{CheckedPages, PAGES_KEY, PagePlace, PageSums, pages, unreadable},
     error::{SegmentError, guarded},
     filter::RowFilter,
     footers::{Footer, FooterCache, Slot},
@@ -62,7 +61,7 @@ impl Table {
     /// What is damaged, after a look at every byte; each place as small as the checksums tell. An error where it cannot be looked at.
     pub(crate) fn damages(&self) -> Result<Vec<FileDamage>, SegmentError> {
         let file = match self.mapping.get() {
-            Ok(file) => file.bytes(),
+            Ok(file) => file,
             Err(SegmentError::Damaged { offset, detail, .. }) => {
                 return Ok(vec![self.file_damage(offset, 0, detail, 0..u64::MAX)]);
             }
@@ -74,7 +73,7 @@ impl Table {
     }
 
     /// Of a file whose checksum is wrong the pieces whose checksums are wrong; none where it has none.
-    fn located_damages(&self, file: &Bytes) -> Vec<FileDamage> {
+    fn located_damages(&self, file: &MappedFile) -> Vec<FileDamage> {
         let Some(tail) = self.meta.tail else { return Vec::new() };
         let parsed = self.check_tail(file).and_then(|tail_at| self.parse(file, Some(tail_at)));
         let (footer, sums) = match parsed {
@@ -84,7 +83,7 @@ impl Table {
             Err((offset, detail)) => return vec![self.file_damage(offset, tail.bytes, detail, 0..u64::MAX)],
         };
         let mut found = Vec::new();
-        if !file.starts_with(MAGIC) {
+        if !file.get(0..MAGIC.len()).is_ok_and(|first| first == MAGIC) {
             let detail = "the magic number at the beginning is wrong; nothing reads it but other programs".to_owned();
             found.push(self.file_damage(0, MAGIC.len() as u64, detail, 0..0));
         }
@@ -104,12 +103,12 @@ impl Table {
         FileDamage { path: self.path().to_owned(), offset, bytes, detail, rows }
     }
 
-    fn check_crc(&self, file: &Bytes) -> Result<(), Place> {
+    fn check_crc(&self, file: &MappedFile) -> Result<(), Place> {
         let mut actual = 0;
-        for piece in file.chunks(CHECKED_BYTES) {
-            actual = crc32c::crc32c_append(actual, piece);
-            self.release();
+        for piece in file.pieces(CHECKED_BYTES) {
+            actual = crc32c::crc32c_append(actual, piece.map_err(|error| unreadable(&error, 0))?);
         }
+        self.release();
         let expected = self.meta.crc32c;
         if actual != expected {
             return Err((0, format!("the CRC-32C of the file is {actual:08x}, the manifest says {expected:08x}")));
@@ -118,18 +117,19 @@ impl Table {
     }
 
     /// Checks what must be known to be right before anything is read; returns where the tail begins, if it is known.
-    fn check_before_use(&self, file: &Bytes) -> Result<Option<u64>, Place> {
+    fn check_before_use(&self, file: &MappedFile) -> Result<Option<u64>, Place> {
         match self.meta.tail {
             Some(_) => self.check_tail(file).map(Some),
             None => self.checked.get_or_init(|| self.check_crc(file)).clone().map(|()| None),
         }
     }
 
-    fn check_tail(&self, file: &Bytes) -> Result<u64, Place> {
+    fn check_tail(&self, file: &MappedFile) -> Result<u64, Place> {
         let (bytes, expected) = self.meta.tail.map_or((0, 0), |tail| (tail.bytes, tail.crc32c));
-        let start =
-            (file.len() as u64).checked_sub(bytes).ok_or_else(|| (0, "it is shorter than its tail".to_owned()))?;
-        let actual = crc32c::crc32c(&file[start as usize..]);
+        let end = file.bytes().len();
+        let start = (end as u64).checked_sub(bytes).ok_or_else(|| (0, "it is shorter than its tail".to_owned()))?;
+        let tail = file.get(start as usize..end).map_err(|error| unreadable(&error, start))?;
+        let actual = crc32c::crc32c(tail);
         if actual != expected {
             let what = "the CRC-32C of the page index and footer";
             return Err((start, format!("{what} is {actual:08x}, the manifest says {expected:08x}")));
@@ -138,10 +138,10 @@ impl Table {
     }
 
     /// Parses the footer, which has been checked. `pages_end` is where the tail begins.
-    fn parse(&self, file: &Bytes, pages_end: Option<u64>) -> Result<Footer, Place> {
+    fn parse(&self, file: &MappedFile, pages_end: Option<u64>) -> Result<Footer, Place> {
         let unparsable = |error| (self.meta.bytes, format!("the footer does not parse: {error}"));
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let metadata = Arc::new(reader.parse_and_finish(file).map_err(unparsable)?);
+        let metadata = Arc::new(reader.parse_and_finish(file.bytes()).map_err(unparsable)?);
         let entry = |key| entry(metadata.file_metadata().key_value_metadata(), key);
         let version = entry(VERSION_KEY);
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -199,7 +199,7 @@ impl Table {
 
     /// The parsed footer and page index, after a check of them, and of all else that is not checked when it is read (I11).
     pub(crate) fn footer(&self) -> Result<Footer, SegmentError> {
-        let file = self.mapping.get()?.bytes();
+        let file = self.mapping.get()?;
         if let Some(footer) = self.footer.get() {
             return Ok(footer);
         }
@@ -217,7 +217,7 @@ impl Table {
     pub(crate) fn pages(&self, footer: &Footer) -> Result<(&MappedFile, CheckedPages), SegmentError> {
         let file = self.mapping.get()?;
         let (sums, health) = (footer.sums.clone(), self.health.clone());
-        Ok((file, CheckedPages { bytes: file.bytes().clone(), sums, health, met: Arc::default() }))
+        Ok((file, CheckedPages { file: file.clone(), sums, health, met: Arc::default() }))
     }
 
     /// Of all rows those of which no page of the columns from `first_column` on is damaged: by row group, and as rising ranges of rows
@@ -227,7 +227,7 @@ impl Table {
         first_column: usize,
     ) -> Result<(Vec<GroupRows>, Vec<Range<u64>>), SegmentError> {
         let footer = self.footer()?;
-        let (file, sums) = (self.mapping.get()?.bytes(), footer.sums.as_ref());
+        let (file, sums) = (self.mapping.get()?, footer.sums.as_ref());
         let is_damaged = |page: &PagePlace| {
             page.column >= first_column && sums.is_some_and(|sums| sums.check(file, page.start).is_err())
         };

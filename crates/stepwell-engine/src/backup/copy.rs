@@ -1,6 +1,6 @@
 //! One file from here to there, checked on both sides.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use stepwell_env::{Disk, MappedFile};
 
@@ -36,13 +36,14 @@ pub(crate) fn copy(
         ));
     };
     let mut file = disk.create(to).map_err(io_error("create", to))?;
-    let (mut crc, mut at) = (0, 0);
-    for piece in bytes.chunks(PIECE_BYTES) {
+    let mut crc = 0;
+    for start in (0..bytes.len()).step_by(PIECE_BYTES) {
+        let range = start..bytes.len().min(start + PIECE_BYTES);
+        let piece = content.get(range.clone()).map_err(io_error("read", from))?;
         crc = crc32c::crc32c_append(crc, piece);
         file.append(piece).map_err(io_error("write", to))?;
         file.sync().map_err(io_error("sync", to))?;
-        content.release_range(at..at + piece.len());
-        at += piece.len();
+        content.release_range(range);
     }
     file.sync().map_err(io_error("sync", to))?;
     drop(file);
@@ -50,23 +51,21 @@ pub(crate) fn copy(
         return Err(damaged(from, 0, "the checksum does not fit the content"));
     }
     let written = disk.map(to).map_err(io_error("read back", to))?;
-    let is_same = is_content_of(&written, expected);
+    let is_same = is_content_of(&written, expected).map_err(io_error("read back", to))?;
     if is_same { Ok(()) } else { Err(damaged(to, 0, "it reads otherwise than it was written")) }
 }
 
-/// Whether a whole file is the one expected.
-pub(crate) fn is_content_of(content: &MappedFile, expected: &BackupFile) -> bool {
-    let bytes = content.bytes();
-    if bytes.len() as u64 != expected.bytes {
-        return false;
+/// Whether a whole file is the one expected; an error where it cannot be read.
+pub(crate) fn is_content_of(content: &MappedFile, expected: &BackupFile) -> io::Result<bool> {
+    if content.bytes().len() as u64 != expected.bytes {
+        return Ok(false);
     }
-    let (mut crc, mut at) = (0, 0);
-    for piece in bytes.chunks(PIECE_BYTES) {
-        crc = crc32c::crc32c_append(crc, piece);
-        content.release_range(at..at + piece.len());
-        at += piece.len();
+    let mut crc = 0;
+    for piece in content.pieces(PIECE_BYTES) {
+        crc = crc32c::crc32c_append(crc, piece?);
     }
-    crc == expected.crc32c
+    content.release();
+    Ok(crc == expected.crc32c)
 }
 
 /// Removes the file, if there is one.

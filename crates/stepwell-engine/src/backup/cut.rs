@@ -176,6 +176,8 @@ fn log(disk: &dyn Disk, dir: &Path) -> Result<Vec<LogContent>, BackupError> {
         // The last one is written to, and cut: a map of it could lose its end. Those that another follows are finished.
         let content = if i == last { disk.read(&path).map(MappedFile::from) } else { disk.map(&path) };
         let content = content.map_err(io_error("read", &path))?;
+        // Looked at as a whole below.
+        content.get(0..content.bytes().len()).map_err(io_error("read", &path))?;
         Ok(LogContent { path, name, first_lsn, content })
     };
     names.into_iter().enumerate().map(read).collect()

@@ -113,7 +113,7 @@ impl BackupStore {
             return Err(BackupError::Missing { path });
         }
         let content = self.disk.map(&path).map_err(io_error("read", &path))?;
-        if !is_content_of(&content, file) {
+        if !is_content_of(&content, file).map_err(io_error("read", &path))? {
             let detail = format!("its {} bytes are not those that were backed up", content.bytes().len());
             return Err(BackupError::Damaged { path, offset: 0, detail });
         }

@@ -177,6 +177,38 @@ fn i11_what_is_damaged_after_it_was_read_is_not_served_either() {
     }
 }
 
+/// Touching a mapped page that is no longer in the file would end the process by a signal, and all that it serves with it.
+#[test]
+fn i11_what_is_cut_after_it_was_opened_is_an_error_and_no_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = written(dir.path());
+    for footer_bytes in [0, 1 << 20] {
+        let segment = || Segment::open(&disk(), dir.path(), &meta, &FooterCache::new(footer_bytes)).unwrap();
+        let whole = ask(&segment());
+        for (kind, path) in paths(dir.path()).iter().enumerate() {
+            let content = std::fs::read(path).unwrap();
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            for length in (0..content.len()).step_by(if kind == POINTS { 4_001 } else { 501 }) {
+                let what = format!("{} cut at {length} of {}", path.display(), content.len());
+                let read = segment();
+                ask(&read);
+                file.set_len(length as u64).unwrap();
+                judge(&what, &ask(&read), &whole, (kind, path), content.len());
+                let SegmentDamages { points, derived } = read.damages().unwrap();
+                let found = if kind == POINTS { &points } else { &derived };
+                assert!(
+                    !found.is_empty() && found.len() == points.len() + derived.len(),
+                    "{what}: {points:?} {derived:?}"
+                );
+                let ends = found.iter().map(|damage| (damage.offset + damage.bytes) as usize).max();
+                assert!(ends > Some(length) || found[0].bytes == 0, "{what}: {found:?}");
+                file.write_all_at(&content, 0).unwrap();
+                assert_eq!(ask(&read).scan.unwrap(), *whole.scan.as_ref().unwrap(), "{what}: it is back");
+            }
+        }
+    }
+}
+
 #[test]
 fn i11_a_cut_or_missing_file_is_an_error_of_those_who_need_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -136,7 +136,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "ignore-page-checksum",
         why: "pages of segments are read whatever their checksum is (I11)",
         file: "crates/stepwell-segment/src/checksums.rs",
-        edits: &[("if actual == Some(expected) {", "if true {")],
+        edits: &[
+            ("Ok(actual) if actual == expected => return Ok(end)", "Ok(_) => return Ok(end)"),
+            (
+                "            Ok(actual) => format!(\"the CRC-32C of the page is {actual:08x}, the footer says {expected:08x}\"),\n",
+                "",
+            ),
+        ],
+        packages: SEGMENT,
+    },
+    Mutant {
+        name: "touch-without-a-look",
+        why: "mapped pages are touched whether or not the file still has them, which ends the process (I11)",
+        file: "crates/stepwell-env/src/mapped.rs",
+        edits: &[(
+            "        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),",
+            "        Err(_) => Ok(()),",
+        )],
         packages: SEGMENT,
     },
     Mutant {
