@@ -1,6 +1,8 @@
 //! Real faults on the real binary, a small plan of each kind; `cargo xtask faults` runs large ones.
 
-use stepwell_tests::faults::{Mount, Plan, Report, clients, clock, full, inject, is_root, kills, memory, power, skip};
+use stepwell_tests::faults::{
+    Mount, Plan, Report, clients, clock, full, inject, is_root, kills, memory, power, sectors, skip,
+};
 
 fn with_report(test: impl FnOnce(&mut Report) -> anyhow::Result<()>) {
     let mut report = Report::default();
@@ -66,6 +68,17 @@ fn i7_what_was_acknowledged_survives_losses_of_power() {
     }
     let report = power::run(Plan { rounds: 5, seed: 7 }).unwrap();
     println!("{report}");
+}
+
+#[test]
+fn i1_i11_sectors_that_cannot_be_read_fail_what_needs_them_and_are_neither_cut_nor_served() {
+    if !is_root() || !std::path::Path::new("/dev/fuse").exists() {
+        return skip("sectors that cannot be read", "it needs root and /dev/fuse");
+    }
+    // The first block of each file.
+    let report = sectors::run(Plan { rounds: 1_000_000, seed: 0 }).unwrap();
+    println!("{report}");
+    assert!(report.get("queries refused, naming the file") > 0 && report.get("starts refused, naming the file") > 0);
 }
 
 #[test]

@@ -157,6 +157,7 @@ impl From<MetadataError> for AppError {
             MetadataError::WebhookNotFound { .. } => refusal(ErrorCode::WebhookNotFound).field("webhook_id"),
             MetadataError::Damaged { .. } | MetadataError::DamagedFile { .. } => refusal(ErrorCode::DataDamaged),
             MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
+            MetadataError::Unreadable { .. } => refusal(ErrorCode::FileUnreadable).caused_by(error),
             MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {
                 refusal(ErrorCode::Internal).caused_by(error)
             }

@@ -36,6 +36,8 @@ impl BlobError {
             // It comes and goes with the network.
             Self::Objects(ObjectError::Request { .. }) => ErrorKind::Unavailable,
             Self::Io { source, .. } if self.is_disk_full() || is_out_of_files(source) => ErrorKind::Unavailable,
+            // What a device refuses it may give the next time.
+            Self::Io { what: "read", .. } => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Internal,
         }
     }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use sqlx::{ConnectOptions, Connection, Row, sqlite::SqliteConnectOptions};
-use stepwell_env::{Disk, RealDisk};
+use stepwell_env::{Disk, RealDisk, UnreadablePart, read_what_can_be};
 
 use crate::{
     error::MetadataError,
     pages::{self, PAGE_BYTES},
     prepare::{State, failed, log_of, state},
     store::checked,
+    table_list,
 };
 
 /// What a check found.
@@ -41,9 +42,21 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Reads every byte and changes nothing; also beside the server that uses the file.
 pub async fn check(path: &Path) -> Result<MetadataCheck, MetadataError> {
     let mut found = MetadataCheck::default();
-    for file in [path.to_owned(), log_of(path)].iter().filter(|file| RealDisk.exists(file)) {
+    for file in [path.to_owned(), log_of(path), table_list::copy_of(path)].iter().filter(|file| RealDisk.exists(file)) {
         found.files += 1;
-        found.bytes += RealDisk.read(file).map_err(failed("read", file))?.len() as u64;
+        let read = read_what_can_be(&RealDisk, file).map_err(failed("read", file))?;
+        found.bytes += read.content.len() as u64;
+        let damage = |UnreadablePart { range, error }| MetadataDamage {
+            path: file.clone(),
+            offset: range.start,
+            bytes: range.end - range.start,
+            detail: format!("it cannot be read: {error}"),
+        };
+        found.damages.extend(read.unreadable.into_iter().map(damage));
+    }
+    if !found.damages.is_empty() {
+        found.notes.push("the metadata is not checked further while some of it cannot be read".to_owned());
+        return Ok(found);
     }
     match state(path)? {
         State::Absent => found.notes.push(format!("{} is not there yet", path.display())),
@@ -60,6 +73,11 @@ pub async fn check(path: &Path) -> Result<MetadataCheck, MetadataError> {
     }
     if found.damages.is_empty() && RealDisk.exists(path) {
         check_structure(path, &mut found).await;
+    }
+    let copy = table_list::copy_of(path);
+    if RealDisk.exists(&copy) && !table_list::is_whole(path) {
+        let detail = "the copy of the list of tables is damaged, the file itself has it too".to_owned();
+        found.damages.push(MetadataDamage { path: copy, offset: 0, bytes: 0, detail });
     }
     Ok(found)
 }

@@ -50,6 +50,14 @@ pub enum MetadataError {
     },
     #[error("{path} is damaged at byte {offset}: {detail}; stop the server and run `stepwell repair`")]
     DamagedFile { path: PathBuf, offset: u64, detail: String },
+    #[error(
+        "{path} cannot be read, nothing was changed: {source}; if its device does not give it back, copy the disk, then run `stepwell repair`"
+    )]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -75,7 +83,7 @@ impl From<sqlx::Error> for MetadataError {
         match (code, vfs::last_damage()) {
             (Some(libsqlite3_sys::SQLITE_FULL), _) => Self::DiskFull { source: error },
             (Some(IO_ERROR_OF_DATA), Some((path, offset))) => {
-                let detail = "the page that begins there does not fit its checksum".to_owned();
+                let detail = "the page that begins there cannot be read, or does not fit its checksum".to_owned();
                 Self::DamagedFile { path, offset, detail }
             }
             (Some(code), last) if MALFORMED.contains(&(code & 0xff)) => {
@@ -119,7 +127,7 @@ impl MetadataError {
             | Self::WebhookNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } | Self::DamagedFile { .. } => ErrorKind::DataDamaged,
-            Self::DiskFull { .. } => ErrorKind::Unavailable,
+            Self::DiskFull { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
         }
     }

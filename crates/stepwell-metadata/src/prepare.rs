@@ -13,7 +13,7 @@ use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
-use stepwell_env::{Disk, RealDisk, write_atomically};
+use stepwell_env::{Disk, RealDisk, is_out_of_files, write_atomically};
 
 use crate::{
     error::MetadataError,
@@ -62,7 +62,7 @@ pub(crate) fn state(path: &Path) -> Result<State, MetadataError> {
         let detail = "the file is missing, of which a log is beside it".to_owned();
         return Ok(State::Damaged { path: path.to_owned(), offset: 0, detail });
     }
-    let first = first_page(path).map_err(failed("read", path))?;
+    let first = first_page(path).map_err(unreadable(path))?;
     let damaged = |offset, detail: &str| State::Damaged { path: path.to_owned(), offset, detail: detail.to_owned() };
     if first.is_empty() {
         return Ok(damaged(0, "it is empty"));
@@ -91,7 +91,7 @@ fn log_damage(log: &Path) -> Result<Option<(u64, String)>, MetadataError> {
         if !RealDisk.exists(log) {
             return Ok(None);
         }
-        let content = RealDisk.read(log).map_err(failed("read", log))?;
+        let content = RealDisk.read(log).map_err(unreadable(log))?;
         found = pages::log_damage(&content);
         if found.is_none() {
             return Ok(None);
@@ -192,6 +192,16 @@ pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// The error of a file that cannot be read.
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> MetadataError {
+    let path = path.to_owned();
+    // Neither says anything of the file's bytes.
+    move |source| match is_out_of_files(&source) || source.kind() == io::ErrorKind::NotFound {
+        true => MetadataError::Io { what: "read", path, source },
+        false => MetadataError::Unreadable { path, source },
+    }
 }
 
 pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MetadataError {

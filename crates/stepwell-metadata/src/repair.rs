@@ -9,7 +9,7 @@ use sqlx::{
     ConnectOptions, Connection, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use stepwell_env::{Disk, RealDisk, write_atomically};
+use stepwell_env::{Disk, RealDisk, UnreadablePart, read_what_can_be, write_atomically};
 
 use crate::{
     check::{check, damaged_pages},
@@ -84,15 +84,35 @@ const FAILURES_MAX: usize = 20_000;
 
 /// Repairs the file; nobody else uses it. A second call does nothing.
 pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
-    let found = check(path).await?;
+    let report = mend(path, quarantine, dry_run).await?;
+    if !dry_run && !report.lines.is_empty() {
+        table_list::keep(path)?;
+    }
+    Ok(report)
+}
+
+async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
     let mut report = MetadataRepair::default();
+    let unreadable = replace_unreadable(path, quarantine, dry_run, &mut report)?;
+    if unreadable && dry_run {
+        report.lines.push("what is lost by that is known once zeros stand in its place".to_owned());
+        return Ok(report);
+    }
+    let found = check(path).await?;
     if found.damages.is_empty() {
         return Ok(report);
     }
     for damage in &found.damages {
         report.lines.push(format!("{} is damaged at byte {}: {}", damage.path.display(), damage.offset, damage.detail));
     }
-    let log = log_of(path);
+    let (log, tables) = (log_of(path), table_list::copy_of(path));
+    if found.damages.iter().all(|damage| damage.path == tables) {
+        report.lines.push("it is made anew from the file that it is a copy of; nothing is lost".to_owned());
+        if !dry_run {
+            report.quarantined.push(copy(&tables, quarantine)?);
+        }
+        return Ok(report);
+    }
     if !dry_run {
         for file in [path, log.as_path()].into_iter().filter(|file| RealDisk.exists(file)) {
             report.quarantined.push(copy(file, quarantine)?);
@@ -144,6 +164,36 @@ pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<Met
     remove_with_log(&attempt)?;
     remove_with_log(&new)?;
     Ok(report)
+}
+
+/// Puts files of the same content, with zeros for what cannot be read, in the place of those of which the device refuses some. Returns
+/// whether there are such. The copy of the list of tables comes from the file itself.
+fn replace_unreadable(
+    path: &Path,
+    quarantine: &Path,
+    dry_run: bool,
+    report: &mut MetadataRepair,
+) -> Result<bool, MetadataError> {
+    let mut is_any = false;
+    let tables = table_list::copy_of(path);
+    for file in [path.to_owned(), log_of(path), tables.clone()].iter().filter(|file| RealDisk.exists(file)) {
+        let read = read_what_can_be(&RealDisk, file).map_err(failed("read", file))?;
+        is_any |= !read.unreadable.is_empty();
+        for UnreadablePart { range, error } in &read.unreadable {
+            let (name, from, to) = (file.display(), range.start, range.end);
+            report.lines.push(format!("{name} cannot be read from byte {from} to {to}: {error}"));
+        }
+        if read.unreadable.is_empty() || dry_run {
+            continue;
+        }
+        report.quarantined.push(keep(file, &read.content, quarantine)?);
+        if *file == tables {
+            remove(file)?;
+        } else {
+            write_atomically(&RealDisk, file, &read.content).map_err(failed("write", file))?;
+        }
+    }
+    Ok(is_any)
 }
 
 /// The file with the flipped bits turned back that can be.
@@ -317,15 +367,19 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
     Ok(())
 }
 
-/// Keeps a file in the quarantine, under a name that is free.
+/// Keeps a file in the quarantine.
 fn copy(path: &Path, quarantine: &Path) -> Result<PathBuf, MetadataError> {
-    let file = RealDisk.read(path).map_err(failed("read", path))?;
+    keep(path, &RealDisk.read(path).map_err(failed("read", path))?, quarantine)
+}
+
+/// Keeps the content of a file there, under a name that is free.
+fn keep(path: &Path, file: &[u8], quarantine: &Path) -> Result<PathBuf, MetadataError> {
     RealDisk.create_dir_all(quarantine).map_err(failed("create directory", quarantine))?;
     let name = quarantine.join(path.file_name().unwrap_or_default());
     for number in 0.. {
         let copy = if number == 0 { name.clone() } else { sibling(&name, &format!(".{number}")) };
         if !RealDisk.exists(&copy) {
-            write_atomically(&RealDisk, &copy, &file).map_err(failed("write", &copy))?;
+            write_atomically(&RealDisk, &copy, file).map_err(failed("write", &copy))?;
             return Ok(copy);
         }
         if RealDisk.read(&copy).map_err(failed("read", &copy))? == file {

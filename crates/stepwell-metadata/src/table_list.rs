@@ -3,11 +3,12 @@
 //! closed is a good one.
 //!
 //! The file: eight bytes of magic, then for each page its number in the file (from 1; four bytes, little-endian) and the page itself, with
-//! its checksum. The first page is not among them: it changes with every commit.
+//! its checksum. The header in the first page changes with every commit; of it only that is made anew which is of the moment.
 
 use std::{
     collections::BTreeMap,
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -16,7 +17,7 @@ use stepwell_env::{Disk, RealDisk, write_atomically};
 
 use crate::{
     error::MetadataError,
-    pages::{PAGE_BYTES, is_good},
+    pages::{PAGE_BYTES, is_good, stamp},
     prepare::{failed, sibling},
 };
 
@@ -24,6 +25,9 @@ const MAGIC: &[u8; 8] = b"SWTABLE1";
 const NUMBER_BYTES: usize = 4;
 /// Where the first page's own header begins.
 const FIRST_HEADER_AT: usize = 100;
+/// Where the header says how many pages the file has, and which of them are free: the first of a list, and how many.
+const SIZE_AT: Range<usize> = 28..32;
+const FREE_AT: Range<usize> = 32..40;
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
 /// A list of more pages is none of ours.
@@ -45,35 +49,63 @@ pub(crate) fn keep(path: &Path) -> Result<(), MetadataError> {
         let mut page = vec![0; PAGE_BYTES];
         file.read_exact_at(&mut page, offset).ok().map(|()| page)
     };
-    let Some(pages) = pages_of_list(page).filter(|pages| !pages.is_empty()) else { return Ok(()) };
+    let Some(pages) = pages_of_list(page) else { return Ok(()) };
     let mut content = MAGIC.to_vec();
     for (number, page) in pages {
         content.extend(number.to_le_bytes());
         content.extend(page);
     }
     let copy = copy_of(path);
-    if RealDisk.exists(&copy) && RealDisk.read(&copy).map_err(failed("read", &copy))? == content {
+    // One that cannot be read is as good as none.
+    if RealDisk.read(&copy).is_ok_and(|kept| kept == content) {
         return Ok(());
     }
     write_atomically(&RealDisk, &copy, &content).map_err(failed("write", &copy))
 }
 
 /// The pages of the copy, by their offset in the file, if it is one of this file: its pages that are not damaged are those of the copy,
-/// and lead to all of them.
+/// and lead to all of them. The first page is among them if that of the file is damaged.
 pub(crate) fn kept(path: &Path, file: &[u8]) -> BTreeMap<u64, Vec<u8>> {
-    let copied = RealDisk.read(&copy_of(path)).ok().and_then(|content| entries(&content)).unwrap_or_default();
+    let mut copied = RealDisk.read(&copy_of(path)).ok().and_then(|content| entries(&content)).unwrap_or_default();
     let own = |offset: u64| {
         let from = usize::try_from(offset).ok()?;
         file.get(from..from.checked_add(PAGE_BYTES)?).map(<[u8]>::to_vec)
     };
+    let first = copied.remove(&0).filter(|_| !own(0).is_some_and(|page| is_good(&page, 0)));
     let is_other =
         |(offset, copied): (&u64, &Vec<u8>)| own(*offset).is_none_or(|page| is_good(&page, *offset) && page != *copied);
     if copied.iter().any(is_other) {
         return BTreeMap::new();
     }
+    copied.extend(first.map(|page| (0, of_this_moment(page, file.len()))));
     let listed = pages_of_list(|offset| copied.get(&offset).cloned().or_else(|| own(offset)));
-    let is_all = listed.is_some_and(|listed| listed.keys().map(|number| offset_of(*number)).eq(copied.keys().copied()));
+    let is_all = listed.is_some_and(|listed| {
+        listed
+            .keys()
+            .map(|number| offset_of(*number))
+            .filter(|offset| *offset > 0)
+            .eq(copied.keys().copied().filter(|offset| *offset > 0))
+    });
     if is_all { copied } else { BTreeMap::new() }
+}
+
+/// Whether the copy is undamaged; one that is not there is not.
+pub(crate) fn is_whole(path: &Path) -> bool {
+    RealDisk.read(&copy_of(path)).is_ok_and(|content| entries(&content).is_some())
+}
+
+/// A first page of an earlier moment for a file of so many bytes: with their number, and without its list of free pages, which may be in
+/// use now. That some are in no use costs their room only.
+fn of_this_moment(mut page: Vec<u8>, file_bytes: usize) -> Vec<u8> {
+    let pages = u32::try_from(file_bytes / PAGE_BYTES).unwrap_or(u32::MAX);
+    if let Some(size) = page.get_mut(SIZE_AT) {
+        size.copy_from_slice(&pages.to_be_bytes());
+    }
+    if let Some(free) = page.get_mut(FREE_AT) {
+        free.fill(0);
+    }
+    stamp(&mut page, 0);
+    page
 }
 
 /// What a copy holds, if all of it is undamaged.
@@ -91,7 +123,7 @@ fn offset_of(number: u32) -> u64 {
     u64::from(number.saturating_sub(1)) * PAGE_BYTES as u64
 }
 
-/// The pages of the list behind the first, by number; `None` if one of them is damaged or the file is not as it should be.
+/// The pages of the list, by number; `None` if one of them is damaged or the file is not as it should be.
 fn pages_of_list(read: impl Fn(u64) -> Option<Vec<u8>>) -> Option<BTreeMap<u32, Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![1];
@@ -111,7 +143,6 @@ fn pages_of_list(read: impl Fn(u64) -> Option<Vec<u8>>) -> Option<BTreeMap<u32, 
             return None;
         }
     }
-    found.remove(&1);
     Some(found)
 }
 

@@ -12,8 +12,9 @@ use std::{
 };
 
 use libsqlite3_sys::{
-    SQLITE_ERROR, SQLITE_IOERR, SQLITE_IOERR_DATA, SQLITE_OK, SQLITE_OPEN_MAIN_DB, sqlite3_file, sqlite3_filename,
-    sqlite3_int64, sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
+    SQLITE_ERROR, SQLITE_IOERR, SQLITE_IOERR_DATA, SQLITE_IOERR_SHORT_READ, SQLITE_OK, SQLITE_OPEN_MAIN_DB,
+    sqlite3_file, sqlite3_filename, sqlite3_int64, sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find,
+    sqlite3_vfs_register,
 };
 
 use crate::pages::{self, PAGE_BYTES};
@@ -108,8 +109,13 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, bytes: c_i
         let Some(read) = (*(*below(file)).pMethods).xRead else { return SQLITE_IOERR };
         let result = read(below(file), into, bytes, offset);
         let this = &*file.cast::<File>();
-        if result != SQLITE_OK || !this.is_database || bytes as usize != PAGE_BYTES {
+        if !this.is_database || bytes as usize != PAGE_BYTES || result == SQLITE_IOERR_SHORT_READ {
             return result;
+        }
+        if result != SQLITE_OK {
+            // SQLite has words for what a device refuses that name no place.
+            note(CStr::from_ptr(this.name), offset as u64);
+            return SQLITE_IOERR_DATA;
         }
         if pages::is_good(std::slice::from_raw_parts(into.cast::<u8>(), bytes as usize), offset as u64) {
             return SQLITE_OK;

@@ -1,7 +1,11 @@
 //! What can go wrong with the log.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
+use stepwell_env::is_out_of_files;
 use stepwell_types::ErrorKind;
 
 /// A call on the log that failed.
@@ -25,6 +29,14 @@ pub enum WalError {
     },
     #[error("the batch takes {actual} bytes in the log, the limit is {limit}; send it in parts")]
     FrameTooLarge { actual: usize, limit: usize },
+    #[error(
+        "{path} cannot be read, nothing was changed: {source}; if its device does not give it back, copy the disk, then run `stepwell repair`"
+    )]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -41,7 +53,18 @@ impl WalError {
             Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
             Self::Poisoned { .. } | Self::DiskFull { .. } | Self::OutOfFiles { .. } => ErrorKind::Unavailable,
             Self::FrameTooLarge { .. } => ErrorKind::InvalidCall,
+            Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Internal,
         }
+    }
+}
+
+/// The error of a file that cannot be read.
+pub(crate) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> WalError {
+    let path = path.to_owned();
+    // Neither says anything of the file's bytes.
+    move |source| match is_out_of_files(&source) || source.kind() == io::ErrorKind::NotFound {
+        true => WalError::Io { what: "read", path, source },
+        false => WalError::Unreadable { path, source },
     }
 }

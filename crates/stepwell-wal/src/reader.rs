@@ -6,7 +6,7 @@ use stepwell_env::Disk;
 use stepwell_types::Lsn;
 
 use crate::{
-    error::WalError,
+    error::{WalError, unreadable},
     format::{
         FILE_HEADER_BYTES, FORMAT_VERSION, FRAME_HEADER_BYTES, FRAME_MAGIC, FileHeader, FrameHeader, PAYLOAD_BYTES_MAX,
         read_file_header,
@@ -128,7 +128,7 @@ pub struct WalFileInfo {
 /// Looks at one file without changing it.
 pub fn inspect(disk: &dyn Disk, path: &Path) -> Result<WalFileInfo, WalError> {
     let path = path.to_owned();
-    let file = disk.read(&path).map_err(|source| WalError::Io { what: "read", path: path.clone(), source })?;
+    let file = disk.read(&path).map_err(unreadable(&path))?;
     let first_lsn = match read_file_header(&file) {
         FileHeader::Valid { first_lsn } => Some(first_lsn),
         FileHeader::UnknownVersion(actual) => {

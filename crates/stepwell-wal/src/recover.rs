@@ -10,7 +10,7 @@ use stepwell_env::{Disk, beside, write_atomically};
 use stepwell_types::{Batch, Lsn, ProducerSequence};
 
 use crate::{
-    error::WalError,
+    error::{WalError, unreadable},
     format::{FORMAT_VERSION, FileHeader, FrameHeader, read_file_header},
     reader::{layout, record},
     writer::is_full,
@@ -116,7 +116,7 @@ impl Replay<'_> {
     /// Replays one file, followed by one that begins at `next_file`, and returns the number of frames it holds.
     fn file(&mut self, path: &Path, named_lsn: Lsn, next_file: Option<Lsn>) -> Result<usize, WalError> {
         let is_last = next_file.is_none();
-        let file = self.disk.read(path).map_err(io_error("read", path))?;
+        let file = self.disk.read(path).map_err(unreadable(path))?;
         let header = read_file_header(&file);
         if let FileHeader::UnknownVersion(actual) = header {
             return Err(WalError::UnknownVersion { path: path.to_owned(), actual, newest: FORMAT_VERSION });

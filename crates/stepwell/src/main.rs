@@ -71,8 +71,34 @@ fn exit_code(result: anyhow::Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error and its causes, each thing once: many an error says its cause itself.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let mut parts: Vec<&str> = cause.split(": ").collect();
+        parts.dedup();
+        let cause = parts.join(": ");
+        if !told.contains(&cause) {
+            told = if told.is_empty() { cause } else { format!("{told}: {cause}") };
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let error = anyhow!("os error 5").context("read x: read x: os error 5").context("open the data directory");
+        assert_eq!(super::told(&error), "open the data directory: read x: os error 5");
+        assert_eq!(super::told(&anyhow!("a: b").context("c")), "c: a: b");
     }
 }

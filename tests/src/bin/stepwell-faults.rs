@@ -3,12 +3,12 @@
 
 use anyhow::{Context, Result, bail};
 use stepwell_env::{Clock, Random, SystemClock, SystemRandom};
-use stepwell_tests::faults::{Plan, Report, clients, clock, full, inject, is_root, kills, memory, power};
+use stepwell_tests::faults::{Plan, Report, clients, clock, full, inject, is_root, kills, memory, power, sectors};
 
 type Kind = (&'static str, u64, fn(Plan) -> Result<Report>);
 
 /// Name, rounds where none are asked for, and what it does.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     ("kills", 1_000, kills::run),
     ("inject", 1, inject::run),
     ("full", 10, full::run),
@@ -16,6 +16,7 @@ const KINDS: [Kind; 7] = [
     ("memory", 3, memory::run),
     ("clock", 3, clock::run),
     ("clients", 3, clients::run),
+    ("sectors", 1, sectors::run),
 ];
 
 fn main() -> Result<()> {

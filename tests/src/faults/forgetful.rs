@@ -8,6 +8,7 @@ use std::{
     ffi::CString,
     fs::File,
     io::{self, Read, Write},
+    ops::Range,
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,12 +42,21 @@ struct Image {
     is_off: bool,
     /// Whether syncs are answered and not done.
     lies: bool,
+    /// What it cannot read.
+    refused: Option<Range<usize>>,
 }
 
 impl Disk {
     /// An empty one. One that `lies` shows what happens to data below which syncs do nothing.
     pub fn new(bytes: usize, lies: bool) -> Result<Self> {
-        let image = Image { now: vec![0; bytes], durable: vec![0; bytes], pending: Vec::new(), is_off: false, lies };
+        let image = Image {
+            now: vec![0; bytes],
+            durable: vec![0; bytes],
+            pending: Vec::new(),
+            is_off: false,
+            lies,
+            refused: None,
+        };
         let image = Arc::new(Mutex::new(image));
         let mount = tempfile::tempdir()?;
         let fuse = File::options().read(true).write(true).open("/dev/fuse").context("/dev/fuse")?;
@@ -77,6 +87,24 @@ impl Disk {
     pub fn power_on(&self) {
         lock(&self.image).is_off = false;
     }
+
+    /// All that it has.
+    pub fn content(&self) -> Vec<u8> {
+        lock(&self.image).now.clone()
+    }
+
+    /// It has this, durably. Nothing may stand on it.
+    pub fn put_back(&self, content: Vec<u8>) {
+        let mut image = lock(&self.image);
+        image.pending.clear();
+        image.durable.copy_from_slice(&content);
+        image.now = content;
+    }
+
+    /// From now on it cannot read these bytes, and all others.
+    pub fn refuse(&self, range: Option<Range<usize>>) {
+        lock(&self.image).refused = range;
+    }
 }
 
 impl Drop for Disk {
@@ -94,9 +122,12 @@ fn lock(image: &Mutex<Image>) -> MutexGuard<'_, Image> {
 }
 
 impl Image {
-    fn read(&self, offset: usize, bytes: usize) -> &[u8] {
+    fn read(&self, offset: usize, bytes: usize) -> Result<&[u8], i32> {
         let end = (offset + bytes).min(self.now.len());
-        &self.now[offset.min(end)..end]
+        if self.refused.as_ref().is_some_and(|range| range.start < end && offset < range.end) {
+            return Err(libc::EIO);
+        }
+        Ok(&self.now[offset.min(end)..end])
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), i32> {
@@ -238,7 +269,7 @@ fn answer(request: &Request<'_>, image: &Mutex<Image>) -> Option<Result<Vec<u8>,
         // OPEN, OPENDIR: without FOPEN_KEEP_CACHE, so that an opening after a cut sees what the disk has.
         14 | 27 => Ok(Words(Vec::new()).u64(&[0]).u32(&[0, 0]).0),
         // READ: offset and size.
-        15 => Ok(image.read(u64_at(body, 8) as usize, u32_at(body, 16) as usize).to_vec()),
+        15 => image.read(u64_at(body, 8) as usize, u32_at(body, 16) as usize).map(<[u8]>::to_vec),
         // WRITE: the same, then the bytes.
         16 => {
             let bytes = u32_at(body, 16);
@@ -271,7 +302,7 @@ mod tests {
     use super::*;
 
     fn image(lies: bool) -> Image {
-        Image { now: vec![0; 2_048], durable: vec![0; 2_048], pending: Vec::new(), is_off: false, lies }
+        Image { now: vec![0; 2_048], durable: vec![0; 2_048], pending: Vec::new(), is_off: false, lies, refused: None }
     }
 
     #[test]
@@ -282,12 +313,14 @@ mod tests {
         disk.synced().unwrap();
         disk.write(512, &[2; 1_024]).unwrap();
         assert_eq!(disk.cut(&random, 0), (0, 2));
-        assert_eq!((disk.read(0, 1)[0], disk.read(512, 1)[0]), (1, 0));
+        assert_eq!((disk.read(0, 1).unwrap()[0], disk.read(512, 1).unwrap()[0]), (1, 0));
         assert_eq!((disk.write(0, &[3]), disk.synced()), (Err(libc::EIO), Err(libc::EIO)));
+        disk.refused = Some(512..1_024);
+        assert_eq!((disk.read(0, 512).map(<[u8]>::len), disk.read(1_023, 9)), (Ok(512), Err(libc::EIO)));
         let mut liar = image(true);
         liar.write(0, &[1; 512]).unwrap();
         liar.synced().unwrap();
         assert_eq!(liar.cut(&random, 0), (0, 1));
-        assert_eq!(liar.read(0, 1)[0], 0);
+        assert_eq!(liar.read(0, 1).unwrap()[0], 0);
     }
 }

@@ -12,6 +12,7 @@ pub mod kills;
 pub mod memory;
 mod place;
 pub mod power;
+pub mod sectors;
 
 pub use place::{Mount, has_program, is_root, skip};
 

@@ -15,14 +15,14 @@ const CUTS_PER_DISK: u64 = 20;
 const PERCENTS: [u64; 5] = [0, 10, 50, 90, 100];
 
 /// An ext4 on the disk, as long as there is power.
-struct Mounted {
+pub(super) struct Mounted {
     device: String,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     _parent: tempfile::TempDir,
 }
 
 impl Mounted {
-    fn new(disk: &Disk) -> Result<Self> {
+    pub(super) fn new(disk: &Disk) -> Result<Self> {
         let parent = tempfile::tempdir()?;
         let path = parent.path().join("mount");
         std::fs::create_dir(&path)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stepwell_blobs::{BlobError, BlobId, BlobStore};
-use stepwell_env::Env;
+use stepwell_env::{Env, is_out_of_files};
 use stepwell_metadata::{BlobRow, Metadata};
 
 use super::{blob_of, blocking, place, unnamed};
@@ -81,6 +81,9 @@ async fn damage(store: &BlobStore, metadata: &Metadata, row: BlobRow) -> Result<
         Ok(()) => return Ok(None),
         Err(BlobError::Damaged { path, offset, detail }) => (path, offset, detail),
         Err(BlobError::Missing { path }) => (path, 0, "it is missing".to_owned()),
+        Err(BlobError::Io { what: "read", path, source }) if !is_out_of_files(&source) => {
+            (path, 0, format!("it cannot be read: {source}"))
+        }
         Err(error) => return Err(error.into()),
     };
     // A server may have removed it meanwhile, and then nobody names it.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_env::{Disk, Env};
+use stepwell_env::{Disk, Env, PatientDisk, UnreadablePart};
 use stepwell_manifest::{COPY_NAME, FILE_NAME, Manifest, ManifestError, ManifestStore};
 use stepwell_types::Lsn;
 
@@ -104,11 +104,34 @@ pub fn check(env: &Env, config: &EngineConfig) -> Result<CheckReport, EngineErro
 
 fn check_once(disk: &Arc<dyn Disk>, config: &EngineConfig) -> Result<CheckReport, EngineError> {
     let mut report = CheckReport::default();
+    let patient = Arc::new(PatientDisk::new(disk.clone()));
+    let disk = &(patient.clone() as Arc<dyn Disk>);
     let Some(manifest) = check_manifest(disk, config, &mut report)? else { return Ok(report) };
     segments::check(disk, &config.data_dir, &manifest, &mut report);
     segments::note_unnamed(&**disk, &config.data_dir, &manifest, &mut report);
     log::check(disk, &config.wal_dir(), manifest.wal_floor, &mut report)?;
+    for (path, parts) in patient.unreadable() {
+        unreadable(&path, &parts, manifest.wal_floor, &mut report);
+    }
     Ok(report)
+}
+
+/// What the disk refused was taken for zeros. Where that was found to be damage the report has it; elsewhere nobody knows what stood there.
+fn unreadable(path: &Path, parts: &[UnreadablePart], floor: Lsn, report: &mut CheckReport) {
+    for UnreadablePart { range, error } in parts {
+        let path = path.display();
+        report.notes.push(format!("{path} cannot be read from byte {} to {}: {error}", range.start, range.end));
+    }
+    let is_told = report.damages.iter().any(|damage| damage.path == path);
+    if let Some(UnreadablePart { range, error }) = parts.first().filter(|_| !is_told) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let concerns = match stepwell_wal::first_lsn_of(&name) {
+            Some(first_lsn) => log_concern((first_lsn, None), floor),
+            None => Concern::Nothing("zeros in its place are as good"),
+        };
+        let (offset, bytes, detail) = (range.start, range.end - range.start, format!("it cannot be read: {error}"));
+        report.damages.push(Damage { path: path.to_owned(), offset, bytes, detail, concerns });
+    }
 }
 
 /// The manifest that counts; `None` where there is none, which is damage.

@@ -8,9 +8,9 @@
 mod quarantine;
 mod salvage;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use stepwell_env::Env;
+use stepwell_env::{Env, PatientDisk};
 use stepwell_manifest::{COPY_NAME, FILE_NAME, Manifest, ManifestStore};
 use stepwell_segment::{FooterCache, Segment};
 use stepwell_types::SegmentMeta;
@@ -53,6 +53,8 @@ pub struct SegmentRepair {
 /// Repairs a data directory, whose lock the caller holds. A second call does nothing.
 pub fn repair(env: &Env, config: &EngineConfig, dry_run: bool) -> Result<RepairReport, EngineError> {
     let found = check(env, config)?;
+    // What the device refuses is damage like any other, with zeros in its place; what is written anew has it no more.
+    let env = &Env { disk: Arc::new(PatientDisk::new(env.disk.clone())), ..env.clone() };
     let (store, manifest) = ManifestStore::open(env.disk.clone(), &config.data_dir)?;
     refuse_lost_manifest(&*env.disk, config, &store)?;
     refuse_stale_manifest(&*env.disk, config, &manifest)?;

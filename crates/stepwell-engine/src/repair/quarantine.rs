@@ -1,13 +1,12 @@
 //! `quarantine/` of a data directory: damaged files as they were found. Nobody reads them but people.
 
 use std::{
-    borrow::Cow,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use stepwell_env::{Disk, MappedFile, write_atomically};
+use stepwell_env::{Disk, write_atomically};
 
 use crate::EngineError;
 
@@ -24,21 +23,20 @@ impl Quarantine {
         Self { disk, data_dir: data_dir.to_owned() }
     }
 
-    /// Copies a file, durably; `None` if it is gone. A copy of the same bytes is not made twice. What cannot be read is zeros in the copy.
+    /// Copies a file, durably; `None` if it is gone. A copy of the same bytes is not made twice.
     pub(super) fn copy(&self, path: &Path) -> Result<Option<PathBuf>, EngineError> {
         if !self.disk.exists(path) {
             return Ok(None);
         }
         let file = self.disk.map(path).map_err(failed("read", path))?;
-        let content = readable(path, &file);
         let wanted = self.place_of(path)?;
         for number in 0.. {
             let copy = numbered(&wanted, number);
             if !self.disk.exists(&copy) {
-                write_atomically(&*self.disk, &copy, &content).map_err(failed("write", &copy))?;
+                write_atomically(&*self.disk, &copy, file.bytes()).map_err(failed("write", &copy))?;
                 return Ok(Some(copy));
             }
-            if self.disk.read(&copy).map_err(failed("read", &copy))? == *content {
+            if self.disk.map(&copy).map_err(failed("read", &copy))?.bytes() == file.bytes() {
                 return Ok(Some(copy));
             }
         }
@@ -66,29 +64,6 @@ impl Quarantine {
         self.disk.create_dir_all(dir).map_err(failed("create directory", dir))?;
         Ok(place)
     }
-}
-
-/// All that the system can read of a file, at its place.
-fn readable<'a>(path: &Path, file: &'a MappedFile) -> Cow<'a, [u8]> {
-    /// As the least that the system reads.
-    const PAGE_BYTES: usize = 4_096;
-    let bytes = file.bytes().len();
-    let error = match file.get(0..bytes) {
-        Ok(content) => return Cow::Borrowed(content),
-        Err(error) => error,
-    };
-    let mut copy = vec![0; bytes];
-    let mut unreadable_bytes = 0;
-    for (number, to) in copy.chunks_mut(PAGE_BYTES).enumerate() {
-        let start = number * PAGE_BYTES;
-        match file.get(start..start + to.len()) {
-            Ok(page) => to.copy_from_slice(page),
-            Err(_) => unreadable_bytes += to.len(),
-        }
-    }
-    let path = path.display();
-    tracing::warn!(%path, unreadable_bytes, %error, "a damaged file cannot be read whole: its copy in quarantine has zeros instead");
-    Cow::Owned(copy)
 }
 
 /// The first copy has the file's own name.

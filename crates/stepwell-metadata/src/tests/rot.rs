@@ -302,6 +302,61 @@ async fn i11_pages_written_beside_readers_are_all_good() {
     assert!(check(&path).await.unwrap().damages.is_empty());
 }
 
+#[tokio::test]
+async fn i11_a_damaged_copy_of_the_list_of_tables_is_found_and_made_anew() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let whole = written(&path).await;
+    let copy = table_list::copy_of(&path);
+    let content = std::fs::read(&copy).unwrap();
+    for byte in (0..content.len()).step_by(97) {
+        let mut damaged = content.clone();
+        damaged[byte] ^= 1 << (byte % 8);
+        std::fs::write(&copy, &damaged).unwrap();
+        let found = check(&path).await.unwrap().damages;
+        assert!(found.len() == 1 && found[0].path == copy, "byte {byte}: {found:?}");
+        let would = repair(&path, &dir.path().join("quarantine"), true).await.unwrap();
+        assert!(!would.lines.is_empty() && std::fs::read(&copy).unwrap() == damaged, "byte {byte}");
+        repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+        assert_eq!(std::fs::read(&copy).unwrap(), content, "byte {byte}");
+        assert!(check(&path).await.unwrap().damages.is_empty());
+    }
+    assert_eq!(opened(&path).await.unwrap(), whole);
+}
+
+/// One sector of the first page took the names of all runs with it.
+#[tokio::test]
+async fn i11_a_lost_first_page_comes_back_from_an_earlier_copy_of_it() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let earlier = std::fs::read(table_list::copy_of(&path)).unwrap();
+    // Rows come and go since: the file grows, and pages of it are free.
+    let metadata = Metadata::open(&path).await.unwrap();
+    let project = metadata.ensure_project("later", 7).await.unwrap();
+    for number in 0..300 {
+        let mut run = new_run(&format!("later{number}"), &project.project_id);
+        run.tags.insert("long".to_owned(), "x".repeat(900));
+        metadata.create_run(run, number).await.unwrap();
+    }
+    sqlx::query("DELETE FROM tags WHERE run_id LIKE 'later1%'").execute(&metadata.writer).await.unwrap();
+    metadata.close().await;
+    let (file, whole) = (std::fs::read(&path).unwrap(), opened(&path).await.unwrap());
+    assert_ne!(file[36..40], [0; 4], "there are free pages");
+    assert_ne!(std::fs::read(table_list::copy_of(&path)).unwrap(), earlier);
+    for at in [0..512, 0..4_096, 3_584..4_096] {
+        let mut damaged = file.clone();
+        damaged[at].fill(0);
+        std::fs::write(&path, &damaged).unwrap();
+        std::fs::write(table_list::copy_of(&path), &earlier).unwrap();
+        assert!(!check(&path).await.unwrap().damages.is_empty() && opened(&path).await.is_err());
+        let done = repair(&path, &dir.path().join("quarantine"), false).await.unwrap();
+        assert!(done.lines.iter().any(|line| line.contains("page at byte 0")), "{:?}", done.lines);
+        assert!(check(&path).await.unwrap().damages.is_empty());
+        assert_eq!(opened(&path).await.unwrap(), whole, "{:?}", done.lines);
+    }
+}
+
 /// The list of tables has become longer than a page; each page of it that was lost took every row of every table with it.
 #[tokio::test]
 async fn i11_a_lost_page_of_the_list_of_tables_comes_back_from_its_copy() {

@@ -65,8 +65,8 @@ fn put(disk: &SimDisk, table: usize, bytes: &[u8]) -> std::io::Result<FileMeta> 
 fn table(table: usize, bytes: &[u8]) {
     let disk = SimDisk::new();
     let file = put(&disk, table, bytes).expect("a disk in memory without faults");
-    // A segment is opened by its points; where another table is meant they are of a good segment.
-    let points = if table == 0 { Ok(file) } else { put(&disk, 0, &segment()[0]) };
+    // A segment is opened by its points; where another table is meant they are good, and few, since they stand in for it.
+    let points = if table == 0 { Ok(file) } else { put(&disk, 0, few_points()) };
     let everything = (i64::MIN, i64::MAX);
     let meta = SegmentMeta {
         file_name: NAME.to_owned(),
@@ -157,19 +157,25 @@ fn checked(batch: &RecordBatch, projection: &[usize], filter: &PointFilter) -> u
     batch.num_rows()
 }
 
-/// The three files of a small segment, as the engine writes them.
+/// The three files of a small segment, as the engine writes them, with a series just long enough for rollups.
 fn segment() -> &'static [Vec<u8>; 3] {
     static SEGMENT: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
-    SEGMENT.get_or_init(written_segment)
+    SEGMENT.get_or_init(|| written_segment(4_096))
 }
 
-fn written_segment() -> [Vec<u8>; 3] {
+/// The points of the same series, fewer of them.
+fn few_points() -> &'static [u8] {
+    static POINTS: OnceLock<Vec<u8>> = OnceLock::new();
+    POINTS.get_or_init(|| written_segment(50)[0].clone())
+}
+
+fn written_segment(longest: i64) -> [Vec<u8>; 3] {
     let disk = SimDisk::new();
     let write = || -> Result<[Vec<u8>; 3], Box<dyn std::error::Error>> {
         SEGMENT_DIRS.iter().try_for_each(|dir| disk.create_dir_all(&Path::new(DIR).join(dir)))?;
         let options = SegmentOptions { row_group_rows: 3_000, page_rows: 1_000, zstd_level: 1 };
         let mut writer = SegmentWriter::create(Arc::new(disk.clone()), Path::new(DIR), NAME, &options)?;
-        for (metric, run, points) in [("acc", "a", 50), ("loss", "a", 4_096), ("loss", "b", 50)] {
+        for (metric, run, points) in [("acc", "a", 50), ("loss", "a", longest), ("loss", "b", 50)] {
             let mut columns = SeriesColumns::default();
             (0..points).for_each(|i| {
                 columns.push(i, 1_000 + i, if i == 3 { f64::NAN } else { (i % 4) as f64 * 0.25 }, i as u64 + 1)
@@ -177,7 +183,10 @@ fn written_segment() -> [Vec<u8>; 3] {
             writer.write(&SeriesKey::new("1", metric, run), &columns)?;
         }
         writer.finish()?;
-        let read = |dir| disk.read(&Path::new(DIR).join(dir).join(NAME));
+        let read = |dir| {
+            let path = Path::new(DIR).join(dir).join(NAME);
+            if disk.exists(&path) { disk.read(&path) } else { Ok(Vec::new()) }
+        };
         Ok([read(SEGMENT_DIRS[0])?, read(SEGMENT_DIRS[1])?, read(SEGMENT_DIRS[2])?])
     };
     write().expect("a disk in memory without faults")
