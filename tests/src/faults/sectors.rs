@@ -181,7 +181,7 @@ fn serve(disk: &Disk, block: &Block, report: &mut Report) -> Result<()> {
         return server.kill();
     }
     if matches!(standing, Standing::Ended) {
-        let log = server.log().join("\n");
+        let log = last_words(&server)?;
         ensure!(name.starts_with("metadata") || name.starts_with("wal/"), "the start fails: {log}");
         ensure!(log.contains(&*name) && log.contains("stepwell repair"), "the start fails with {log}");
         report.count("starts refused, naming the file");
@@ -203,6 +203,19 @@ fn serve(disk: &Disk, block: &Block, report: &mut Report) -> Result<()> {
     }
     ensure!(server.http().get("/health")?.status == 200, "it has ended");
     server.kill()
+}
+
+/// What a server that has ended said of it, which arrives a moment later.
+fn last_words(server: &Server) -> Result<String> {
+    let clock = SystemClock::new();
+    loop {
+        let log = server.log().join("\n");
+        if log.contains("error: ") {
+            return Ok(log);
+        }
+        ensure!(clock.monotonic() < START_MAX, "it has ended without a word: {log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 enum Standing {
