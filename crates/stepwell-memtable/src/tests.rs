@@ -73,6 +73,7 @@ proptest! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "one thread and many points, as below")]
 fn slabs_fill_and_chosen_rows_keep_their_lsn() {
     let memtable = Arc::new(Memtable::new(SlabPool::default()));
     let n = 3 * SLAB_ROWS + 7;

@@ -77,8 +77,8 @@ fn build(directory: &Path, is_files: bool) -> Result<PathBuf> {
     // The versions that are shipped are those that are fuzzed.
     fs::copy(root().join("Cargo.lock"), driver.join("Cargo.lock")).context("copy Cargo.lock")?;
     process::run(
-        Command::new("rustup")
-            .args(["run", "nightly", "cargo", "build", "--release", "--target", PLATFORM])
+        process::nightly_cargo()
+            .args(["build", "--release", "--target", PLATFORM])
             .args(is_files.then_some("--no-default-features"))
             .current_dir(&driver)
             .env("CARGO_TARGET_DIR", directory)

@@ -29,6 +29,14 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Cargo of the nightly toolchain, in the root of the workspace.
+pub(crate) fn nightly_cargo() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).current_dir(root());
+    forget_package(&mut command);
+    command
+}
+
 /// Takes from a command's environment what cargo said of the package that runs it: build scripts that look at it (`ring`'s) would
 /// run again, and all that depends on them be built anew, at each change between cargo called by hand and cargo called from here.
 fn forget_package(command: &mut Command) {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::process::{self, cargo, root, target_dir};
+use crate::process::{self, cargo, target_dir};
 
 /// Packages with an order of memory accesses of their own, modelled with the feature `loom`.
 const MODELLED: [&str; 2] = ["stepwell-segment", "stepwell-engine"];
@@ -36,8 +36,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 /// Its own target directory: everything, the standard library included, is built anew with checks.
 fn nightly(name: &str) -> Result<Command> {
-    let mut command = Command::new("cargo");
-    command.arg("+nightly").current_dir(root()).env("CARGO_TARGET_DIR", target_dir()?.join("sanitize").join(name));
+    let mut command = process::nightly_cargo();
+    command.env("CARGO_TARGET_DIR", target_dir()?.join("sanitize").join(name));
     Ok(command)
 }
 

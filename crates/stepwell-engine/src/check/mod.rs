@@ -104,12 +104,13 @@ pub fn check(env: &Env, config: &EngineConfig) -> Result<CheckReport, EngineErro
 
 fn check_once(disk: &Arc<dyn Disk>, config: &EngineConfig) -> Result<CheckReport, EngineError> {
     let mut report = CheckReport::default();
+    // Segments know themselves what to do where a page cannot be read.
     let patient = Arc::new(PatientDisk::new(disk.clone()));
-    let disk = &(patient.clone() as Arc<dyn Disk>);
-    let Some(manifest) = check_manifest(disk, config, &mut report)? else { return Ok(report) };
+    let patient_disk: Arc<dyn Disk> = patient.clone();
+    let Some(manifest) = check_manifest(&patient_disk, config, &mut report)? else { return Ok(report) };
     segments::check(disk, &config.data_dir, &manifest, &mut report);
     segments::note_unnamed(&**disk, &config.data_dir, &manifest, &mut report);
-    log::check(disk, &config.wal_dir(), manifest.wal_floor, &mut report)?;
+    log::check(&patient_disk, &config.wal_dir(), manifest.wal_floor, &mut report)?;
     for (path, parts) in patient.unreadable() {
         unreadable(&path, &parts, manifest.wal_floor, &mut report);
     }
