@@ -263,9 +263,19 @@ impl Engine {
     /// Moves everything acknowledged so far into segments. Blocks until that is committed.
     pub fn flush(&self) -> Result<(), EngineError> {
         let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
-        let (answer, rotated) = bounded(1);
-        commands.send(Command::Rotate(answer)).map_err(|_| EngineError::ShuttingDown)?;
-        rotated.recv().map_err(|_| EngineError::ShuttingDown)??;
+        loop {
+            self.wait_for_flushes(self.shared.frozen_max() - 1)?;
+            let (answer, rotated) = bounded(1);
+            commands.send(Command::Rotate(answer)).map_err(|_| EngineError::ShuttingDown)?;
+            if rotated.recv().map_err(|_| EngineError::ShuttingDown)?? {
+                break;
+            }
+        }
+        self.wait_for_flushes(0)
+    }
+
+    /// Blocks until at most `frozen_max` generations wait for the flush thread; fails where it does.
+    fn wait_for_flushes(&self, frozen_max: usize) -> Result<(), EngineError> {
         let mut failing = None;
         self.shared.wait_until(|shared| {
             failing = match shared.health() {
@@ -274,14 +284,12 @@ impl Engine {
                     Some(reason)
                 }
             };
-            shared.frozen_len() == 0 || failing.is_some() || shared.stopping.load(Ordering::Acquire)
+            shared.frozen_len() <= frozen_max || failing.is_some() || shared.stopping.load(Ordering::Acquire)
         });
         match failing {
-            Some(reason) if self.shared.frozen_len() > 0 => {
-                Err(EngineError::FlushFails { reason, retry_after: RETRY_AFTER })
-            }
-            _ if self.shared.frozen_len() > 0 => Err(EngineError::ShuttingDown),
-            _ => Ok(()),
+            _ if self.shared.frozen_len() <= frozen_max => Ok(()),
+            Some(reason) => Err(EngineError::FlushFails { reason, retry_after: RETRY_AFTER }),
+            None => Err(EngineError::ShuttingDown),
         }
     }
 

@@ -153,7 +153,7 @@ impl Shared {
 
     /// Whether the active generation is full, and no other can take its place yet.
     pub(crate) fn memory_is_full(&self) -> bool {
-        let is_held = self.frozen_len() >= self.config.frozen_max || self.faults.of(Work::Rotation).is_some();
+        let is_held = !self.has_room_for_frozen() || self.faults.of(Work::Rotation).is_some();
         is_held && self.storage().0.active.heap_bytes() >= self.config.memtable_bytes
     }
 
@@ -180,6 +180,16 @@ impl Shared {
     pub(crate) fn compaction_is_due(&self) -> bool {
         let (segments, exclusions) = self.segments();
         !due(&segments, exclusions.deleted(), &self.config.compaction).is_empty()
+    }
+
+    /// Frozen generations that may wait for the flush thread.
+    pub(crate) fn frozen_max(&self) -> usize {
+        self.config.frozen_max.max(1)
+    }
+
+    /// Whether one more generation may be frozen.
+    pub(crate) fn has_room_for_frozen(&self) -> bool {
+        self.frozen_len() < self.frozen_max()
     }
 
     pub(crate) fn frozen_len(&self) -> usize {

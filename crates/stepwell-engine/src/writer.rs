@@ -27,8 +27,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
 /// Everything the writer can be told.
 pub(crate) enum Command {
     Ingest(Box<Ingest>),
-    /// Freezes the active generation; the answer says it is on its way to the flush thread.
-    Rotate(Sender<Result<(), EngineError>>),
+    /// Freezes the active generation; the answer says whether it is on its way to the flush thread, or has to wait for room there.
+    Rotate(Sender<Result<bool, EngineError>>),
     Stop,
 }
 
@@ -96,7 +96,7 @@ impl Writer {
                         break;
                     }
                 }
-                Ok(Command::Rotate(answer)) => drop(answer.send(self.rotate())),
+                Ok(Command::Rotate(answer)) => drop(answer.send(self.rotate_within_bounds())),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 // Batches are the better trial, but a balancer that hears "not ready" sends none.
                 Err(RecvTimeoutError::Timeout) => self.look_for_space(),
@@ -116,7 +116,7 @@ impl Writer {
         let age = self.shared.env.clock.monotonic().saturating_sub(active.created);
         let is_due = active.heap_bytes() >= self.shared.config.memtable_bytes || age >= self.shared.config.flush_age;
         // With the flush thread behind, an old but small generation simply goes on filling.
-        let has_room = self.shared.frozen_len() < self.shared.config.frozen_max;
+        let has_room = self.shared.has_room_for_frozen();
         let is_retry = self.shared.faults.of(Work::Rotation).is_some();
         if (is_due || is_retry) && active.points() > 0 && has_room && (!is_retry || self.may_look()) {
             // What is wrong is noted already, and it is tried again.
@@ -165,6 +165,12 @@ impl Writer {
         let written = (0..pieces).try_for_each(|_| file.append(&PIECE)).and_then(|()| file.sync());
         drop(file);
         written.and(disk.remove(&path))
+    }
+
+    /// Freezes the active generation where one more may wait: each is memory, which flushes that fail do not give back (I9).
+    fn rotate_within_bounds(&mut self) -> Result<bool, EngineError> {
+        let has_room = self.shared.has_room_for_frozen();
+        if has_room { self.rotate().map(|()| true) } else { Ok(false) }
     }
 
     /// Freezes the active generation, if it holds a point, and hands it to the flush thread.
@@ -218,7 +224,7 @@ impl Writer {
         self.shared.queued_bytes.fetch_sub(released_bytes, Ordering::AcqRel);
         self.shared.queued_batches.fetch_sub(released_batches, Ordering::Relaxed);
         for answer in rotations {
-            drop(answer.send(self.rotate()));
+            drop(answer.send(self.rotate_within_bounds()));
         }
         stop
     }
@@ -227,7 +233,7 @@ impl Writer {
     /// new log file can be begun (I9): the queue fills, and callers hear `QueueFull`. Where that fails, they hear why instead of
     /// waiting; where the log has failed, there is nothing to wait for, and it says so itself.
     fn wait_for_memory(&mut self) -> Result<(), impl Fn() -> EngineError + use<>> {
-        let has_room = self.shared.frozen_len() < self.shared.config.frozen_max;
+        let has_room = self.shared.has_room_for_frozen();
         if has_room && self.shared.faults.of(Work::Rotation).is_some() && self.shared.memory_is_full() {
             // What is wrong is noted already.
             let _ = self.rotate();

@@ -128,7 +128,7 @@ impl Life {
         (stats.queue_bytes > 0, stats.memtable_points > 0, self.world.model().deletions().min(3)).hash(&mut hasher);
         self.world.tally().states.insert(hasher.finish());
         // An active generation grows past its size by what one group and one block of each series take; one more may be frozen by
-        // a flush that was asked for.
+        // the shutdown.
         let generations = config.frozen_max as u64 + 2;
         let most = generations * (config.memtable_bytes as u64 + (4 << 20));
         if stats.memtable_bytes > most || stats.frozen_generations > config.frozen_max as u64 + 1 {

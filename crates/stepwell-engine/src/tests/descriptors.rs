@@ -17,11 +17,11 @@ use super::{batch, config, ingest, producer, rows};
 use crate::{Engine, EngineConfig, EngineError, Health, IngestAck};
 
 /// `EMFILE` and `ENOSPC` of Linux.
-const NO_FILES: i32 = 24;
+pub(super) const NO_FILES: i32 = 24;
 const NO_SPACE: i32 = 28;
 
 /// A disk on which creating fails with the error of this number, unless it is 0.
-struct Creating(SimDisk, AtomicI32);
+pub(super) struct Creating(pub(super) SimDisk, pub(super) AtomicI32);
 
 impl Disk for Creating {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {

@@ -1,12 +1,24 @@
 //! Waits that never ended, and what was shown of the deleted: each bug as a small world, in the orders of several seeds.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+};
 
-use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel, spawn};
+use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel};
 
-use super::*;
-use crate::Deletion;
+use super::{
+    descriptors::{Creating, NO_FILES},
+    *,
+};
+use crate::{Deletion, Health};
 
+/// `EIO` of Linux.
+const IO_ERROR: i32 = 5;
 /// Turns that none of these needs.
 const TURNS_MAX: u64 = 50_000;
 
@@ -24,32 +36,50 @@ fn queue(engine: &Engine, i: i64) -> Result<channel::Receiver<bool>, EngineError
     Ok(receive)
 }
 
-/// The log failed while memory was full and flushes failed. The batches behind it in the queue waited for memory, which only a
-/// flush could free, and whoever waited for their answers waited for ever.
+/// The log failed while memory was full. The batches behind it in the queue waited for memory, which only a flush could free, and
+/// whoever waited for their answers waited for ever.
 #[test]
 fn i4_a_batch_behind_the_failure_of_the_log_is_answered_though_memory_is_full() {
     for seed in 0..20 {
         let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
-            let disk = SimDisk::new();
+            let creating = Arc::new(Creating(SimDisk::new(), AtomicI32::new(0)));
             // Any point fills a generation.
             let config = EngineConfig { memtable_bytes: 1, frozen_max: 1, ..config(&PathBuf::from("data")) };
-            let engine = open_in(simulation, &disk, config);
-            // No segment gets its name; the log needs no renames.
-            let fail = |operations: &[DiskOperation]| {
-                let errors: BTreeMap<_, _> = operations.iter().map(|operation| (*operation, 10_000)).collect();
-                disk.set_trouble(DiskTrouble { errors, ..DiskTrouble::default() });
-            };
-            fail(&[DiskOperation::Rename]);
+            let engine = Engine::open(simulation.env(creating.clone() as Arc<dyn Disk>), config).unwrap();
+            // The log gets no new file, so that no generation is frozen; then the next try fails for good.
+            creating.1.store(NO_FILES, Ordering::SeqCst);
             while queue(&engine, 1).unwrap().recv().unwrap() {}
-            // The flush that is asked for needs a new file of the log.
-            fail(&[DiskOperation::Rename, DiskOperation::Create]);
-            let flushing = spawn("flush", {
-                let engine = engine.clone();
-                move || drop(engine.flush())
-            });
+            creating.1.store(IO_ERROR, Ordering::SeqCst);
             let answers: Vec<_> = (0..10).filter_map(|i| queue(&engine, i).ok()).collect();
             answers.into_iter().for_each(|answer| assert!(!answer.recv().unwrap()));
-            flushing.unwrap().join().unwrap();
+            assert!(matches!(engine.health(), Health::Poisoned { .. }), "{:?}", engine.health());
+        });
+        assert_eq!(result, Ok(()), "seed {seed}");
+    }
+}
+
+/// Each flush that was asked for froze one more generation, though none of those before it could be written: memory without bound.
+#[test]
+fn i9_flushes_that_are_asked_for_and_fail_take_no_more_memory() {
+    for seed in 0..10 {
+        let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
+            let disk = SimDisk::new();
+            let engine = open_in(simulation, &disk, EngineConfig { frozen_max: 2, ..config(&PathBuf::from("data")) });
+            // No segment gets its name; the log needs no renames.
+            let errors = BTreeMap::from([(DiskOperation::Rename, 10_000)]);
+            disk.set_trouble(DiskTrouble { errors, ..DiskTrouble::default() });
+            for i in 0..10 {
+                assert!(queue(&engine, i).unwrap().recv().unwrap());
+                assert!(matches!(engine.flush(), Err(EngineError::FlushFails { .. })));
+                assert!(engine.stats().frozen_generations <= 2, "{:?}", engine.stats());
+            }
+            disk.set_trouble(DiskTrouble::default());
+            // They are tried again after a while.
+            while engine.flush().is_err() {
+                simulation.sleep(Duration::from_millis(100));
+            }
+            let stats = engine.stats();
+            assert_eq!((stats.frozen_generations, stats.segment_rows, stats.memtable_points), (0, 10, 0));
         });
         assert_eq!(result, Ok(()), "seed {seed}");
     }
