@@ -78,8 +78,9 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that are not shipped; they may use any crate.
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "stepwell-tests",
+    "stepwell-allocation",
     "stepwell-benches",
     "stepwell-fuzz",
     "stepwell-loadgen",

@@ -8,7 +8,7 @@ use std::{
 
 use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use stepwell_memtable::{MemtableView, SeriesHandle};
-use stepwell_segment::SegmentWriter;
+use stepwell_segment::{SegmentWriter, SeriesExtent};
 use stepwell_types::{Lsn, PointFilter, SegmentMeta, SeriesColumns};
 
 use crate::{
@@ -133,15 +133,30 @@ pub(crate) fn write_segment(
     let everything = PointFilter::default();
     let mut columns = SeriesColumns::default();
     for (view, series) in in_key_order(&views) {
-        if is_stopped() {
-            return Err(EngineError::FlushStopped);
+        let mut parts = view.parts(&series, &everything);
+        let mut is_begun = false;
+        while parts.read(&mut columns) {
+            if is_stopped() {
+                return Err(EngineError::FlushStopped);
+            }
+            let is_whole = !is_begun && parts.is_done();
+            exclusions.apply(series.key(), &mut columns);
+            if !is_begun && !columns.is_empty() {
+                let extent = if is_whole { SeriesExtent::of(&columns) } else { extent(view, &series) };
+                extent.map_or(Ok(()), |extent| writer.begin(series.key(), extent))?;
+                is_begun = true;
+            }
+            writer.append(&columns)?;
+            columns.clear();
         }
-        columns.clear();
-        view.read(&series, &everything, &mut columns);
-        exclusions.apply(series.key(), &mut columns);
-        writer.write(series.key(), &columns)?;
     }
     finish(writer, &exclusions)
+}
+
+/// Of a series that is more than a part; what of it is deleted counts too.
+fn extent(view: &MemtableView, series: &SeriesHandle) -> Option<SeriesExtent> {
+    let (first_step, last_step) = view.steps(series)?;
+    Some(SeriesExtent { points: view.rows(series), first_step, last_step })
 }
 
 /// Completes a segment from which all deleted points have been left out; `None` if nothing was left to write.

@@ -11,7 +11,7 @@ use arrow::{
     compute::filter_record_batch,
     datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType, UInt64Type},
 };
-use stepwell_memtable::{MemtableView, SeriesHandle};
+use stepwell_memtable::{MemtableView, SeriesHandle, SeriesParts};
 use stepwell_segment::{Names, Segment};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, points_schema};
 
@@ -104,6 +104,7 @@ impl ScanPartition {
                 filter: self.filter.clone(),
                 exclusions: self.exclusions.clone(),
                 next_series: 0,
+                parts: None,
                 current: SeriesColumns::default(),
                 taken: 0,
             })),
@@ -134,13 +135,15 @@ impl ScanPartition {
             Source::Memory { view, series } => {
                 let mut columns = SeriesColumns::default();
                 for handle in series.iter() {
-                    columns.clear();
-                    view.read(handle, &self.filter, &mut columns);
-                    if let Some(exclusions) = &self.exclusions {
-                        exclusions.apply(handle.key(), &mut columns);
-                    }
-                    if !columns.is_empty() {
-                        visit(handle.key(), &columns);
+                    let mut parts = view.parts(handle, &self.filter);
+                    while parts.read(&mut columns) {
+                        if let Some(exclusions) = &self.exclusions {
+                            exclusions.apply(handle.key(), &mut columns);
+                        }
+                        if !columns.is_empty() {
+                            visit(handle.key(), &columns);
+                        }
+                        columns.clear();
                     }
                 }
             }
@@ -235,7 +238,9 @@ struct MemoryScan {
     filter: Arc<PointFilter>,
     exclusions: Option<Arc<Exclusions>>,
     next_series: usize,
-    /// Points of the series before `next_series`; those before `taken` are out already.
+    /// The parts to come of the series before `next_series`.
+    parts: Option<SeriesParts>,
+    /// A part of that series; points before `taken` are out already.
     current: SeriesColumns,
     taken: usize,
 }
@@ -254,14 +259,9 @@ impl Iterator for MemoryScan {
         let mut runs = Vec::new();
         while points.len() < self.batch_rows {
             if self.taken == self.current.len() {
-                let Some(handle) = self.series.get(self.next_series) else { break };
-                self.current.clear();
-                self.view.read(handle, &self.filter, &mut self.current);
-                if let Some(exclusions) = &self.exclusions {
-                    exclusions.apply(handle.key(), &mut self.current);
+                if !self.read_on() {
+                    break;
                 }
-                self.next_series += 1;
-                self.taken = 0;
                 continue;
             }
             let rows = (self.batch_rows - points.len()).min(self.current.len() - self.taken);
@@ -278,6 +278,23 @@ impl Iterator for MemoryScan {
 }
 
 impl MemoryScan {
+    /// Reads the next part, of the series at hand or of the next one; false at the end.
+    fn read_on(&mut self) -> bool {
+        self.current.clear();
+        self.taken = 0;
+        let has_more = |parts: &mut SeriesParts| parts.read(&mut self.current);
+        if !self.parts.as_mut().is_some_and(has_more) {
+            let Some(handle) = self.series.get(self.next_series) else { return false };
+            self.parts = Some(self.view.parts(handle, &self.filter));
+            self.next_series += 1;
+            return true;
+        }
+        if let Some(exclusions) = &self.exclusions {
+            exclusions.apply(self.series[self.next_series - 1].key(), &mut self.current);
+        }
+        true
+    }
+
     fn to_batch(&self, mut points: SeriesColumns, runs: &[Run]) -> Result<RecordBatch, EngineError> {
         let rows = points.len();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.projection.len());

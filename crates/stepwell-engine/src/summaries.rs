@@ -87,11 +87,12 @@ impl Snapshot {
         let mut points = SeriesColumns::default();
         for view in self.views() {
             for handle in view.series(&names) {
-                points.clear();
-                view.read(&handle, &names, &mut points);
-                self.exclusions().apply(handle.key(), &mut points);
-                let mut aggregate = A::default();
-                aggregate.update(&points);
+                let (mut parts, mut aggregate) = (view.parts(&handle, &names), A::default());
+                while parts.read(&mut points) {
+                    self.exclusions().apply(handle.key(), &mut points);
+                    aggregate.update(&points);
+                    points.clear();
+                }
                 all.push((handle.key().clone(), aggregate));
             }
         }

@@ -42,11 +42,20 @@ pub(crate) struct Chain {
     rows: u32,
     /// Largest step so far.
     pub(crate) max_step: i64,
+    /// Whether steps never fell.
+    pub(crate) is_in_order: bool,
 }
 
 impl Chain {
-    pub(crate) const EMPTY: Self =
-        Self { first_block: NO_BLOCK, last_block: NO_BLOCK, next_row: 0, room: 0, rows: 0, max_step: i64::MIN };
+    pub(crate) const EMPTY: Self = Self {
+        first_block: NO_BLOCK,
+        last_block: NO_BLOCK,
+        next_row: 0,
+        room: 0,
+        rows: 0,
+        max_step: i64::MIN,
+        is_in_order: true,
+    };
 }
 
 /// Memory for [`SLAB_ROWS`] rows, as long as blocks have taken of it.
@@ -119,6 +128,7 @@ impl RowStore {
         chain.next_row += 1;
         chain.room -= 1;
         chain.rows += 1;
+        chain.is_in_order &= row.step >= chain.max_step;
         chain.max_step = chain.max_step.max(row.step);
         self.rows += 1;
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use stepwell_types::{Batch, Lsn, PointFilter, SeriesColumns, SeriesKey};
 
 use crate::{
-    Memtable, Rows, SlabPool,
+    Memtable, MemtableView, PART_ROWS, Rows, SeriesHandle, SlabPool,
     rows::{SLAB_BYTES, SLAB_ROWS},
 };
 
@@ -29,6 +29,22 @@ fn keys() -> Vec<SeriesKey> {
     names.iter().flat_map(|m| names.iter().map(|r| SeriesKey::new("1", *m, *r))).collect()
 }
 
+/// All parts of a series, each checked to be no longer than it may.
+fn read(view: &MemtableView, series: &SeriesHandle, filter: &PointFilter, part_rows: usize) -> SeriesColumns {
+    let mut out = SeriesColumns::default();
+    let mut parts = view.parts(series, filter);
+    parts.part_rows = part_rows;
+    let rows_max = part_rows.max(view.rows_max().div_ceil(32));
+    loop {
+        let before = out.len();
+        if !parts.read(&mut out) {
+            assert!(out.len() == before && parts.is_done());
+            return out;
+        }
+        assert!(out.len() > before && out.len() - before <= rows_max);
+    }
+}
+
 fn bits(columns: &SeriesColumns) -> Vec<(i64, i64, u64, u64)> {
     (0..columns.len())
         .map(|i| (columns.step[i], columns.timestamp_us[i], columns.value[i].to_bits(), columns.lsn[i]))
@@ -37,8 +53,12 @@ fn bits(columns: &SeriesColumns) -> Vec<(i64, i64, u64, u64)> {
 
 proptest! {
     #[test]
-    fn i5_i6_reads_equal_a_plain_vector(points in prop::collection::vec((0u32..9, step(), step(), value()), 0..200), cut in 0usize..200, low in step(), high in step()) {
+    fn i5_i6_reads_equal_a_plain_vector(points in prop::collection::vec((0u32..9, step(), step(), value()), 0..200), cut in 0usize..200, low in step(), high in step(), part_rows in 1usize..9, is_in_order: bool) {
         let memtable = Arc::new(Memtable::new(SlabPool::default()));
+        let mut points = points;
+        if is_in_order {
+            points.sort_by_key(|point| point.1);
+        }
         let batch = Batch::new(
             keys(),
             points.iter().map(|p| p.0).collect(),
@@ -64,7 +84,9 @@ proptest! {
             let mut out = SeriesColumns::default();
             for handle in view.series(&PointFilter::series(key)) {
                 prop_assert_eq!(handle.key(), key);
-                view.read(&handle, &filter, &mut out);
+                out = read(&view, &handle, &filter, part_rows);
+                let all = read(&view, &handle, &PointFilter::default(), part_rows);
+                prop_assert_eq!(view.steps(&handle), all.step.first().copied().zip(all.step.last().copied()));
             }
             prop_assert_eq!(bits(&out), expected);
         }
@@ -82,8 +104,7 @@ fn slabs_fill_and_chosen_rows_keep_their_lsn() {
     let odd: Vec<u32> = (1..n as u32).step_by(2).collect();
     memtable.insert(&batch, Lsn(10), Rows::Some(&odd));
     let view = memtable.view(Lsn(u64::MAX));
-    let mut out = SeriesColumns::default();
-    view.read(&view.series(&PointFilter::default())[0], &PointFilter::default(), &mut out);
+    let out = read(&view, &view.series(&PointFilter::default())[0], &PointFilter::default(), 1_000);
     assert_eq!(out.len(), odd.len());
     assert!((0..out.len()).all(|i| out.lsn[i] == 10 + out.step[i] as u64 && out.step[i] % 2 == 1));
     assert_eq!((memtable.series_len(), memtable.view(Lsn(10)).rows_max()), (1, 0));
@@ -110,7 +131,7 @@ fn i10_a_reader_beside_the_writer_sees_whole_prefixes() {
             let view = memtable.view(Lsn(10_001));
             let mut out = SeriesColumns::default();
             for handle in view.series(&PointFilter::default()) {
-                view.read(&handle, &PointFilter::default(), &mut out);
+                out = read(&view, &handle, &PointFilter::default(), 64);
             }
             assert_eq!(out.len() % 10, 0, "a batch is seen whole or not at all");
             assert!(out.step.iter().enumerate().all(|(i, step)| *step == i as i64) && out.len() <= 10_000);
@@ -132,10 +153,7 @@ fn i9_memory_goes_from_memtable_to_memtable_and_not_more_than_allowed() {
         memtable.insert(&batch(value), Lsn(1), Rows::All);
         assert_eq!(pool.free_bytes(), 0);
         let view = memtable.view(Lsn(u64::MAX));
-        let mut columns = SeriesColumns::default();
-        for handle in view.series(&PointFilter::default()) {
-            view.read(&handle, &PointFilter::default(), &mut columns);
-        }
+        let columns = read(&view, &view.series(&PointFilter::default())[0], &PointFilter::default(), PART_ROWS);
         assert!(columns.len() == n && columns.value.iter().all(|read| *read == value));
         drop(view);
         drop(memtable);

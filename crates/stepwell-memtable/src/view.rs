@@ -1,10 +1,11 @@
 //! What a reader sees of a memtable.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockReadGuard};
 
-use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
+use stepwell_types::{Lsn, PointFilter, SeriesKey};
 
 use crate::{
+    parts::SeriesParts,
     rows::{Chain, Row},
     shard::{Memtable, State},
 };
@@ -77,34 +78,41 @@ impl MemtableView {
         first_lsn.is_some_and(|lsn| lsn < self.visible_below)
     }
 
-    /// Appends the points of a series that pass the step and timestamp ranges, sorted by (step, LSN) among themselves.
-    /// `series` comes from this view.
-    pub fn read(&self, series: &SeriesHandle, filter: &PointFilter, out: &mut SeriesColumns) {
-        let begin = out.len();
-        let restricts = filter.restricts_points();
+    /// Reads the points of a series that pass the step and timestamp ranges, part by part. `series` comes from this view.
+    pub fn parts(&self, series: &SeriesHandle, filter: &PointFilter) -> SeriesParts {
+        SeriesParts::new(self.clone(), series.number, filter)
+    }
+
+    /// Smallest and largest step of a series that the view shows; `None` if it shows no point.
+    pub fn steps(&self, series: &SeriesHandle) -> Option<(i64, i64)> {
         let state = self.memtable.read();
-        for block in state.rows.blocks(&state.series.chains[series.number as usize]) {
-            // LSNs rise along a series: what is not visible is at its end.
-            let visible = match block.last() {
-                Some(last) if last.lsn < self.visible_below => block,
-                _ => &block[..block.partition_point(|row| row.lsn < self.visible_below)],
-            };
-            if restricts {
-                for row in visible.iter().filter(|row| filter.accepts_point(row.step, row.timestamp_us)) {
-                    out.push(row.step, row.timestamp_us, row.value, row.lsn);
-                }
-            } else {
-                out.step.extend(visible.iter().map(|row| row.step));
-                out.timestamp_us.extend(visible.iter().map(|row| row.timestamp_us));
-                out.value.extend(visible.iter().map(|row| row.value));
-                out.lsn.extend(visible.iter().map(|row| row.lsn));
-            }
-            if visible.len() < block.len() {
-                break;
-            }
-        }
-        drop(state);
-        out.sort_from(begin);
+        let steps = self.shown(&state, series.number).flatten().map(|row| row.step);
+        steps.fold(None, |bounds, step| match bounds {
+            None => Some((step, step)),
+            Some((low, high)) => Some((step.min(low), step.max(high))),
+        })
+    }
+
+    /// Number of points of a series that the view shows.
+    pub fn rows(&self, series: &SeriesHandle) -> u64 {
+        self.shown(&self.memtable.read(), series.number).map(|rows| rows.len() as u64).sum()
+    }
+
+    pub(crate) fn lock(&self) -> RwLockReadGuard<'_, State> {
+        self.memtable.read()
+    }
+
+    /// The rows of a series that the view shows, block by block, in the order of LSNs.
+    pub(crate) fn shown<'a>(&self, state: &'a State, number: u32) -> impl Iterator<Item = &'a [Row]> + use<'a> {
+        let below = self.visible_below;
+        let blocks = state.rows.blocks(&state.series.chains[number as usize]);
+        // LSNs rise along a series: what is not visible is at its end.
+        blocks
+            .map(move |block| match block.last() {
+                Some(last) if last.lsn < below => block,
+                _ => &block[..block.partition_point(|row| row.lsn < below)],
+            })
+            .take_while(|rows| !rows.is_empty())
     }
 
     /// LSN of the last point of a series that the view shows; 0 if it shows none.

@@ -32,7 +32,9 @@ pub(crate) const LSN: usize = 6;
 /// How segments are written.
 #[derive(Debug, Clone)]
 pub struct SegmentOptions {
-    /// Rows of a row group; a writer holds one in memory, encoded.
+    /// Rows of a row group of points, of which a writer holds one in memory. Those of summaries and rollups, which have five times the
+    /// columns, and the names that a row group may have are in proportion to it, so that it bounds the memory of a writer: see
+    /// [`SegmentOptions::within`].
     pub row_group_rows: usize,
     /// Rows of a page; the unit of pruning within a row group.
     pub page_rows: usize,
@@ -40,9 +42,39 @@ pub struct SegmentOptions {
     pub zstd_level: i32,
 }
 
+impl SegmentOptions {
+    /// Memory of a writer at most, bytes for each row of a row group.
+    const BYTES_PER_ROW: usize = 64;
+    /// Larger row groups save nothing.
+    const ROW_GROUP_ROWS_MAX: usize = 1 << 20;
+    /// Smaller ones cost more in footers than in memory.
+    const ROW_GROUP_ROWS_MIN: usize = 1 << 15;
+
+    /// Row groups as large as they may be for a writer to do with `bytes` of memory; two MiB it takes in any case.
+    pub fn within(bytes: usize) -> Self {
+        let rows = bytes / Self::BYTES_PER_ROW;
+        Self { row_group_rows: rows.clamp(Self::ROW_GROUP_ROWS_MIN, Self::ROW_GROUP_ROWS_MAX), ..Self::default() }
+    }
+
+    /// Bytes of names at which a row group ends early: its dictionaries are held in memory, and a reader holds them too.
+    pub(crate) fn row_group_name_bytes(&self) -> usize {
+        (self.row_group_rows * 8).clamp(1 << 18, 8 << 20)
+    }
+
+    /// Rows of a row group of one table.
+    pub(crate) fn row_group_rows_of(&self, kind: Kind) -> usize {
+        let rows = self.row_group_rows;
+        match kind {
+            Kind::Points => rows,
+            Kind::Rollups => (rows / 8).max(rows.min(1 << 12)),
+            Kind::Summaries => (rows / 16).max(rows.min(1 << 12)),
+        }
+    }
+}
+
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { row_group_rows: 1 << 20, page_rows: 8_192, zstd_level: 1 }
+        Self { row_group_rows: Self::ROW_GROUP_ROWS_MAX, page_rows: 8_192, zstd_level: 1 }
     }
 }
 
@@ -86,16 +118,6 @@ impl Kind {
             (Self::Summaries, FORMAT_VERSION_1) => Some(stored_schema(&SUMMARY_COLUMNS[..SUMMARY_COLUMNS_V1])),
             (_, FORMAT_VERSION_1 | FORMAT_VERSION) => Some(self.schema()),
             _ => None,
-        }
-    }
-
-    /// A row group is held in memory while it is written. Summaries and rollups have five times the columns of points, so theirs
-    /// have fewer rows.
-    pub(crate) fn row_group_rows_max(self) -> usize {
-        match self {
-            Self::Points => usize::MAX,
-            Self::Rollups => 1 << 17,
-            Self::Summaries => 1 << 16,
         }
     }
 

@@ -23,8 +23,8 @@ use crate::{
     time_column, value_column,
 };
 
-/// Bytes of names at which a row group ends early: its dictionaries are held in memory, and a reader holds them too.
-const NAME_BYTES_MAX: usize = 16 << 20;
+/// What a series of the open row group takes beside the text of its names, bytes: handles to them, and their place in dictionaries.
+const SERIES_BYTES: usize = 96;
 
 /// Values of one column after the names. Parquet stores unsigned integers and times as integers of the same bits.
 pub(crate) enum Column {
@@ -84,7 +84,7 @@ impl TableWriter {
     }
 
     fn row_group_rows(&self) -> usize {
-        self.options.row_group_rows.min(self.kind.row_group_rows_max())
+        self.options.row_group_rows_of(self.kind)
     }
 
     /// Adds `rows` rows of one series; `fill` appends so many values to each column.
@@ -97,13 +97,13 @@ impl TableWriter {
         match self.series.last_mut() {
             Some((last, count)) if last == key => *count += rows,
             _ => {
-                self.name_bytes += key.project_id.len() + key.metric.len() + key.run_id.len();
+                self.name_bytes += SERIES_BYTES + key.project_id.len() + key.metric.len() + key.run_id.len();
                 self.series.push((key.clone(), rows));
             }
         }
         fill(&mut self.columns);
         self.rows += rows;
-        if self.rows >= self.row_group_rows() || self.name_bytes >= NAME_BYTES_MAX {
+        if self.rows >= self.row_group_rows() || self.name_bytes >= self.options.row_group_name_bytes() {
             self.write_group()?;
         }
         Ok(())

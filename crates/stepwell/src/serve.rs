@@ -5,6 +5,7 @@ use std::{io::Write, net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, bail};
 use stepwell_app::{App, AppConfig, Progress};
 use stepwell_env::{DirLock, Env};
+use stepwell_segment::SegmentOptions;
 use stepwell_server::{AppSlot, Server, ServerConfig};
 use tokio::{
     runtime::{Builder, Handle},
@@ -167,6 +168,8 @@ fn app_config(settings: &Settings) -> AppConfig {
     let mut config = AppConfig::new(&settings.data_dir);
     config.engine.memtable_bytes = settings.memory.memtable;
     config.engine.footer_bytes = settings.memory.footers;
+    // A flush and a merge at a time.
+    config.engine.segment = SegmentOptions::within(settings.memory.segments / 2);
     config.run_cache_bytes = settings.memory.runs;
     config.engine.flush_age = settings.flush_age;
     config.engine.wal_retain_bytes = settings.wal_retain_bytes;

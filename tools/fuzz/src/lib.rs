@@ -5,14 +5,13 @@
 //! callers call: `tests/replay.rs` (seeds, inputs that once found something, and a few thousand mutations of them, the same
 //! each time) and `libfuzzer/` (as long as one likes; `cargo xtask fuzz`).
 
-mod allocation;
 mod mutation;
 mod targets;
 
 use std::collections::BTreeMap;
 
-pub use allocation::{CountingAllocator, peak_bytes, without_backtraces};
 pub use mutation::{Mutator, mutations};
+pub use stepwell_allocation::{CountingAllocator, peak_bytes, without_backtraces};
 pub use targets::TARGETS;
 
 /// A decoder, as a function of bytes that panics where it should not.

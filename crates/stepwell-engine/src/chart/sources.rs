@@ -55,8 +55,9 @@ impl<'a> Sources<'a> {
         for view in snapshot.views() {
             for handle in view.series(&filter) {
                 if let Some(series) = sources.numbers.get(handle.key()) {
-                    view.read(&handle, &everything, &mut sources.memory[*series]);
-                    snapshot.exclusions().apply(handle.key(), &mut sources.memory[*series]);
+                    let (mut parts, points) = (view.parts(&handle, &everything), &mut sources.memory[*series]);
+                    while parts.read(points) {}
+                    snapshot.exclusions().apply(handle.key(), points);
                 }
             }
         }

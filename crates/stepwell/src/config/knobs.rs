@@ -91,8 +91,8 @@ pub(super) const KNOBS: &[Knob] = &[
         unit: "bytes",
         default: AUTO,
         reason: "The budget of which the knobs that say so get their shares; 3 × `memtable_bytes` + `queue_bytes` + `request_bytes` + \
-                 `query_memory_bytes` + `footer_bytes` may not be more, the rest is for what has no budget of its own. `auto`: half of the machine's \
-                 or container's memory, at most 2147483648.",
+                 `query_memory_bytes` + `footer_bytes` may not be more than 29 of its 32 parts: two are for segments while they are \
+                 written, one for runs. `auto`: half of the machine's or container's memory, at most 2147483648.",
     },
     Knob {
         name: "memtable_bytes",

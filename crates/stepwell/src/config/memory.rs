@@ -16,8 +16,8 @@ const GENERATIONS: usize = 3;
 const BODY_MAX: usize = 64 << 20;
 const DECODED_MAX: usize = 256 << 20;
 
-/// Bytes of everything that has a budget. What is left of `total` is for what has none: names, buffers of connections, the
-/// allocator.
+/// Bytes of everything that has a budget. What is left of `total` is for what has none: buffers of connections, batches between the
+/// operators of a query, charts, the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) total: usize,
@@ -31,8 +31,10 @@ pub(crate) struct Memory {
     pub(crate) query: usize,
     /// Footers of segments.
     pub(crate) footers: usize,
-    /// Runs with their params and tags, of the rest: nobody sets it.
+    /// Runs with their params and tags: nobody sets it.
     pub(crate) runs: usize,
+    /// Segments while a flush and a merge write them: nobody sets it.
+    pub(crate) segments: usize,
 }
 
 impl Memory {
@@ -50,21 +52,24 @@ impl Memory {
             query: share(values, "query_memory_bytes", || total / 4)?,
             footers: share(values, "footer_bytes", || total / 16)?,
             runs: total / 32,
+            segments: total / 16,
         };
         memory.check()?;
         Ok(memory)
     }
 
     fn check(&self) -> Result<()> {
-        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query, footers, .. } = *self;
+        let Self { total, memtable, queue, requests, body_limit, decoded_limit, query, footers, runs, segments } =
+            *self;
         // In 128 bits, since the parts are what somebody typed.
-        let parts = [memtable, memtable, memtable, queue, requests, query, footers];
+        let parts = [memtable, memtable, memtable, queue, requests, query, footers, runs, segments];
         let sum: u128 = parts.into_iter().map(|bytes| bytes as u128).sum();
         if sum > total as u128 {
             bail!(
                 "the parts of memory need {sum} bytes, `memory_bytes` is {total}: {GENERATIONS} × `memtable_bytes` {memtable} + \
                  `queue_bytes` {queue} + `request_bytes` {requests} + `query_memory_bytes` {query} + `footer_bytes` \
-                 {footers}; raise `memory_bytes` or lower a part"
+                 {footers} + {} for segments being written and for runs; raise `memory_bytes` or lower a part",
+                runs + segments
             );
         }
         if body_limit as u128 + decoded_limit as u128 > requests as u128 {

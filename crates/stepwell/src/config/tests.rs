@@ -106,7 +106,7 @@ fn i9_parts_get_shares_of_one_budget_and_may_not_be_more_than_it() {
     };
     let memory = with(&[("memory_bytes", "2147483648")]).unwrap().memory;
     assert_eq!((memory.memtable, memory.queue, memory.query), (256 << 20, 64 << 20, 512 << 20));
-    assert_eq!((memory.footers, memory.runs), (128 << 20, 64 << 20));
+    assert_eq!((memory.footers, memory.runs, memory.segments), (128 << 20, 64 << 20, 128 << 20));
     assert_eq!((memory.requests, memory.body_limit, memory.decoded_limit), (384 << 20, 64 << 20, 256 << 20));
     let memory = with(&[("memory_bytes", "1073741824"), ("queue_bytes", "1048576")]).unwrap().memory;
     assert_eq!((memory.memtable, memory.queue), (128 << 20, 1 << 20));
