@@ -30,9 +30,11 @@ fn ingest(c: &mut Criterion) {
                 let view = memtable.view(Lsn(u64::MAX));
                 let mut out = SeriesColumns::default();
                 for handle in view.series(&PointFilter::default()) {
-                    out.clear();
-                    view.read(&handle, &PointFilter::default(), &mut out);
-                    black_box(&out);
+                    let mut parts = view.parts(&handle, &PointFilter::default());
+                    while parts.read(&mut out) {
+                        black_box(&out);
+                        out.clear();
+                    }
                 }
             });
         });

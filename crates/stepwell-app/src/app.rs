@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use stepwell_engine::{Engine, EngineStats, Health, Progress};
+use stepwell_engine::{Engine, EngineStats, Health, Progress, Reader};
 use stepwell_env::{DiskSpace, Env};
 use stepwell_metadata::{Metadata, Project};
 use stepwell_query::{QueryEngine, QueryRequest, QueryStats, QueryStream};
@@ -106,9 +106,9 @@ impl App {
             env,
             engine,
             metadata,
+            histories: Histories::new(query.memory()),
             query,
             known_runs: KnownRuns::default(),
-            histories: Histories::default(),
             recent: Arc::default(),
             next_steps: Mutex::default(),
             is_read_only,
@@ -160,6 +160,11 @@ impl App {
     pub async fn sql(&self, request: QueryRequest) -> Result<QueryStream, AppError> {
         let engine = self.parts.engine.clone();
         Ok(self.parts.query.query(move || engine.snapshot(), request).await?)
+    }
+
+    /// One more who reads: what it holds counts against `query_memory_bytes` until it is dropped.
+    pub fn reader(&self) -> Arc<Reader> {
+        self.parts.query.memory().reader()
     }
 
     /// The wall clock, microseconds since the Unix epoch.

@@ -113,6 +113,8 @@ impl From<EngineError> for AppError {
             EngineError::FlushFails { .. } => ErrorCode::FlushFails,
             EngineError::Poisoned { .. } => ErrorCode::WalFailed,
             EngineError::ShuttingDown | EngineError::FlushStopped => ErrorCode::ShuttingDown,
+            EngineError::ReadTooLarge { .. } => ErrorCode::QueryMemory,
+            EngineError::ReadersBusy { .. } => ErrorCode::QueriesBusy,
             EngineError::ReadOnly => ErrorCode::ReadOnly,
             EngineError::TooManySeries { .. } => ErrorCode::TooManySeries,
             EngineError::TooManyMetrics { .. } => ErrorCode::TooManyMetrics,
@@ -126,6 +128,9 @@ impl From<EngineError> for AppError {
         let mut refusal = Self { retry_after: error.retry_after(), ..Self::new(code, error.to_string()) };
         if let EngineError::TooManySeries { row, limit, .. } | EngineError::TooManyMetrics { row, limit, .. } = error {
             refusal = refusal.row(row).field("metric").limit(limit);
+        }
+        if let EngineError::ReadTooLarge { limit_bytes } | EngineError::ReadersBusy { limit_bytes, .. } = error {
+            refusal = refusal.limit(limit_bytes);
         }
         refusal.caused_by(error)
     }

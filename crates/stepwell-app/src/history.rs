@@ -3,21 +3,43 @@
 use std::{
     cmp::Ordering,
     collections::VecDeque,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use stepwell_engine::{ReadMemory, Reader};
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
 
 use crate::{app::App, code::ErrorCode, error::AppError};
 
 /// Histories shorter than that are read anew each time.
 const REMEMBERED_POINTS_MIN: usize = 10_000;
-/// Points of all histories that are remembered, 32 bytes each.
-const REMEMBERED_POINTS_MAX: usize = 4_000_000;
+/// Bytes of a point.
+const POINT_BYTES: usize = 32;
+/// The share that all histories that are remembered have of the memory of those who read.
+const REMEMBERED_SHARE: usize = 16;
 
 /// Long histories read lately: who reads one page by page is not to have it read and sorted anew for each page.
-#[derive(Default)]
-pub(crate) struct Histories(Mutex<VecDeque<Remembered>>);
+pub(crate) struct Histories {
+    known: Mutex<VecDeque<Remembered>>,
+    points_max: usize,
+}
+
+/// The points of a series.
+#[derive(Clone, Default)]
+pub struct History {
+    points: Arc<SeriesColumns>,
+    /// Their memory counts until this is dropped, unless they are remembered.
+    _reader: Option<Arc<Reader>>,
+}
+
+impl Deref for History {
+    type Target = SeriesColumns;
+
+    fn deref(&self) -> &SeriesColumns {
+        &self.points
+    }
+}
 
 struct Remembered {
     key: SeriesKey,
@@ -27,20 +49,25 @@ struct Remembered {
 }
 
 impl Histories {
+    /// Remembers a share of what `memory` may hold.
+    pub(crate) fn new(memory: &ReadMemory) -> Self {
+        Self { known: Mutex::default(), points_max: memory.limit_bytes() / REMEMBERED_SHARE / POINT_BYTES }
+    }
+
     fn get(&self, key: &SeriesKey, fingerprint: u64) -> Option<Arc<SeriesColumns>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.iter().find(|known| known.key == *key && known.fingerprint == fingerprint)?;
         Some(found.points.clone())
     }
 
     fn remember(&self, key: SeriesKey, fingerprint: u64, points: Arc<SeriesColumns>) {
-        if !(REMEMBERED_POINTS_MIN..=REMEMBERED_POINTS_MAX).contains(&points.len()) {
+        if !(REMEMBERED_POINTS_MIN..=self.points_max).contains(&points.len()) {
             return;
         }
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|known| known.key != key);
         known.push_back(Remembered { key, fingerprint, points });
-        while known.iter().map(|known| known.points.len()).sum::<usize>() > REMEMBERED_POINTS_MAX {
+        while known.iter().map(|known| known.points.len()).sum::<usize>() > self.points_max {
             known.pop_front();
         }
     }
@@ -49,24 +76,24 @@ impl Histories {
 impl App {
     /// All points of a series in order of (timestamp, step, value), those that are alike in all three once. A NaN is like
     /// any other, and stands where zero would. Of a run in the trash, too.
-    pub async fn history(&self, project_id: &str, run_id: &str, metric: &str) -> Result<Arc<SeriesColumns>, AppError> {
+    pub async fn history(&self, project_id: &str, run_id: &str, metric: &str) -> Result<History, AppError> {
         let key = SeriesKey::new(project_id, metric, run_id);
         let app = self.clone();
         blocking(move || app.read_history(key)).await
     }
 
-    fn read_history(&self, key: SeriesKey) -> Result<Arc<SeriesColumns>, AppError> {
+    fn read_history(&self, key: SeriesKey) -> Result<History, AppError> {
         let filter = PointFilter::series(&key);
-        let snapshot = self.parts.engine.snapshot().showing_hidden();
+        let snapshot = self.parts.engine.snapshot().showing_hidden().read_by(self.reader());
         let fingerprint = snapshot.fingerprint(&filter);
         if let Some(points) = self.parts.histories.get(&key, fingerprint) {
-            return Ok(points);
+            return Ok(History { points, _reader: None });
         }
         let mut points = snapshot.series(&key, &filter)?;
         order(&mut points);
         let points = Arc::new(points);
         self.parts.histories.remember(key, fingerprint, points.clone());
-        Ok(points)
+        Ok(History { points, _reader: Some(snapshot.reader().clone()) })
     }
 }
 
@@ -122,7 +149,8 @@ mod tests {
 
     #[test]
     fn i9_histories_are_remembered_within_a_bound() {
-        let histories = Histories::default();
+        let points_max = 4_000_000;
+        let histories = Histories::new(&ReadMemory::new(points_max * POINT_BYTES * REMEMBERED_SHARE));
         let history = |points: usize| {
             let zeros = vec![0; points];
             let (timestamp_us, value) = (zeros.clone(), vec![0.0; points]);
@@ -132,7 +160,7 @@ mod tests {
         histories.remember(key(0), 7, history(REMEMBERED_POINTS_MIN - 1));
         assert!(histories.get(&key(0), 7).is_none());
         for run in 1..=4 {
-            histories.remember(key(run), 7, history(REMEMBERED_POINTS_MAX / 3));
+            histories.remember(key(run), 7, history(points_max / 3));
         }
         let known: Vec<usize> = (1..=4).filter(|&run| histories.get(&key(run), 7).is_some()).collect();
         assert_eq!(known, [2, 3, 4]);

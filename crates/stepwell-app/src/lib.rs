@@ -42,6 +42,7 @@ pub use care::{DirectoryCheck, DirectoryRepair, check_directory, repair_director
 pub use code::{ErrorCode, errors_markdown};
 pub use config::AppConfig;
 pub use error::AppError;
+pub use history::History;
 pub use ingest::Queued;
 pub use ingest_stream::IngestStream;
 pub use latest::{LatestMetric, LatestReader};
@@ -49,8 +50,8 @@ pub use log::LogRow;
 pub use readiness::{Readiness, TROUBLES, Trouble};
 pub use runs::{CreateRun, ListRuns, RunPage};
 pub use series::{PointsMode, SeriesAnswer, SeriesRequest, SeriesResponse, SeriesResult};
-pub use stepwell_engine::ChartData as SeriesData;
 pub use stepwell_engine::backup::{BackupError, BackupIndex, Pruned, Restored};
+pub use stepwell_engine::{ChartData as SeriesData, ReadMemory, Reader};
 pub use stepwell_engine::{
     CheckReport, Concern, Damage, DurationCounts, EngineStats, Health, IngestAck, PointsConcerned, Progress,
     RepairReport, ReplayProgress, SegmentRepair,

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_engine::{ChartData, ChartRequest, Snapshot};
+use stepwell_engine::{ChartData, ChartRequest, Reader, Snapshot};
 use stepwell_kernels::{BucketState, Grid, XAxis, bucketize};
 use stepwell_metadata::RunOrigin;
 use stepwell_types::{PointFilter, SeriesColumns, SeriesKey, check_metric, check_run_id, limits};
@@ -58,6 +58,8 @@ pub struct SeriesResponse {
     /// What was visible: the answer changes only with a larger one.
     pub snapshot_lsn: u64,
     pub series: Vec<SeriesResult>,
+    /// The memory of the answer counts until this is dropped.
+    pub reader: Arc<Reader>,
 }
 
 /// One series.
@@ -87,7 +89,7 @@ impl App {
         check(&request)?;
         let project = self.project(&request.project).await?;
         let lineages = self.lineages(&project.project_id, &request).await?;
-        let snapshot = self.parts.engine.snapshot();
+        let snapshot = self.parts.engine.snapshot().read_by(self.reader());
         let tag = tag(&snapshot, &lineages, &request);
         if known == Some(tag.as_str()) {
             return Ok(SeriesAnswer::Unchanged { tag });
@@ -203,7 +205,7 @@ fn read(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> R
             data,
         })
         .collect();
-    Ok(SeriesResponse { snapshot_lsn: snapshot.lsn().0, series })
+    Ok(SeriesResponse { snapshot_lsn: snapshot.lsn().0, series, reader: snapshot.reader().clone() })
 }
 
 fn chart(snapshot: &Snapshot, lineages: &[Lineage], request: &SeriesRequest) -> Result<Vec<Arc<ChartData>>, AppError> {
@@ -229,6 +231,8 @@ fn from_points(
     request: &SeriesRequest,
 ) -> Result<Vec<Arc<ChartData>>, AppError> {
     let range = (request.from_step.unwrap_or(i64::MIN), request.to_step.unwrap_or(i64::MAX));
+    // All points are held until their buckets are.
+    let (answer, snapshot) = (snapshot.reader(), &snapshot.clone().read_by(snapshot.reader().beside()));
     let mut all: Vec<SeriesColumns> = Vec::new();
     for lineage in lineages {
         for metric in &request.metrics {
@@ -238,13 +242,16 @@ fn from_points(
     let (from, to) = bounds(request, all.iter());
     let grid = Grid::covering(from, to, request.buckets);
     let data = |points: SeriesColumns| {
-        if points.len() <= request.buckets {
-            return Arc::new(ChartData::Raw(points));
-        }
-        let states = bucketize(&points, request.x, from, to, grid);
-        Arc::new(ChartData::Buckets(states.iter().map(BucketState::finish).collect()))
+        let data = if points.len() <= request.buckets {
+            ChartData::Raw(points)
+        } else {
+            let states = bucketize(&points, request.x, from, to, grid);
+            ChartData::Buckets(states.iter().map(BucketState::finish).collect())
+        };
+        answer.hold(data.heap_bytes())?;
+        Ok(Arc::new(data))
     };
-    Ok(all.into_iter().map(data).collect())
+    all.into_iter().map(data).collect()
 }
 
 /// Points of a run and of what it was forked from. At one step the nearer run's points count, whatever was written later.

@@ -28,6 +28,15 @@ pub enum EngineError {
          the first too many; use metrics that exist, or delete some, or let the operator raise metrics_per_project_max"
     )]
     TooManyMetrics { project_id: Arc<str>, run_id: Arc<str>, metric: Arc<str>, row: usize, limit: usize },
+    #[error(
+        "what is asked for takes more than the {limit_bytes} bytes of memory that all who read may have (query_memory_bytes): ask for \
+         fewer series, fewer buckets or a narrower range"
+    )]
+    ReadTooLarge { limit_bytes: usize },
+    #[error(
+        "others who read hold {used_bytes} of the {limit_bytes} bytes of memory for that (query_memory_bytes); ask again in a moment"
+    )]
+    ReadersBusy { used_bytes: usize, limit_bytes: usize, retry_after: Duration },
     #[error("the data directory is open for reading only")]
     ReadOnly,
     #[error("the server is shutting down; send the batch again when it is back")]
@@ -68,8 +77,11 @@ impl EngineError {
             | Self::FlushStopped
             | Self::CompactionStopped
             | Self::LaneBroken
+            | Self::ReadersBusy { .. }
             | Self::ShuttingDown => ErrorKind::Unavailable,
-            Self::ReadOnly | Self::TooManySeries { .. } | Self::TooManyMetrics { .. } => ErrorKind::InvalidCall,
+            Self::ReadOnly | Self::ReadTooLarge { .. } | Self::TooManySeries { .. } | Self::TooManyMetrics { .. } => {
+                ErrorKind::InvalidCall
+            }
             Self::RowsMissing => ErrorKind::DataDamaged,
             Self::Io { .. } | Self::Arrow(_) => ErrorKind::Internal,
             Self::Wal(error) => error.kind(),
@@ -83,7 +95,8 @@ impl EngineError {
         match self {
             Self::QueueFull { retry_after, .. }
             | Self::DiskFull { retry_after, .. }
-            | Self::FlushFails { retry_after, .. } => Some(*retry_after),
+            | Self::FlushFails { retry_after, .. }
+            | Self::ReadersBusy { retry_after, .. } => Some(*retry_after),
             Self::ShuttingDown => Some(Duration::from_secs(2)),
             _ => None,
         }

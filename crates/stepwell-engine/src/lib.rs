@@ -4,7 +4,7 @@
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
-//! and `chart` what they get instead of points. `health` knows what fails just now, `stats` what was counted; `check` says what is
+//! and `chart` what they get instead of points, `read_memory` what they may hold. `health` knows what fails just now, `stats` what was counted; `check` says what is
 //! damaged, `repair` mends it.
 //!
 //! Lock order: `Shared::visible` before nothing; no lock is held while another is taken, and none but the catalog's across disk
@@ -27,6 +27,7 @@ mod health;
 mod lane;
 mod producers;
 mod progress;
+mod read_memory;
 mod recovery;
 mod refusals;
 mod repair;
@@ -50,6 +51,7 @@ pub use exclusions::ProjectRun;
 pub use health::{Fault, FaultKind, Health, Work};
 pub use lane::{Lane, Refused};
 pub use progress::{Progress, ReplayProgress};
+pub use read_memory::{Passing, ReadMemory, Reader};
 pub use repair::{QUARANTINE, RepairReport, SegmentRepair, repair};
 pub use scan::{PointScan, ScanPartition};
 pub use snapshot::Snapshot;

@@ -111,25 +111,28 @@ impl ScanPartition {
         }
     }
 
-    /// Calls `visit` with consecutive parts of each series, each part sorted by (step, LSN).
+    /// Calls `visit` with consecutive parts of each series, each part sorted by (step, LSN), until it fails.
     pub(crate) fn for_each_series(
         &self,
         batch_rows: usize,
-        mut visit: impl FnMut(&SeriesKey, &SeriesColumns),
+        mut visit: impl FnMut(&SeriesKey, &SeriesColumns) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         match &self.source {
             Source::Segment(segment) => {
                 for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], Names::Numbers, batch_rows)? {
+                    let mut visited = Ok(());
                     split_by_series(&batch?, &mut |key, points| match &self.exclusions {
-                        None => visit(key, points),
+                        _ if visited.is_err() => {}
+                        None => visited = visit(key, points),
                         Some(exclusions) => {
                             let mut points = points.clone();
                             exclusions.apply(key, &mut points);
                             if !points.is_empty() {
-                                visit(key, &points);
+                                visited = visit(key, &points);
                             }
                         }
                     });
+                    visited?;
                 }
             }
             Source::Memory { view, series } => {
@@ -141,7 +144,7 @@ impl ScanPartition {
                             exclusions.apply(handle.key(), &mut columns);
                         }
                         if !columns.is_empty() {
-                            visit(handle.key(), &columns);
+                            visit(handle.key(), &columns)?;
                         }
                         columns.clear();
                     }

@@ -12,12 +12,16 @@ use stepwell_types::{Lsn, PointFilter, SeriesColumns, SeriesKey};
 use crate::{
     error::EngineError,
     exclusions::Exclusions,
+    read_memory::Reader,
     scan::{ScanPartition, Source},
     shared::Shared,
 };
 
 /// Rows of a batch when the engine itself reads points.
 pub(crate) const READ_BATCH_ROWS: usize = 65_536;
+
+/// Bytes of a point in memory.
+pub(crate) const POINT_BYTES: usize = 32;
 
 /// A consistent set of segments and memtable views. Holding it keeps the files' bytes and the memory alive.
 #[derive(Clone)]
@@ -27,6 +31,7 @@ pub struct Snapshot {
     views: Arc<Vec<MemtableView>>,
     exclusions: Arc<Exclusions>,
     held_bytes: usize,
+    reader: Arc<Reader>,
 }
 
 impl Snapshot {
@@ -41,7 +46,18 @@ impl Snapshot {
             views: Arc::new(views),
             exclusions: storage.exclusions,
             held_bytes,
+            reader: Reader::unlimited(),
         }
+    }
+
+    /// The same for a reader of bounded memory: the points and buckets of series and charts that are read by it count there.
+    pub fn read_by(self, reader: Arc<Reader>) -> Self {
+        Self { reader, ..self }
+    }
+
+    /// Who reads by it.
+    pub fn reader(&self) -> &Arc<Reader> {
+        &self.reader
     }
 
     /// Memory that only readers of earlier moments held when this was taken, bytes: of points that segments had by then (I9).
@@ -91,12 +107,19 @@ impl Snapshot {
     }
 
     /// The points of one series that pass the step and timestamp ranges of `filter`, sorted by (step, LSN), repeated steps
-    /// included (I6).
+    /// included (I6). The reader holds them.
     pub fn series(&self, key: &SeriesKey, filter: &PointFilter) -> Result<SeriesColumns, EngineError> {
         let filter = PointFilter { step: filter.step, timestamp_us: filter.timestamp_us, ..PointFilter::series(key) };
         let mut points = SeriesColumns::default();
+        // As much again where they are sorted.
+        let mut passing = self.reader.passing();
         for partition in self.scan(&filter) {
-            partition.for_each_series(READ_BATCH_ROWS, |_, part| points.append(part))?;
+            partition.for_each_series(READ_BATCH_ROWS, |_, part| {
+                self.reader.hold(part.len() * POINT_BYTES)?;
+                passing.hold(part.len() * POINT_BYTES)?;
+                points.append(part);
+                Ok(())
+            })?;
         }
         points.sort();
         Ok(points)
@@ -135,7 +158,10 @@ impl Snapshot {
                 ..filter.clone()
             };
             let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(above), &self.exclusions);
-            partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
+            partition.for_each_series(READ_BATCH_ROWS, |_, points| {
+                last = last.max(points.step.last().copied());
+                Ok(())
+            })?;
         }
         Ok(last)
     }
@@ -154,7 +180,10 @@ impl Snapshot {
         for view in self.views.iter() {
             let source = Source::Memory { view: view.clone(), series: Arc::new(view.series(&filter)) };
             let partition = ScanPartition::new(source, filter.clone(), &self.exclusions);
-            partition.for_each_series(READ_BATCH_ROWS, |_, points| last = last.max(points.step.last().copied()))?;
+            partition.for_each_series(READ_BATCH_ROWS, |_, points| {
+                last = last.max(points.step.last().copied());
+                Ok(())
+            })?;
         }
         Ok(last)
     }

@@ -137,6 +137,7 @@ impl Snapshot {
             if let Some((_, aggregate)) = part.last_mut() {
                 aggregate.update(points);
             }
+            Ok(())
         })?;
         Ok(part)
     }

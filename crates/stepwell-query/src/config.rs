@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 /// Budgets of queries.
 #[derive(Debug, Clone)]
 pub struct QueryConfig {
-    /// Memory of all queries that run, bytes; where it is taken a query spills, or fails alone.
+    /// Memory of all queries that run, and of others who read, bytes; where it is taken a query spills, or fails alone.
     pub memory_bytes: usize,
     /// Longest time a query may take.
     pub deadline: Duration,

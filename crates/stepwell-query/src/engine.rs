@@ -27,7 +27,7 @@ use datafusion::{
     sql::parser::Statement,
 };
 use futures::{Stream, StreamExt};
-use stepwell_engine::Snapshot;
+use stepwell_engine::{ReadMemory, Snapshot};
 use stepwell_metadata::Metadata;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -43,7 +43,7 @@ use crate::{
     field_access::FieldAccessPlanner,
     functions,
     guard::{REFUSED_FUNCTIONS, admit},
-    memory::SharedMemory,
+    memory::QueryPool,
     nearest::nearest,
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
@@ -79,7 +79,7 @@ pub struct QueryEngine {
     config: QueryConfig,
     metadata: Metadata,
     cache: Arc<RowsCache>,
-    memory: SharedMemory,
+    memory: ReadMemory,
     permits: Arc<Semaphore>,
     counters: Arc<Counters>,
     /// `None` only while dropping.
@@ -158,8 +158,13 @@ impl QueryEngine {
             .build()
             .map_err(|source| QueryError::Runtime { source })?;
         let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        let (counters, memory) = (Arc::default(), SharedMemory::new(config.memory_bytes));
+        let (counters, memory) = (Arc::default(), ReadMemory::new(config.memory_bytes));
         Ok(Self { config, metadata, cache: Arc::default(), memory, permits, counters, runtime: Some(runtime) })
+    }
+
+    /// The memory that queries share with others who read.
+    pub fn memory(&self) -> &ReadMemory {
+        &self.memory
     }
 
     /// What became of queries so far.
@@ -250,7 +255,7 @@ struct Planning {
     config: QueryConfig,
     metadata: Metadata,
     cache: Arc<RowsCache>,
-    memory: SharedMemory,
+    memory: ReadMemory,
 }
 
 impl Planning {
@@ -361,7 +366,10 @@ impl Planning {
     fn runtime_with(&self, spilling: DiskManagerMode) -> datafusion::error::Result<Arc<RuntimeEnv>> {
         let disk =
             DiskManagerBuilder::default().with_mode(spilling).with_max_temp_directory_size(self.config.spill_bytes);
-        RuntimeEnvBuilder::new().with_memory_pool(self.memory.pool()).with_disk_manager_builder(disk).build_arc()
+        RuntimeEnvBuilder::new()
+            .with_memory_pool(QueryPool::for_one_more(&self.memory))
+            .with_disk_manager_builder(disk)
+            .build_arc()
     }
 }
 

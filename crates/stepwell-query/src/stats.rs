@@ -66,7 +66,7 @@ pub struct QueryStats {
     pub waiting: u64,
     pub running: u64,
     pub running_limit: u64,
-    /// Memory that all queries that run hold, and may hold, bytes.
+    /// Memory that all who read hold, and may hold, bytes.
     pub memory_bytes: u64,
     pub memory_limit_bytes: u64,
     /// Queries that ended, by how; every way is there.

@@ -12,6 +12,7 @@ mod connections;
 mod decode;
 mod fields;
 mod flight;
+mod held_body;
 mod json_float;
 mod metrics;
 mod offline;

@@ -1,7 +1,7 @@
 //! Histories of metrics: whole, page by page, or thinned out for charts.
 
 use serde::Serialize;
-use stepwell_app::App;
+use stepwell_app::{App, History};
 use stepwell_types::SeriesColumns;
 
 use super::{
@@ -88,14 +88,20 @@ async fn bulk(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     let max_results = usize::try_from(max_results).unwrap_or(0).min(BULK_POINTS_MAX);
     run_ids.sort_unstable();
     run_ids.dedup();
-    let mut metrics = Vec::new();
     let mut histories = Vec::new();
+    let mut left = max_results;
     for run_id in run_ids {
-        histories.push((run_id, history(app, run_id, metric).await?));
+        if left == 0 {
+            break;
+        }
+        let points = history(app, run_id, metric).await?;
+        let rows = points.len().min(left);
+        left -= rows;
+        histories.push((run_id, points, rows));
     }
-    for (run_id, points) in &histories {
-        let rows = points.len().min(max_results - metrics.len());
-        metrics.extend((0..rows).map(|row| point(metric, points, row, Some(run_id))));
+    let mut metrics = Vec::with_capacity(max_results - left);
+    for (run_id, points, rows) in &histories {
+        metrics.extend((0..*rows).map(|row| point(metric, points, row, Some(run_id))));
     }
     json_text(&Page { metrics: Some(metrics), next_page_token: None })
 }
@@ -168,10 +174,10 @@ fn sample(points: &SeriesColumns, (start, end): (i64, i64), count: usize) -> Vec
 }
 
 /// The history of a metric; a run that does not exist has none.
-async fn history(app: &App, run_id: &str, metric: &str) -> Result<std::sync::Arc<SeriesColumns>, Failure> {
+async fn history(app: &App, run_id: &str, metric: &str) -> Result<History, Failure> {
     match app.find_run(run_id).await? {
         Some(run) => Ok(app.history(&run.project_id, run_id, metric).await?),
-        None => Ok(std::sync::Arc::default()),
+        None => Ok(History::default()),
     }
 }
 

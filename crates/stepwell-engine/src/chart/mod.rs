@@ -13,7 +13,10 @@ use self::{
     plan::{SeriesPlan, Steps, plan},
     sources::{Reads, Sources},
 };
-use crate::{error::EngineError, snapshot::Snapshot};
+use crate::{
+    error::EngineError,
+    snapshot::{POINT_BYTES, Snapshot},
+};
 
 /// Buckets that take about as long to read as some starts of a thread.
 const BUCKETS_PER_THREAD: usize = 16_384;
@@ -48,6 +51,14 @@ impl ChartData {
         Self::Buckets(states.iter().map(BucketState::finish).collect())
     }
 
+    /// About the memory that it takes.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Raw(points) => points.len() * POINT_BYTES,
+            Self::Buckets(buckets) => buckets.len() * size_of::<Bucket>(),
+        }
+    }
+
     /// Points in the range.
     pub fn points(&self) -> u64 {
         match self {
@@ -59,7 +70,7 @@ impl ChartData {
 
 impl Snapshot {
     /// Reads a chart; its cost grows with the buckets, not with the points that they are over. The answer is in the order
-    /// of the request.
+    /// of the request, and the reader holds it.
     pub fn chart(&self, request: &ChartRequest) -> Result<Vec<ChartData>, EngineError> {
         self.chart_by(threads_for(request), request)
     }
@@ -104,16 +115,20 @@ impl Snapshot {
         part: Range<usize>,
         (range, grid): (Steps, Grid),
     ) -> Result<Vec<ChartData>, EngineError> {
-        let mut reads = Reads::perform(sources, plans, part.clone(), range)?;
+        let mut reads = Reads::perform(sources, plans, part.clone(), range, self.reader())?;
         let chart = |series: usize| {
             let plan = &plans[series];
             if plan.rollups.is_empty() {
                 let points = reads.take_points(series, plan);
-                return Ok(ChartData::of_points(points, request.buckets, grid));
+                let data = ChartData::of_points(points, request.buckets, grid);
+                self.reader().hold(data.heap_bytes())?;
+                return Ok(data);
             }
             let buckets = merge(reads.take_pieces(series, plan, grid), grid);
             if buckets.iter().map(|bucket| bucket.count).sum::<u64>() > request.buckets as u64 {
-                return Ok(ChartData::Buckets(buckets));
+                let data = ChartData::Buckets(buckets);
+                self.reader().hold(data.heap_bytes())?;
+                return Ok(data);
             }
             // Rollups said how few there are; a chart shows them as they are.
             let mut points =

@@ -14,8 +14,9 @@ use super::plan::{SeriesPlan, SourceExtent, Steps};
 use crate::{
     error::EngineError,
     exclusions::{Exclusions, Share},
+    read_memory::{Passing, Reader},
     scan::{ScanPartition, Source},
-    snapshot::{READ_BATCH_ROWS, Snapshot},
+    snapshot::{POINT_BYTES, READ_BATCH_ROWS, Snapshot},
 };
 
 /// Stands for memory where a segment could.
@@ -31,6 +32,8 @@ pub(super) struct Sources<'a> {
     of_series: Vec<Vec<(usize, SourceExtent)>>,
     /// Per series its points in memory, sorted by (step, LSN).
     memory: Vec<SeriesColumns>,
+    /// They count as held.
+    held: Passing<'a>,
 }
 
 impl<'a> Sources<'a> {
@@ -43,6 +46,7 @@ impl<'a> Sources<'a> {
             numbers: keys.iter().zip(0..).collect(),
             of_series: vec![Vec::new(); keys.len()],
             memory: vec![SeriesColumns::default(); keys.len()],
+            held: snapshot.reader().passing(),
         };
         for (number, segment) in sources.segments.iter().enumerate() {
             for (key, extent) in extents(segment, &filter, snapshot.exclusions())? {
@@ -56,7 +60,11 @@ impl<'a> Sources<'a> {
             for handle in view.series(&filter) {
                 if let Some(series) = sources.numbers.get(handle.key()) {
                     let (mut parts, points) = (view.parts(&handle, &everything), &mut sources.memory[*series]);
-                    while parts.read(points) {}
+                    let mut known = points.len();
+                    while parts.read(points) {
+                        sources.held.hold((points.len() - known) * POINT_BYTES)?;
+                        known = points.len();
+                    }
                     snapshot.exclusions().apply(handle.key(), points);
                 }
             }
@@ -107,9 +115,11 @@ fn extents(
     // Written by the first version.
     let mut found: BTreeMap<SeriesKey, SourceExtent> = BTreeMap::new();
     scan(segment, filter.clone(), exclusions, |key, points| {
-        let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) else { return };
-        let extent = SourceExtent { first_step, last_step, rollup_levels: None };
-        found.entry(key.clone()).or_insert(extent).last_step = last_step;
+        if let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) {
+            let extent = SourceExtent { first_step, last_step, rollup_levels: None };
+            found.entry(key.clone()).or_insert(extent).last_step = last_step;
+        }
+        Ok(())
     })?;
     Ok(found.into_iter().collect())
 }
@@ -118,7 +128,7 @@ fn scan(
     segment: &Segment,
     filter: PointFilter,
     exclusions: &Arc<Exclusions>,
-    visit: impl FnMut(&SeriesKey, &SeriesColumns),
+    visit: impl FnMut(&SeriesKey, &SeriesColumns) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(filter), exclusions);
     partition.for_each_series(READ_BATCH_ROWS, visit)
@@ -142,6 +152,8 @@ pub(super) struct Reads<'a> {
     /// The number of the first series.
     first: usize,
     of_series: Vec<Read>,
+    /// What it holds.
+    held: Passing<'a>,
 }
 
 /// What was read of one series, by segment.
@@ -159,6 +171,7 @@ impl<'a> Reads<'a> {
         plans: &[SeriesPlan],
         part: Range<usize>,
         range: Steps,
+        reader: &'a Reader,
     ) -> Result<Self, EngineError> {
         let mut rollups: BTreeMap<(usize, u32), Vec<usize>> = BTreeMap::new();
         let mut points: BTreeMap<(usize, Steps), Vec<usize>> = BTreeMap::new();
@@ -175,12 +188,14 @@ impl<'a> Reads<'a> {
                 }
             }
         }
-        let mut reads = Self { sources, first: part.start, of_series: vec![Read::default(); part.len()] };
+        let mut reads =
+            Self { sources, first: part.start, of_series: vec![Read::default(); part.len()], held: reader.passing() };
         for ((segment, level), mut wanted) in rollups {
             wanted.dedup();
             let filter = names(wanted.iter().map(|series| &sources.keys[*series]));
             for (key, cells) in sources.segments[segment].rollups(&filter, level, range)? {
                 if let Some(series) = sources.numbers.get(&key).filter(|series| wanted.binary_search(series).is_ok()) {
+                    reads.held.hold(cells.len() * size_of::<BucketState>())?;
                     reads.of(*series).cells.insert(segment, cells);
                 }
             }
@@ -190,8 +205,11 @@ impl<'a> Reads<'a> {
             let filter = PointFilter { step: steps, ..names(wanted.iter().map(|series| &sources.keys[*series])) };
             scan(sources.segments[segment], filter, sources.exclusions, |key, part| {
                 if let Some(series) = sources.numbers.get(key).filter(|series| wanted.binary_search(series).is_ok()) {
+                    // As much again where it is taken out.
+                    reads.held.hold(2 * part.len() * POINT_BYTES)?;
                     reads.of(*series).points.entry(segment).or_default().append(part);
                 }
+                Ok(())
             })?;
         }
         for points in reads.of_series.iter_mut().flat_map(|read| read.points.values_mut()) {

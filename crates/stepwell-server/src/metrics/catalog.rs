@@ -149,7 +149,7 @@ const ROWS: &[Row] = &[
     row("stepwell_queries_total", Kind::Counter, "outcome", "SQL queries that ended: `done`, `refused` (not run), `over_memory`, `over_deadline`, `failed`, `cancelled` (the client went away).", "increase of `failed`, share of `over_memory` and `over_deadline`"),
     row("stepwell_queries_spilled_total", Kind::Counter, "", "SQL queries that wrote to disk for want of memory.", ""),
     row("stepwell_query_spilled_bytes_total", Kind::Counter, "", "How much they wrote.", ""),
-    row("stepwell_query_memory_limit_bytes", Kind::Gauge, "", "Memory that SQL queries may have together, `query_memory_bytes`.", ""),
+    row("stepwell_query_memory_limit_bytes", Kind::Gauge, "", "Memory that SQL queries and others who read may have together, `query_memory_bytes`.", ""),
 ];
 
 /// Registering by the name in the samples; the catalog has the words.

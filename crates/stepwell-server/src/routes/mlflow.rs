@@ -6,13 +6,17 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use stepwell_app::AppError;
 use stepwell_compat::mlflow::{self, Answer, Failure};
 
-use crate::{body::receive, problem::Problem, router::Shared, state::ServerState};
+use crate::{body::receive, held_body, problem::Problem, router::Shared, state::ServerState};
 
 /// The spellings under which clients ask; each has the same endpoints.
 pub(crate) const PREFIXES: [&str; 4] =
     ["/api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/2.0/mlflow", "/ajax-api/3.0/mlflow"];
+
+/// Answers shorter than that are bounded by the number of connections.
+const HELD_BYTES_MIN: usize = 256 << 10;
 
 /// Whether a path is one of theirs.
 pub(crate) fn is_of(path: &str) -> bool {
@@ -34,7 +38,21 @@ pub(crate) async fn call(
     body: Body,
 ) -> Response {
     let answered = answer(&state, &method, &path, query.as_deref(), &headers, body).await;
-    answered.unwrap_or_else(|problem| refusal(&problem)).into_response()
+    let answered = answered.and_then(|reply| held(&state, reply));
+    answered.unwrap_or_else(|problem| refusal(&problem).into_response())
+}
+
+/// Counts a long answer as memory of those who read: a history, or a thousand runs with all they have.
+fn held(state: &ServerState, reply: Reply) -> Result<Response, Problem> {
+    if reply.0.body.len() < HELD_BYTES_MIN {
+        return Ok(reply.into_response());
+    }
+    let reader = state.app()?.reader();
+    reader.hold(reply.0.body.len()).map_err(AppError::from)?;
+    let Reply(Answer { body, .. }) = reply;
+    let mut response = held_body::response(body, reader);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
 }
 
 async fn answer(

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, stream};
-use stepwell_app::{PointsMode, SeriesAnswer, SeriesRequest, XAxis};
+use stepwell_app::{AppError, PointsMode, SeriesAnswer, SeriesRequest, XAxis};
 use tokio::task::{JoinHandle, spawn_blocking};
 use utoipa::ToSchema;
 
@@ -20,6 +20,7 @@ use crate::{
     accept,
     body::receive_json,
     fields::Fields,
+    held_body,
     metrics::Door,
     problem::{Problem, ProblemDetails},
     router::Shared,
@@ -59,6 +60,8 @@ pub(crate) struct SeriesBody {
     (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
     (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
     (status = 406, body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 422, description = "The answer would take more memory than all who read may have", body = ProblemDetails, content_type = "application/problem+json"),
+    (status = 503, description = "Others hold that memory", body = ProblemDetails, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn post(State(state): Shared, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let form = accept::choose(&headers, &[JSON, ARROW])?;
@@ -98,6 +101,8 @@ pub(crate) fn read_fields(fields: &mut Fields) -> Result<SeriesRequest, Problem>
         (status = 400, body = ProblemDetails, content_type = "application/problem+json"),
         (status = 404, description = "The project or a run does not exist", body = ProblemDetails, content_type = "application/problem+json"),
         (status = 406, body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 422, description = "The answer would take more memory than all who read may have", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "Others hold that memory", body = ProblemDetails, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get(
@@ -144,15 +149,19 @@ async fn answer(
         SeriesAnswer::Read { tag, response } => (tag, response),
     };
     // The first bytes are made before the answer starts, so that an error has a status of its own.
-    let body = match form {
+    let answer = match form {
         ARROW => {
             let (first, answer) = work(move || encode_next(ArrowAnswer::new(series)?)).await?;
-            in_chunks(state, first, answer)
+            in_chunks(state, first, answer).into_response()
         }
-        _ => Body::from(work(move || series_json::encode(&series)).await?),
+        _ => {
+            let reader = series.reader.clone();
+            reader.hold(series_json::bytes_estimate(&series)).map_err(AppError::from)?;
+            held_body::response(work(move || series_json::encode(&series)).await?, reader)
+        }
     };
     let headers = [(header::CONTENT_TYPE, form.to_owned()), (header::ETAG, weak(&tag))];
-    Ok((headers, [(header::CACHE_CONTROL, "no-cache")], body).into_response())
+    Ok((headers, [(header::CACHE_CONTROL, "no-cache")], answer).into_response())
 }
 
 /// Writing megabytes of numbers takes long enough to hold up other requests of this thread.

@@ -192,7 +192,7 @@ fn bucket_of_one(points: &SeriesColumns, row: usize) -> Bucket {
 mod tests {
     use arrow::{array::AsArray, datatypes::Int64Type};
     use arrow_ipc::reader::StreamReader;
-    use stepwell_app::SeriesResult;
+    use stepwell_app::{ReadMemory, SeriesResult};
 
     use super::*;
 
@@ -210,7 +210,8 @@ mod tests {
             points: rows as u64,
             data: Arc::new(SeriesData::Buckets(buckets(run, rows))),
         };
-        let response = SeriesResponse { snapshot_lsn: 7, series: (0..).zip(lengths).map(series).collect() };
+        let reader = ReadMemory::new(usize::MAX).reader();
+        let response = SeriesResponse { snapshot_lsn: 7, series: (0..).zip(lengths).map(series).collect(), reader };
         let mut answer = ArrowAnswer::new(response).unwrap();
         let (mut bytes, mut chunks) = (Vec::new(), 0);
         while !answer.is_complete() {

@@ -60,6 +60,15 @@ pub(crate) struct SeriesColumnArrays {
     last: Option<Vec<f64>>,
 }
 
+/// About how long the answer is, rather more: numbers of usual lengths.
+pub(super) fn bytes_estimate(response: &SeriesResponse) -> usize {
+    let rows = |series: &SeriesResult| match &*series.data {
+        SeriesData::Raw(points) => points.len() * 48,
+        SeriesData::Buckets(buckets) => buckets.len() * 192,
+    };
+    response.series.iter().map(|series| 256 + series.run_id.len() + series.metric.len() + rows(series)).sum()
+}
+
 /// The whole answer.
 pub(super) fn encode(response: &SeriesResponse) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&Answer(response)).map_err(|error| error.to_string())

@@ -166,7 +166,7 @@ pub(super) const KNOBS: &[Knob] = &[
         kind: Kind::Bytes { min: 16 * MIB, max: 256 * GIB },
         unit: "bytes",
         default: AUTO,
-        reason: "Memory of SQL queries for sorting, grouping and joining: of all that run at once, or of one alone; where it is taken a query spills to disk, then fails alone. `auto`: a quarter of `memory_bytes`.",
+        reason: "Memory of SQL queries for sorting, grouping and joining, and of charts and histories for their points, buckets and text: of all at once, or of one alone; where it is taken a query spills to disk, then fails alone, and a chart is refused. `auto`: a quarter of `memory_bytes`.",
     },
     Knob {
         name: "footer_bytes",
