@@ -100,14 +100,7 @@ impl Workshop {
     fn try_one(&self, mutant: &Mutant) -> Result<Verdict> {
         let path = self.source.join(mutant.file);
         let original = fs::read_to_string(&path).with_context(|| format!("read {}", mutant.file))?;
-        let mut text = original.clone();
-        for (old, new) in mutant.edits {
-            if text.matches(old).count() != 1 {
-                bail!("{}: {} has {} times the text\n{old}", mutant.name, mutant.file, text.matches(old).count());
-            }
-            text = text.replace(old, new);
-        }
-        put(&path, text.as_bytes())?;
+        put(&path, mutated(mutant, &original)?.as_bytes())?;
         eprintln!("+ {}", mutant.name);
         let verdict = self.test(mutant.packages).with_context(|| format!("mutant {}", mutant.name));
         put(&path, original.as_bytes())?;
@@ -159,6 +152,14 @@ impl Workshop {
     }
 }
 
+/// The file with the change, of which each text must stand there once.
+fn mutated(mutant: &Mutant, original: &str) -> Result<String> {
+    mutant.edits.iter().try_fold(original.to_owned(), |text, (old, new)| match text.matches(old).count() {
+        1 => Ok(text.replace(old, new)),
+        times => bail!("{}: {} has {times} times the text\n{old}", mutant.name, mutant.file),
+    })
+}
+
 /// Ends cargo and the tests that it runs.
 fn end_group(tests: &mut Child) {
     // SAFETY: a call without memory; the group is that of a child that has not been waited for, so that its number is nobody else's.
@@ -181,4 +182,17 @@ fn put(path: &Path, wanted: &[u8]) -> Result<()> {
 fn failed_test(log: &str) -> Option<String> {
     let name = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
     log.lines().find_map(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_mutants_change_is_there() {
+        for mutant in MUTANTS {
+            let text = fs::read_to_string(root().join(mutant.file)).unwrap();
+            assert_ne!(mutated(mutant, &text).unwrap(), text, "{}", mutant.name);
+        }
+    }
 }

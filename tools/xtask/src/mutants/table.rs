@@ -85,10 +85,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "start-by-a-manifest-not-durable",
         why: "a start removes files by a manifest that a loss of power may still take back (I7)",
         file: "crates/stepwell-engine/src/recovery.rs",
-        edits: &[(
-            "        disk.sync_dir(config.manifest_dir()).map_err(io_error(\"sync directory\", config.manifest_dir()))?;\n",
-            "",
-        )],
+        edits: &[("            store.settle()?;\n", "")],
         packages: ENGINE,
     },
     Mutant {
@@ -294,6 +291,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "crates/stepwell-wal/src/columns.rs",
         edits: &[("&value.to_bits().to_le_bytes()", "&(if value.is_nan() { f64::NAN } else { *value }).to_le_bytes()")],
         packages: WAL,
+    },
+    Mutant {
+        name: "flushes-freeze-without-bound",
+        why: "each flush that is asked for freezes a generation, though none can be written (I9)",
+        file: "crates/stepwell-engine/src/writer.rs",
+        edits: &[(
+            "if has_room { self.rotate().map(|()| true) }",
+            "if has_room || true { self.rotate().map(|()| true) }",
+        )],
+        packages: ENGINE,
+    },
+    Mutant {
+        name: "readers-without-budget",
+        why: "charts take memory without bound (I9)",
+        file: "crates/stepwell-engine/src/read_memory.rs",
+        edits: &[(".filter(|sum| *sum <= self.limit_bytes)", "")],
+        packages: ENGINE,
     },
     Mutant {
         name: "queue-without-budget",
