@@ -38,6 +38,9 @@ impl SeriesParts {
 
     /// Appends the next part; false, and nothing is appended, once there is none.
     pub fn read(&mut self, out: &mut SeriesColumns) -> bool {
+        if self.is_done() {
+            return false;
+        }
         let begin = out.len();
         let view = self.view.clone();
         let state = view.lock();
@@ -47,7 +50,7 @@ impl SeriesParts {
         self.next = match self.next {
             Next::Row(row) => self.in_order(&state, row, out),
             Next::Above(last, rows_max) => self.sorted(&state, last, rows_max, out),
-            Next::Unknown | Next::Nothing => Next::Nothing,
+            Next::Unknown | Next::Nothing => return false,
         };
         out.len() > begin
     }
