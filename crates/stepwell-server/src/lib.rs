@@ -24,6 +24,7 @@ mod router;
 mod routes;
 mod server;
 mod state;
+mod unread;
 
 pub use decode::PointsForm;
 pub use metrics::metrics_markdown;

@@ -17,6 +17,7 @@ use crate::{
     problem::{Problem, Refused},
     routes::{artifacts, health, ingest, log, mlflow, mlflow_artifacts, projects, runs, series, sql, trash},
     state::ServerState,
+    unread::close_behind_unread,
 };
 
 /// What a handler is given.
@@ -60,6 +61,7 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), gate))
         .layer(middleware::from_fn_with_state(state.clone(), count))
+        .layer(middleware::from_fn(close_behind_unread))
         .with_state(state)
 }
 
