@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel};
+use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel, spawn};
 
 use super::{
     descriptors::{Creating, NO_FILES},
@@ -61,25 +61,38 @@ fn i4_a_batch_behind_the_failure_of_the_log_is_answered_though_memory_is_full() 
 /// Each flush that was asked for froze one more generation, though none of those before it could be written: memory without bound.
 #[test]
 fn i9_flushes_that_are_asked_for_and_fail_take_no_more_memory() {
-    for seed in 0..10 {
+    for seed in 0..20 {
         let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
             let disk = SimDisk::new();
             let engine = open_in(simulation, &disk, EngineConfig { frozen_max: 2, ..config(&PathBuf::from("data")) });
             // No segment gets its name; the log needs no renames.
             let errors = BTreeMap::from([(DiskOperation::Rename, 10_000)]);
             disk.set_trouble(DiskTrouble { errors, ..DiskTrouble::default() });
-            for i in 0..10 {
-                assert!(queue(&engine, i).unwrap().recv().unwrap());
-                assert!(matches!(engine.flush(), Err(EngineError::FlushFails { .. })));
-                assert!(engine.stats().frozen_generations <= 2, "{:?}", engine.stats());
+            // Two ask at once and points go on coming, also between a look at whether there is room and the freezing.
+            let ask = |engine: Engine| {
+                for _ in 0..20 {
+                    assert!(matches!(engine.flush(), Err(EngineError::FlushFails { .. })));
+                    assert!(engine.stats().frozen_generations <= 2, "{:?}", engine.stats());
+                }
+            };
+            let feed = |engine: Engine| (0..40).for_each(|i| assert!(queue(&engine, i).unwrap().recv().unwrap()));
+            assert!(queue(&engine, 40).unwrap().recv().unwrap());
+            let mut threads = vec![spawn("feeds", {
+                let engine = engine.clone();
+                move || feed(engine)
+            })];
+            for _ in 0..2 {
+                let engine = engine.clone();
+                threads.push(spawn("asks", move || ask(engine)));
             }
+            threads.into_iter().for_each(|thread| thread.unwrap().join().unwrap());
             disk.set_trouble(DiskTrouble::default());
             // They are tried again after a while.
             while engine.flush().is_err() {
                 simulation.sleep(Duration::from_millis(100));
             }
             let stats = engine.stats();
-            assert_eq!((stats.frozen_generations, stats.segment_rows, stats.memtable_points), (0, 10, 0));
+            assert_eq!((stats.frozen_generations, stats.segment_rows, stats.memtable_points), (0, 41, 0));
         });
         assert_eq!(result, Ok(()), "seed {seed}");
     }
