@@ -14,8 +14,6 @@ use crate::{app::App, code::ErrorCode, error::AppError};
 
 /// Histories shorter than that are read anew each time.
 const REMEMBERED_POINTS_MIN: usize = 10_000;
-/// Bytes of a point.
-const POINT_BYTES: usize = 32;
 /// The share that all histories that are remembered have of the memory of those who read.
 const REMEMBERED_SHARE: usize = 16;
 
@@ -51,7 +49,10 @@ struct Remembered {
 impl Histories {
     /// Remembers a share of what `memory` may hold.
     pub(crate) fn new(memory: &ReadMemory) -> Self {
-        Self { known: Mutex::default(), points_max: memory.limit_bytes() / REMEMBERED_SHARE / POINT_BYTES }
+        Self {
+            known: Mutex::default(),
+            points_max: memory.limit_bytes() / REMEMBERED_SHARE / SeriesColumns::POINT_BYTES,
+        }
     }
 
     fn get(&self, key: &SeriesKey, fingerprint: u64) -> Option<Arc<SeriesColumns>> {
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn i9_histories_are_remembered_within_a_bound() {
         let points_max = 4_000_000;
-        let histories = Histories::new(&ReadMemory::new(points_max * POINT_BYTES * REMEMBERED_SHARE));
+        let histories = Histories::new(&ReadMemory::new(points_max * SeriesColumns::POINT_BYTES * REMEMBERED_SHARE));
         let history = |points: usize| {
             let zeros = vec![0; points];
             let (timestamp_us, value) = (zeros.clone(), vec![0.0; points]);

@@ -20,9 +20,6 @@ use crate::{
 /// Rows of a batch when the engine itself reads points.
 pub(crate) const READ_BATCH_ROWS: usize = 65_536;
 
-/// Bytes of a point in memory.
-pub(crate) const POINT_BYTES: usize = 32;
-
 /// A consistent set of segments and memtable views. Holding it keeps the files' bytes and the memory alive.
 #[derive(Clone)]
 pub struct Snapshot {
@@ -115,8 +112,8 @@ impl Snapshot {
         let mut passing = self.reader.passing();
         for partition in self.scan(&filter) {
             partition.for_each_series(READ_BATCH_ROWS, |_, part| {
-                self.reader.hold(part.len() * POINT_BYTES)?;
-                passing.hold(part.len() * POINT_BYTES)?;
+                self.reader.hold(part.len() * SeriesColumns::POINT_BYTES)?;
+                passing.hold(part.len() * SeriesColumns::POINT_BYTES)?;
                 points.append(part);
                 Ok(())
             })?;

@@ -13,7 +13,7 @@ use stepwell_types::{Batch, Lsn, PointFilter, SeriesColumns, SeriesKey};
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const MIB: usize = 1 << 20;
-const ROW_BYTES: usize = 32;
+const ROW_BYTES: usize = SeriesColumns::POINT_BYTES;
 
 /// A memtable with one series of `steps`.
 fn memtable(steps: &[i64]) -> Arc<Memtable> {

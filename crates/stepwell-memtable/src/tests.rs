@@ -95,6 +95,17 @@ proptest! {
 }
 
 #[test]
+fn rows_of_which_none_passes_are_not_the_end() {
+    let memtable = Arc::new(Memtable::new(SlabPool::default()));
+    let steps: Vec<i64> = (0..10).collect();
+    let batch = Batch::new(keys(), vec![0; 10], steps.clone(), steps, vec![1.5; 10]).unwrap();
+    memtable.insert(&batch, Lsn(1), Rows::All);
+    let view = memtable.view(Lsn(u64::MAX));
+    let filter = PointFilter { step: (7, 8), ..PointFilter::default() };
+    assert_eq!(read(&view, &view.series(&filter)[0], &filter, 2).step, [7, 8]);
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "one thread and many points, as below")]
 fn slabs_fill_and_chosen_rows_keep_their_lsn() {
     let memtable = Arc::new(Memtable::new(SlabPool::default()));

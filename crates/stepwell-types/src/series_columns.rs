@@ -15,6 +15,9 @@ pub struct SeriesColumns {
 }
 
 impl SeriesColumns {
+    /// Bytes that a point takes in memory.
+    pub const POINT_BYTES: usize = 32;
+
     /// Number of points.
     pub fn len(&self) -> usize {
         self.step.len()

@@ -13,10 +13,7 @@ use self::{
     plan::{SeriesPlan, Steps, plan},
     sources::{Reads, Sources},
 };
-use crate::{
-    error::EngineError,
-    snapshot::{POINT_BYTES, Snapshot},
-};
+use crate::{error::EngineError, snapshot::Snapshot};
 
 /// Buckets that take about as long to read as some starts of a thread.
 const BUCKETS_PER_THREAD: usize = 16_384;
@@ -54,7 +51,7 @@ impl ChartData {
     /// About the memory that it takes.
     pub fn heap_bytes(&self) -> usize {
         match self {
-            Self::Raw(points) => points.len() * POINT_BYTES,
+            Self::Raw(points) => points.len() * SeriesColumns::POINT_BYTES,
             Self::Buckets(buckets) => buckets.len() * size_of::<Bucket>(),
         }
     }
@@ -116,19 +113,16 @@ impl Snapshot {
         (range, grid): (Steps, Grid),
     ) -> Result<Vec<ChartData>, EngineError> {
         let mut reads = Reads::perform(sources, plans, part.clone(), range, self.reader())?;
+        let held = |data: ChartData| self.reader().hold(data.heap_bytes()).map(|()| data);
         let chart = |series: usize| {
             let plan = &plans[series];
             if plan.rollups.is_empty() {
                 let points = reads.take_points(series, plan);
-                let data = ChartData::of_points(points, request.buckets, grid);
-                self.reader().hold(data.heap_bytes())?;
-                return Ok(data);
+                return held(ChartData::of_points(points, request.buckets, grid));
             }
             let buckets = merge(reads.take_pieces(series, plan, grid), grid);
             if buckets.iter().map(|bucket| bucket.count).sum::<u64>() > request.buckets as u64 {
-                let data = ChartData::Buckets(buckets);
-                self.reader().hold(data.heap_bytes())?;
-                return Ok(data);
+                return held(ChartData::Buckets(buckets));
             }
             // Rollups said how few there are; a chart shows them as they are.
             let mut points =

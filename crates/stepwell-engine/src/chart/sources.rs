@@ -16,7 +16,7 @@ use crate::{
     exclusions::{Exclusions, Share},
     read_memory::{Passing, Reader},
     scan::{ScanPartition, Source},
-    snapshot::{POINT_BYTES, READ_BATCH_ROWS, Snapshot},
+    snapshot::{READ_BATCH_ROWS, Snapshot},
 };
 
 /// Stands for memory where a segment could.
@@ -62,7 +62,7 @@ impl<'a> Sources<'a> {
                     let (mut parts, points) = (view.parts(&handle, &everything), &mut sources.memory[*series]);
                     let mut known = points.len();
                     while parts.read(points) {
-                        sources.held.hold((points.len() - known) * POINT_BYTES)?;
+                        sources.held.hold((points.len() - known) * SeriesColumns::POINT_BYTES)?;
                         known = points.len();
                     }
                     snapshot.exclusions().apply(handle.key(), points);
@@ -206,7 +206,7 @@ impl<'a> Reads<'a> {
             scan(sources.segments[segment], filter, sources.exclusions, |key, part| {
                 if let Some(series) = sources.numbers.get(key).filter(|series| wanted.binary_search(series).is_ok()) {
                     // As much again where it is taken out.
-                    reads.held.hold(2 * part.len() * POINT_BYTES)?;
+                    reads.held.hold(2 * part.len() * SeriesColumns::POINT_BYTES)?;
                     reads.of(*series).points.entry(segment).or_default().append(part);
                 }
                 Ok(())

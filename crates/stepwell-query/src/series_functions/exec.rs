@@ -29,7 +29,7 @@ use stepwell_types::{PointFilter, SeriesColumns, SeriesKey};
 use super::{Call, Work};
 
 /// Bytes that a point takes while its series is read: its columns, and once more where they are sorted.
-const POINT_BYTES: usize = 64;
+const POINT_BYTES: usize = 2 * SeriesColumns::POINT_BYTES;
 /// Bytes of a grid step while it is made: as pairs, and as columns.
 const GRID_STEP_BYTES: usize = 32;
 /// Most grid steps of one series.
