@@ -1,5 +1,7 @@
 //! Traces: what a program did in answer to one request. Their spans are artifacts of their project.
 
+use std::ops::ControlFlow;
+
 use serde_json::Value;
 use stepwell_metadata::{MetadataError, Trace, TracePatch, TraceSelection};
 use stepwell_types::check_artifact_path;
@@ -38,11 +40,16 @@ impl App {
         self.parts.metadata.trace(trace_id).await?.ok_or_else(|| AppError::trace_not_found(trace_id))
     }
 
-    /// All traces of projects that are not in the trash, those that began last first.
-    pub async fn list_traces(&self, project_ids: &[String]) -> Result<Vec<Trace>, AppError> {
+    /// Shows `visit` the traces of a project that is not in the trash, those that began last first, without previews and
+    /// assessments, one in memory at a time, until it breaks or fails.
+    pub async fn each_trace(
+        &self,
+        project_id: &str,
+        visit: impl FnMut(Trace) -> Result<ControlFlow<()>, AppError>,
+    ) -> Result<(), AppError> {
         // What is no number is no project.
-        let project_ids: Vec<i64> = project_ids.iter().filter_map(|id| id.parse().ok()).collect();
-        Ok(self.parts.metadata.traces_of_projects(&project_ids).await?)
+        let Ok(number) = project_id.parse() else { return Ok(()) };
+        self.parts.metadata.each_trace(number, visit).await
     }
 
     /// Changes a trace.

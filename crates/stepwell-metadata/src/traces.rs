@@ -1,7 +1,8 @@
 //! Traces: what a program did in answer to one request. Their spans are artifacts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
+use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -26,6 +27,18 @@ pub struct Trace {
     pub assessments: Vec<Value>,
     /// Runs that it was linked to.
     pub linked_runs: Vec<String>,
+}
+
+impl Trace {
+    /// Bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let pairs = self.metadata.iter().chain(&self.tags).map(|(key, value)| key.len() + value.len());
+        let runs = self.linked_runs.iter().map(String::len);
+        let alone = [&self.client_request_id, &self.request_preview, &self.response_preview];
+        let alone = alone.into_iter().flatten().chain([&self.trace_id, &self.project_id, &self.state]).map(String::len);
+        let assessments = self.assessments.iter().map(|assessment| assessment.to_string().len());
+        pairs.chain(runs).chain(alone).chain(assessments).sum()
+    }
 }
 
 /// Changes of a trace; what is `None` stays.
@@ -77,17 +90,27 @@ impl Metadata {
         read_trace(&mut *self.readers.acquire().await?, trace_id).await
     }
 
-    /// All traces of projects, those that began last first.
-    pub async fn traces_of_projects(&self, project_ids: &[i64]) -> Result<Vec<Trace>, MetadataError> {
-        let rows = sqlx::query(
-            "SELECT * FROM traces WHERE project_id IN (SELECT value FROM json_each(?)) \
+    /// Shows `visit` the traces of a project that is not in the trash, those that began last first, one in memory at a time, until
+    /// it breaks or fails. They come without previews and assessments, which nobody searches by and which may be long.
+    pub async fn each_trace<E: From<MetadataError>>(
+        &self,
+        project_id: i64,
+        mut visit: impl FnMut(Trace) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let mut rows = sqlx::query(
+            "SELECT trace_id, project_id, started_at_us, duration_us, state, client_request_id, NULL AS request_preview, \
+             NULL AS response_preview, metadata, tags, '[]' AS assessments, linked_runs FROM traces WHERE project_id = ? \
              AND project_id IN (SELECT project_id FROM projects WHERE deleted_at_us IS NULL) \
-             ORDER BY started_at_us DESC, trace_id",
+             ORDER BY started_at_us DESC, trace_id DESC",
         )
-        .bind(json!(project_ids).to_string())
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter().map(trace).collect()
+        .bind(project_id)
+        .fetch(&self.readers);
+        while let Some(row) = rows.try_next().await.map_err(MetadataError::from)? {
+            if visit(trace(&row)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Changes a trace.

@@ -7,13 +7,17 @@ mod search;
 #[cfg(test)]
 mod tests;
 mod time;
+mod told;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use stepwell_app::{App, AppError, ErrorCode, Trace, TracePatch, TraceSelection};
 
-use self::info::{ARTIFACT_LOCATION, from_v3, v2, v3};
+use self::{
+    info::{ARTIFACT_LOCATION, from_v3, v2, v3},
+    told::Told,
+};
 use super::{args::Args, experiments, failure::Failure, routes::Call, runs};
 
 /// Traces that one call may link to a run.
@@ -102,15 +106,11 @@ async fn located(app: &App, mut trace: Trace) -> Result<Trace, Failure> {
 }
 
 async fn batch(app: &App, args: &Args) -> Result<Value, Failure> {
-    let mut found = Vec::new();
+    let mut told = Told::new(app.reader(), v3);
     for trace_id in args.texts("trace_ids")? {
-        match app.get_trace(trace_id).await {
-            Ok(trace) => found.push(v3(&trace)),
-            Err(error) if error.code == ErrorCode::TraceNotFound => {}
-            Err(error) => return Err(error.into()),
-        }
+        told.tell(app, trace_id).await?;
     }
-    Ok(if found.is_empty() { json!({}) } else { json!({"trace_infos": found}) })
+    Ok(if told.infos.is_empty() { json!({}) } else { json!({"trace_infos": told.infos}) })
 }
 
 async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {

@@ -56,6 +56,7 @@ fn write_seeds(dir: &std::path::Path) -> std::io::Result<()> {
 
 /// Called by the library for each input.
 #[unsafe(no_mangle)]
+#[allow(improper_ctypes_definitions, reason = "libfuzzer-sys declares it with a slice, and is Rust")]
 extern "C" fn rust_fuzzer_test_input(input: &[u8]) -> i32 {
     if let Err(payload) = std::panic::catch_unwind(|| check(target(), input)) {
         let text = payload.downcast_ref::<String>().map(String::as_str);

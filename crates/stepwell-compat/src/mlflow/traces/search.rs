@@ -1,15 +1,15 @@
 //! Searching traces, with the grammar of all searches.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use serde_json::{Value, json};
-use stepwell_app::{App, Trace};
+use stepwell_app::{App, Reader, Trace};
 
-use super::info;
+use super::{info, told::Told};
 use crate::mlflow::{
     args::Args,
     failure::Failure,
-    search::{Attribute, Filter, Order, Page, PageToken, Record, Surface},
+    search::{Attribute, Entity, Filter, Order, Page, PageToken, Record, Surface},
 };
 
 const RESULTS_DEFAULT: i64 = 100;
@@ -46,18 +46,66 @@ async fn search(
     let filter = Filter::parse(Surface::Traces, args.text("filter")?.unwrap_or_default())?;
     let order = Order::parse(Surface::Traces, &args.texts("order_by")?)?;
     let token = PageToken::parse(args.text("page_token")?)?;
-    let found = app.list_traces(&project_ids).await?.into_iter();
-    let mut found: Vec<Seen> = found.filter_map(|trace| Seen::that_passes(&filter, trace)).collect();
-    order.sort(&mut found);
-    let page = Page::cut(found, token, most);
-    let mut answer = json!({});
-    if !page.items.is_empty() {
-        answer["traces"] = page.items.iter().map(|seen| shown(&seen.trace)).collect();
+    let wanted = Wanted { filter, order, end: token.offset.saturating_add(most) };
+    let reader = app.reader();
+    let mut found = Vec::new();
+    for project_id in &project_ids {
+        found.extend(wanted.of_project(app, &reader, project_id).await?);
     }
-    if let Some(next) = page.next {
+    wanted.order.sort(&mut found);
+    let page = Page::cut(found, token, most);
+    let mut told = Told::new(app.reader(), shown);
+    let mut next = page.next;
+    for (before, seen) in page.items.iter().enumerate() {
+        if told.is_long() {
+            next = Some(PageToken { offset: token.offset + before }.text());
+            break;
+        }
+        told.tell(app, &seen.trace.trace_id).await?;
+    }
+    let mut answer = json!({});
+    if !told.infos.is_empty() {
+        answer["traces"] = Value::from(told.infos);
+    }
+    if let Some(next) = next {
         answer["next_page_token"] = Value::from(next);
     }
     Ok(answer)
+}
+
+/// What a search asks for.
+struct Wanted {
+    filter: Filter,
+    order: Order,
+    /// How many of those found are on this page or before it.
+    end: usize,
+}
+
+impl Wanted {
+    /// Traces of a project that pass, at least those up to the end of the page, and one more if there is one.
+    async fn of_project(&self, app: &App, reader: &Reader, project_id: &str) -> Result<Vec<Seen>, Failure> {
+        // Traces come as most searches want them: then what follows the page need not be read.
+        let is_by_time = self
+            .order
+            .keys
+            .first()
+            .is_some_and(|key| key.entity == Entity::Attribute && key.key == "timestamp_ms" && !key.is_ascending);
+        let mut found = Vec::<Seen>::new();
+        let visit = |trace: Trace| {
+            let ms = trace.started_at_us.div_euclid(1_000);
+            if is_by_time && found.get(self.end).is_some_and(|last| last.trace.started_at_us.div_euclid(1_000) > ms) {
+                return Ok(ControlFlow::Break(()));
+            }
+            if let Some(mut seen) = Seen::that_passes(&self.filter, trace) {
+                seen.keep_what_sorts(&self.order);
+                reader.hold(size_of::<Seen>() + seen.trace.text_bytes())?;
+                found.push(seen);
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        app.each_trace(project_id, visit).await?;
+        Ok(found)
+    }
 }
 
 /// A trace as one of its runs sees it: the run that it came of, or one that it was linked to.
@@ -82,6 +130,15 @@ impl Seen {
             }
         }
         None
+    }
+
+    /// Lets go of what the order does not look at: there may be many of them.
+    fn keep_what_sorts(&mut self, order: &Order) {
+        let sorts = |entity, name: &str| order.keys.iter().any(|key| key.entity == entity && key.key == name);
+        let is_by_name = sorts(Entity::Attribute, "name");
+        self.trace.tags.retain(|key, _| sorts(Entity::Tag, key) || (is_by_name && key == NAME_TAG));
+        self.trace.metadata.retain(|key, _| sorts(Entity::Param, key));
+        self.trace.linked_runs = Vec::new();
     }
 }
 

@@ -129,6 +129,83 @@ async fn traces_are_searched_filtered_ordered_and_paged() {
     app.shutdown().await.unwrap();
 }
 
+async fn search(app: &App, more: Value) -> (u16, Value) {
+    let mut body = json!({"locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    call(app, "POST", "traces/search", body).await
+}
+
+fn ids(found: &Value) -> Vec<String> {
+    let traces = found["traces"].as_array().cloned().unwrap_or_default();
+    traces.iter().map(|trace| trace["trace_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// All pages of a search.
+async fn pages(app: &App, mut body: Value) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    loop {
+        let (status, found) = search(app, body.clone()).await;
+        assert_eq!(status, 200, "{found}");
+        pages.push(ids(&found));
+        match found["next_page_token"].as_str() {
+            Some(token) => body["page_token"] = json!(token),
+            None => return pages,
+        }
+    }
+}
+
+/// A search stops reading behind its page, which must not show where traces began in the same millisecond, in whatever order.
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_of_one_millisecond_are_paged_by_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(&dir).await;
+    for (id, micros) in [("d", 400), ("a", 900), ("c", 100), ("b", 500), ("e", 1_000), ("z", 999_999), ("y", 50)] {
+        let mut one = trace(id, 1, if id == "b" { "ERROR" } else { "OK" });
+        one["trace"]["trace_info"]["request_time"] = json!(format!("2026-01-01T00:00:01.{micros:06}Z"));
+        assert_eq!(call(&app, "POST", "traces", one).await.0, 200);
+    }
+    let all = ["z", "e", "a", "b", "c", "d", "y"];
+    for most in 1..=8 {
+        assert_eq!(pages(&app, json!({"max_results": most})).await.concat(), all, "{most}");
+        let filter = json!({"max_results": most, "filter": "status = 'OK'"});
+        assert_eq!(pages(&app, filter).await.concat(), ["z", "e", "a", "c", "d", "y"], "{most}");
+        let by_name = json!({"max_results": most, "order_by": ["name ASC"]});
+        assert_eq!(pages(&app, by_name).await.concat(), ["a", "b", "c", "d", "e", "y", "z"], "{most}");
+        let by_tag = json!({"max_results": most, "order_by": ["tags.`mlflow.traceName` DESC"]});
+        assert_eq!(pages(&app, by_tag).await.concat(), ["z", "y", "e", "d", "c", "b", "a"], "{most}");
+        let by_user = json!({"max_results": most, "order_by": ["metadata.user ASC", "timestamp_ms ASC"]});
+        assert_eq!(pages(&app, by_user).await.concat(), ["a", "b", "c", "d", "y", "e", "z"], "{most}");
+    }
+    app.shutdown().await.unwrap();
+}
+
+/// I9: pages of long texts are short, and what does not fit into the memory of those who read is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_long_traces_are_told_of_in_short_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AppConfig::new(dir.path());
+    config.query.memory_bytes = 32 << 20;
+    let app = App::open(Env::real(), config).await.unwrap();
+    for at in 0..40 {
+        let mut one = trace(&format!("tr-{at:02}"), at, "OK");
+        one["trace"]["trace_info"]["request_preview"] = json!("x".repeat(1 << 20));
+        assert_eq!(call(&app, "POST", "traces", one).await.0, 200);
+    }
+    let pages = pages(&app, json!({"max_results": 100})).await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [8; 5], "eight megabytes each");
+    let expected: Vec<String> = (0..40).rev().map(|at| format!("tr-{at:02}")).collect();
+    assert_eq!(pages.concat(), expected, "each once");
+    let batch = async |count: usize| {
+        let ids: Vec<String> = (0..count).map(|at| format!("tr-{at:02}")).collect();
+        call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ids})).await
+    };
+    assert_eq!(batch(20).await.0, 200);
+    let (status, refused) = batch(40).await;
+    assert_eq!((status, &refused["error_code"]), (400, &json!("INVALID_PARAMETER_VALUE")), "{refused}");
+    assert_eq!(batch(20).await.0, 200, "what was refused is not held");
+    app.shutdown().await.unwrap();
+}
+
 /// As clients of MLflow 2 do it: begun, then ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_of_mlflow_2_begins_and_ends() {
