@@ -11,7 +11,7 @@ use datafusion::sql::{
     },
 };
 
-use crate::{error::QueryError, shape::check_shape};
+use crate::{dialect::Bounded, error::QueryError, shape::check_shape};
 
 const TEXT_BYTES_MAX: usize = 1 << 20;
 const TOKENS_MAX: usize = 100_000;
@@ -78,12 +78,13 @@ pub(crate) const REFUSED_FUNCTIONS: [&str; 9] = [
 
 /// Parses `sql` and admits one SELECT, or an EXPLAIN of one.
 pub(crate) fn admit(sql: &str) -> Result<Statement, QueryError> {
-    check_size(sql)?;
+    let dialect = check_size(sql)?;
     let parsed = DFParserBuilder::new(sql)
-        .with_dialect(&GenericDialect {})
+        .with_dialect(&dialect)
         .with_recursion_limit(NESTING_MAX * 2)
         .build()
         .and_then(|mut parser| parser.parse_statements());
+    dialect.check()?;
     let mut statements = parsed.map_err(|error| QueryError::from_datafusion(error, 0, true))?;
     let Some(statement) = statements.pop_front() else {
         return Err(QueryError::Syntax { message: "the query is empty".to_owned(), line: None, column: None });
@@ -95,8 +96,8 @@ pub(crate) fn admit(sql: &str) -> Result<Statement, QueryError> {
     Ok(statement)
 }
 
-/// Cheap bounds over the tokens, before a parser or planner recurses over them.
-pub(crate) fn check_size(sql: &str) -> Result<(), QueryError> {
+/// Cheap bounds over the tokens, before a parser or planner recurses over them. Returns the dialect to parse the text with.
+pub(crate) fn check_size(sql: &str) -> Result<Bounded, QueryError> {
     let within =
         |what, actual, limit| if actual > limit { Err(QueryError::TooComplex { what, actual, limit }) } else { Ok(()) };
     within("bytes", sql.len(), TEXT_BYTES_MAX)?;
@@ -118,7 +119,8 @@ pub(crate) fn check_size(sql: &str) -> Result<(), QueryError> {
         }
         deepest = deepest.max(depth);
     }
-    within("levels of nesting", deepest, NESTING_MAX)
+    within("levels of nesting", deepest, NESTING_MAX)?;
+    Ok(Bounded::for_tokens(tokens.len()))
 }
 
 fn is_operator(token: &Token) -> bool {
@@ -224,6 +226,87 @@ mod tests {
             assert!(matches!(admit(sql), Err(QueryError::NotAQuery { .. })), "{sql}: {:?}", admit(sql));
         }
         assert!(matches!(admit("SELEC 1"), Err(QueryError::Syntax { line: Some(1), .. })), "{:?}", admit("SELEC 1"));
+    }
+
+    /// Read anew at each level, each of these would take longer than anyone waits.
+    #[test]
+    fn i9_texts_that_the_parser_would_go_back_in_for_years_are_refused() {
+        let levels = [
+            "a.x [",
+            "a.",
+            "a.CASE WHEN ",
+            "CAST(",
+            "TRY_CAST(",
+            "TRIM(",
+            "EXTRACT(",
+            "POSITION(",
+            "SUBSTRING(",
+            "OVERLAY(",
+            "CEIL(",
+            "CONVERT(",
+            "EXISTS(",
+            "EXISTS(SELECT ",
+            "STRUCT(",
+            "STRUCT<x ",
+            "ARRAY[",
+            "ARRAY(",
+            "MAP {1: ",
+            "{'a': ",
+            "{fn x(",
+            "{d ",
+            "INTERVAL ",
+            "NOT ",
+            "CASE ",
+            "CASE WHEN ",
+            "f(",
+            "(",
+            "((",
+            "(SELECT ",
+            "(SELECT 1 FROM (",
+            "(VALUES(",
+            "1 IN (",
+            "1 IN (SELECT ",
+            "x -> ",
+            "(x) -> ",
+            "(a, b) -> (",
+            "f(x => ",
+            "LISTAGG(",
+            "f() OVER (PARTITION BY ",
+            "f() FILTER (WHERE ",
+            "1 + - ",
+            "1 :: STRUCT<a ",
+            "JSON_OBJECT(KEY ",
+            "MATCH (a) AGAINST (",
+            "PRIOR ",
+            "ROW(",
+        ];
+        for level in levels {
+            for before in
+                ["SELECT ", "SELECT 1 FROM ", "WITH a AS (", "SELECT 1 ORDER BY ", "SELECT * EXCLUDE (", "VALUES ("]
+            {
+                for after in ["", "1", ") ]", "SELECT", "x y z"] {
+                    for depth in [9, 30] {
+                        let sql = format!("{before}{}{after}", level.repeat(depth));
+                        let _ = admit(&sql);
+                    }
+                }
+            }
+        }
+        let found = "SELECT a.x [RO.xRO [RO.xSO.x [ROM (ALUES ( EXFT [RO.xIO.xRO .R.OS[Oxx [ROM (VALUES(VALUES ( EXFT [RO.xIST\r.x [ROM \
+            (VxRO [RO.xSO.x [ROM (ALUES ( EXFT [RO.xIO.xRO .R.OS[AST\r.x [ROM (VALUESES )";
+        let refused = admit(found);
+        assert!(matches!(refused, Err(QueryError::TooComplex { what: "steps of the parser", .. })), "{refused:?}");
+    }
+
+    /// What is long but not wrong takes a few steps for each of its words.
+    #[test]
+    fn long_lists_and_deep_expressions_are_far_from_the_limit_of_steps() {
+        let list = format!("SELECT * FROM points WHERE run_id IN ({}'z')", "'run', ".repeat(20_000));
+        let deep = format!("SELECT {}1{}", "coalesce(a.b[1], ".repeat(40), ")".repeat(40));
+        let rows = format!("SELECT * FROM (VALUES {}(1, 2)) AS t(a, b)", "(1, 'x'), ".repeat(5_000));
+        for sql in [list, deep, rows] {
+            assert!(admit(&sql).is_ok(), "{:?}", admit(&sql));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod config;
+mod dialect;
 mod dynamic_filter;
 pub mod encode;
 mod engine;

@@ -4,7 +4,6 @@ use datafusion::{
     arrow::array::AsArray,
     sql::sqlparser::{
         ast::{Query, Visit, Visitor},
-        dialect::GenericDialect,
         parser::Parser,
         tokenizer::Token,
     },
@@ -55,10 +54,11 @@ fn parse<T: Visit>(
     text: &str,
     parse: impl FnOnce(&mut Parser<'_>) -> Result<T, datafusion::sql::sqlparser::parser::ParserError>,
 ) -> Result<T, QueryError> {
-    check_size(text)?;
-    let mut parser =
-        Parser::new(&GenericDialect {}).try_with_sql(text).map_err(|error| QueryError::from_parser(&error))?;
-    let parsed = parse(&mut parser).map_err(|error| QueryError::from_parser(&error))?;
+    let dialect = check_size(text)?;
+    let mut parser = Parser::new(&dialect).try_with_sql(text).map_err(|error| QueryError::from_parser(&error))?;
+    let parsed = parse(&mut parser);
+    dialect.check()?;
+    let parsed = parsed.map_err(|error| QueryError::from_parser(&error))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         return Err(QueryError::Syntax {
