@@ -114,7 +114,7 @@ pub(crate) fn recover(
             };
             Wal::open_watched(disk, &wal_dir, floor, &passed, &mut push).map(|(wal, report)| (Some(wal), report))
         }
-        Access::ReadOnly if !disk.exists(&wal_dir) => {
+        Access::ReadOnly if !disk.try_exists(&wal_dir).map_err(io_error("look for", &wal_dir))? => {
             Ok((None, ReplayReport { next_lsn: floor, ..Default::default() }))
         }
         Access::ReadOnly => {
@@ -278,13 +278,17 @@ pub(crate) fn refuse_stale_manifest(
 
 fn log_files(disk: &dyn Disk, config: &EngineConfig) -> Result<Vec<(Lsn, PathBuf)>, EngineError> {
     let dir = config.wal_dir();
-    if disk.exists(&dir) { Ok(stepwell_wal::files(disk, &dir)?) } else { Ok(Vec::new()) }
+    let is_there = disk.try_exists(&dir).map_err(io_error("look for", &dir))?;
+    if is_there { Ok(stepwell_wal::files(disk, &dir)?) } else { Ok(Vec::new()) }
 }
 
 /// All files of segments that there are.
 pub(crate) fn segment_files(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<PathBuf>, EngineError> {
     let mut files = Vec::new();
-    for dir in SEGMENT_DIRS.map(|name| data_dir.join(name)).iter().filter(|dir| disk.exists(dir)) {
+    for dir in &SEGMENT_DIRS.map(|name| data_dir.join(name)) {
+        if !disk.try_exists(dir).map_err(io_error("look for", dir))? {
+            continue;
+        }
         let entries = disk.list(dir).map_err(io_error("list", dir))?;
         let is_segment = |name: &String| name.ends_with(".parquet");
         files.extend(entries.into_iter().map(|entry| entry.name).filter(is_segment).map(|name| dir.join(name)));

@@ -70,8 +70,13 @@ pub trait Disk: Send + Sync {
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Whether something is there.
+    /// Whether something is there; what cannot be looked at counts as absent. Where that would have something made, written over or
+    /// passed over, [`Disk::try_exists`] is to be asked.
     fn exists(&self, path: &Path) -> bool;
+    /// The same; fails where it cannot be told.
+    fn try_exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.exists(path))
+    }
     /// Room of the file system that a path is on. A figure to watch, no promise that a write of as many bytes succeeds; fails
     /// where nobody knows.
     fn space(&self, _path: &Path) -> io::Result<DiskSpace> {

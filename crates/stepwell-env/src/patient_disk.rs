@@ -142,6 +142,10 @@ impl Disk for PatientDisk {
         self.below.exists(path)
     }
 
+    fn try_exists(&self, path: &Path) -> io::Result<bool> {
+        self.below.try_exists(path)
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         self.below.space(path)
     }

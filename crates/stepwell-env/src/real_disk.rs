@@ -79,6 +79,16 @@ fn at<T>(path: &Path, what: &'static str, result: io::Result<T>) -> io::Result<T
     result.map_err(|source| io::Error::new(source.kind(), AtPath { what, path: path.to_owned(), source }))
 }
 
+/// A look at an entry of a listing. One that was removed in between is none; one that cannot be looked at is an error, for who lists
+/// would take it for gone.
+fn unless_removed<T>(look: io::Result<T>) -> io::Result<Option<T>> {
+    match look {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Disk for RealDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let absent = path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists());
@@ -121,8 +131,7 @@ impl Disk for RealDisk {
         let mut entries = Vec::new();
         for entry in at(path, "list", fs::read_dir(path))? {
             let entry = at(path, "list", entry)?;
-            // A file removed between the listing and the look is not an error.
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Some(metadata) = at(&entry.path(), "stat", unless_removed(entry.metadata()))? else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
             entries.push(DirEntry { name, bytes: metadata.len(), is_dir: metadata.is_dir() });
         }
@@ -158,6 +167,10 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> bool {
         path.exists()
+    }
+
+    fn try_exists(&self, path: &Path) -> io::Result<bool> {
+        at(path, "stat", path.try_exists())
     }
 
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
@@ -212,6 +225,30 @@ mod tests {
             assert_eq!(file.read_at(1 << 40, 5).unwrap(), b"");
         }
         assert!(RealDisk.open(&path).is_err());
+    }
+
+    /// A log file that could not be looked at was missing from the list, so that a start took it for gone.
+    #[test]
+    fn i1_only_what_is_gone_is_left_out_of_a_list() {
+        let removed = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(unless_removed::<u64>(Err(removed)).unwrap(), None);
+        assert_eq!(unless_removed(Ok(7)).unwrap(), Some(7));
+        for code in [libc::EIO, libc::ENOMEM, libc::ESTALE, libc::EACCES] {
+            let error = unless_removed::<u64>(Err(io::Error::from_raw_os_error(code))).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(code));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_neither_there_nor_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, circle) = (dir.path().join("f"), dir.path().join("circle"));
+        write_atomically(&RealDisk, &file, b"").unwrap();
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        assert!(RealDisk.try_exists(&file).unwrap() && !RealDisk.try_exists(&dir.path().join("absent")).unwrap());
+        let error = RealDisk.try_exists(&circle).unwrap_err();
+        assert!(error.to_string().contains("circle"), "{error}");
+        assert!(!RealDisk.exists(&circle));
     }
 
     #[test]

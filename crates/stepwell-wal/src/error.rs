@@ -37,6 +37,11 @@ pub enum WalError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "{path} was not among the files of the log when they were listed, is there now and is not empty; it was left as it is; look after \
+         the file system, then start again"
+    )]
+    Unlisted { path: PathBuf },
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -53,7 +58,7 @@ impl WalError {
             Self::UnknownVersion { .. } => ErrorKind::DataDamaged,
             Self::Poisoned { .. } | Self::DiskFull { .. } | Self::OutOfFiles { .. } => ErrorKind::Unavailable,
             Self::FrameTooLarge { .. } => ErrorKind::InvalidCall,
-            Self::Unreadable { .. } => ErrorKind::Unavailable,
+            Self::Unreadable { .. } | Self::Unlisted { .. } => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Internal,
         }
     }

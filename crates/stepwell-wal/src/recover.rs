@@ -201,7 +201,7 @@ impl Replay<'_> {
         let mut name = path.as_os_str().to_owned();
         name.push(".damaged");
         let copy = PathBuf::from(name);
-        if self.disk.exists(&copy) {
+        if self.disk.try_exists(&copy).map_err(io_error("look for", &copy))? {
             return Ok(());
         }
         write_atomically(&*self.disk, &copy, file).map_err(io_error("write", &copy))

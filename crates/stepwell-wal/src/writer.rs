@@ -11,7 +11,7 @@ use stepwell_env::{Disk, WriteFile, is_out_of_files};
 use stepwell_types::Lsn;
 
 use crate::{
-    error::WalError,
+    error::{WalError, unreadable},
     format::{FILE_HEADER_BYTES, file_header},
     payload::EncodedFrame,
     recover::{Replay, ReplayReport, WalRecord, file_name, files, io_error},
@@ -163,10 +163,11 @@ impl Wal {
     /// Removes, durably, what a rotation stopped by want of space or descriptors left behind.
     fn remove_remains(&mut self, first_lsn: Lsn) -> Result<(), WalError> {
         let path = self.dir.join(file_name(first_lsn));
-        if !self.disk.exists(&path) {
-            return Ok(());
-        }
-        self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|source| {
+        let remove = || match self.disk.try_exists(&path)? {
+            true => self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.dir)),
+            false => Ok(()),
+        };
+        remove().map_err(|source| {
             let error = WalError::Io { what: "remove", path, source };
             self.poisoned = Some(error.to_string());
             error
@@ -261,9 +262,8 @@ impl Current {
     /// Makes the file and its directory entry durable.
     fn create(disk: &dyn Disk, dir: &Path, first_lsn: Lsn) -> Result<Self, WalError> {
         let path = dir.join(file_name(first_lsn));
-        // Left over from a creation that a full disk stopped; it holds no frame.
-        if disk.exists(&path) {
-            disk.remove(&path).map_err(io_error("remove", &path))?;
+        if disk.try_exists(&path).map_err(io_error("look for", &path))? {
+            remove_remains_of_creation(disk, &path)?;
         }
         let failed = |what| {
             let path = path.clone();
@@ -283,4 +283,14 @@ impl Current {
         disk.sync_dir(dir).map_err(failed("sync the directory of"))?;
         Ok(Self { path, first_lsn, file, synced_bytes: FILE_HEADER_BYTES as u64, zeros_ahead: 0 })
     }
+}
+
+/// Removes what a creation that a full disk stopped has left: at most a header and zeros. A file with more was not replayed, though the
+/// next LSN is its first, so that it was not seen then: it may hold acknowledged points (I1).
+fn remove_remains_of_creation(disk: &dyn Disk, path: &Path) -> Result<(), WalError> {
+    let file = disk.read(path).map_err(unreadable(path))?;
+    if file.iter().skip(FILE_HEADER_BYTES).any(|&byte| byte != 0) {
+        return Err(WalError::Unlisted { path: path.to_owned() });
+    }
+    disk.remove(path).map_err(io_error("remove", path))
 }

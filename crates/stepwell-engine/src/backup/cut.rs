@@ -163,7 +163,7 @@ fn read_manifest(disk: &dyn Disk, data_dir: &Path) -> Result<Manifest, BackupErr
 
 /// The files of the log, in LSN order.
 fn log(disk: &dyn Disk, dir: &Path) -> Result<Vec<LogContent>, BackupError> {
-    if !disk.exists(dir) {
+    if !disk.try_exists(dir).map_err(io_error("look for", dir))? {
         return Ok(Vec::new());
     }
     let entries = disk.list(dir).map_err(io_error("list", dir))?;

@@ -43,7 +43,7 @@ impl BackupStore {
     ) -> Result<Restored, BackupError> {
         let data_dir = std::path::absolute(data_dir).map_err(io_error("find", data_dir))?;
         let disk = &**target;
-        let is_there = disk.exists(&data_dir);
+        let is_there = disk.try_exists(&data_dir).map_err(io_error("look for", &data_dir))?;
         if is_there && !disk.list(&data_dir).map_err(io_error("list", &data_dir))?.is_empty() {
             return Err(BackupError::NotEmpty { path: data_dir });
         }

@@ -181,7 +181,7 @@ impl BackupStore {
         let files = self.root.join(FILES_DIR);
         let blobs = files.join(ARTIFACTS);
         let mut dirs: Vec<PathBuf> = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(|dir| files.join(dir)).collect();
-        if self.disk.exists(&blobs) {
+        if self.disk.try_exists(&blobs).map_err(io_error("look for", &blobs))? {
             let entries = self.disk.list(&blobs).map_err(io_error("list", &blobs))?;
             dirs.extend(entries.iter().filter(|entry| entry.is_dir).map(|entry| blobs.join(&entry.name)));
         }

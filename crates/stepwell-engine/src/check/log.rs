@@ -10,10 +10,11 @@ use super::{CheckReport, Concern, Damage, log_concern};
 use crate::EngineError;
 
 pub(super) fn check(disk: &Arc<dyn Disk>, dir: &Path, floor: Lsn, report: &mut CheckReport) -> Result<(), EngineError> {
-    if !disk.exists(dir) {
+    let failed = |what| move |source| EngineError::Io { what, path: dir.to_owned(), source };
+    if !disk.try_exists(dir).map_err(failed("look for"))? {
         return Ok(());
     }
-    let entries = disk.list(dir).map_err(|source| EngineError::Io { what: "list", path: dir.to_owned(), source })?;
+    let entries = disk.list(dir).map_err(failed("list"))?;
     entries.iter().filter(|entry| entry.name.ends_with(".wal")).for_each(|entry| report.read(entry.bytes));
     check_kept(&**disk, dir, floor, report)?;
     let replayed = Wal::replay_read_only(disk.clone(), dir, floor, &mut |_| {})?;

@@ -134,7 +134,7 @@ fn repair_segments(
             let mut paths: Vec<PathBuf> =
                 damages.points.into_iter().chain(damages.derived).map(|found| found.path).collect();
             paths.dedup();
-            for path in paths.iter().filter(|path| disk.exists(path)) {
+            for path in &paths {
                 report.quarantined.extend(quarantine.copy(path)?);
             }
         }

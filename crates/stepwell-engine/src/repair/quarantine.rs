@@ -25,14 +25,14 @@ impl Quarantine {
 
     /// Copies a file, durably; `None` if it is gone. A copy of the same bytes is not made twice.
     pub(super) fn copy(&self, path: &Path) -> Result<Option<PathBuf>, EngineError> {
-        if !self.disk.exists(path) {
+        if !self.disk.try_exists(path).map_err(failed("look for", path))? {
             return Ok(None);
         }
         let file = self.disk.map(path).map_err(failed("read", path))?;
         let wanted = self.place_of(path)?;
         for number in 0.. {
             let copy = numbered(&wanted, number);
-            if !self.disk.exists(&copy) {
+            if !self.disk.try_exists(&copy).map_err(failed("look for", &copy))? {
                 write_atomically(&*self.disk, &copy, file.bytes()).map_err(failed("write", &copy))?;
                 return Ok(Some(copy));
             }

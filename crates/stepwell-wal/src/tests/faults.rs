@@ -1,9 +1,11 @@
 //! Disks that fail and fill up (I8).
 
-use stepwell_env::SimFault;
+use std::io;
+
+use stepwell_env::{DirEntry, MappedFile, SimFault, WriteFile};
 
 use super::*;
-use crate::inspect;
+use crate::{format::FILE_HEADER_BYTES, inspect};
 
 /// Points of a record too large for zeros to be written behind it.
 const LARGE: usize = 20_000;
@@ -308,4 +310,67 @@ fn an_empty_log_goes_on_at_the_floor() {
     let (_, records, report) = try_open(&disk, 7).unwrap();
     assert_eq!((records.len(), report.next_lsn), (0, Lsn(7)));
     assert!(disk.exists(&path(7)));
+}
+
+/// A disk that leaves log files out of its lists.
+struct Blind(SimDisk);
+
+impl Disk for Blind {
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        Ok(self.0.list(path)?.into_iter().filter(|entry| !entry.name.ends_with(".wal")).collect())
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir_all(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        self.0.create(path)
+    }
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        self.0.map(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        self.0.overwrite(path, data)
+    }
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.0.truncate(path, bytes)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn exists(&self, path: &Path) -> bool {
+        self.0.exists(path)
+    }
+}
+
+/// The newest file was missing from the list, for it could not be looked at just then. A start took its name for the next file's,
+/// removed it as the remains of a creation, and gave its LSNs out again.
+#[test]
+fn i1_i7_a_file_that_was_not_listed_is_not_removed_unless_it_is_empty() {
+    let disk = disk();
+    let records = write(&disk, &[2]);
+    let open_blindly =
+        |disk: &SimDisk| Wal::open(Arc::new(Blind(disk.clone())), &dir(), Lsn(1), &mut |_| {}).map(|(wal, _)| wal);
+    let before = contents(&disk);
+    let error = open_blindly(&disk).map(drop).unwrap_err();
+    assert!(matches!(&error, WalError::Unlisted { path: unlisted } if *unlisted == path(1)), "{error}");
+    assert_eq!(contents(&disk), before);
+    assert_same(&open(&disk).1, &records);
+    // A creation that was cut short leaves as much.
+    for left in [0, 20, FILE_HEADER_BYTES, FILE_HEADER_BYTES + 500] {
+        let disk = self::disk();
+        let mut remains = before[0].1[..left.min(FILE_HEADER_BYTES)].to_vec();
+        remains.resize(left, 0);
+        put(&disk, &path(1), &remains);
+        drop(open_blindly(&disk).unwrap());
+        assert_eq!(contents(&disk)[0].1.len(), FILE_HEADER_BYTES, "{left} bytes left");
+    }
 }
