@@ -3,7 +3,7 @@
 //! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue, the one writer thread
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
-//! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start; `snapshot` and `scan` are what readers hold, `summaries`
+//! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start, by a manifest that `manifest_doubts` has no reason to refuse; `snapshot` and `scan` are what readers hold, `summaries`
 //! and `chart` what they get instead of points, `read_memory` what they may hold. `health` knows what fails just now, `stats` what was counted; `check` says what is
 //! damaged, `repair` mends it.
 //!
@@ -25,6 +25,7 @@ mod flusher;
 mod generation;
 mod health;
 mod lane;
+mod manifest_doubts;
 mod producers;
 mod progress;
 mod read_memory;

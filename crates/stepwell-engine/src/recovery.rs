@@ -1,9 +1,8 @@
 //! Start: manifest → segments → replay of the log from its floor, through the same insert as live batches.
 
 use std::{
-    collections::HashSet,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -12,7 +11,7 @@ use stepwell_env::{
     channel::{Sender, bounded},
     spawn,
 };
-use stepwell_manifest::{FILE_NAME, Manifest, ManifestError, ManifestStore};
+use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_memtable::SlabPool;
 use stepwell_segment::{FooterCache, SEGMENT_DIRS, Segment};
 use stepwell_types::{Lsn, SegmentMeta};
@@ -25,6 +24,7 @@ use crate::{
     exclusions::Exclusions,
     flusher::write_segment,
     generation::Generation,
+    manifest_doubts::{live_names, refuse_lost_manifest, refuse_stale_manifest},
     producers::Producers,
     progress::Progress,
     shared::{Pools, Shared, Storage},
@@ -71,7 +71,7 @@ pub(crate) fn recover(
     }
     refuse_lost_manifest(&*disk, &config, &store)?;
     if access == Access::ReadWrite {
-        refuse_stale_manifest(&*disk, &config, &manifest)?;
+        refuse_stale_manifest(&disk, &config, &manifest)?;
         if store.is_new() || is_mended {
             // Before anything else is written: segments and logs without a manifest are a manifest that was lost.
             manifest.version += 1;
@@ -236,68 +236,6 @@ impl Replay {
         self.shared.wal_floor.store(next_lsn.0, Ordering::Release);
         Ok(())
     }
-}
-
-/// An absent manifest is that of a new directory only where there is nothing else, or where the log has all there ever was.
-pub(crate) fn refuse_lost_manifest(
-    disk: &dyn Disk,
-    config: &EngineConfig,
-    store: &ManifestStore,
-) -> Result<(), EngineError> {
-    if !store.is_new() {
-        return Ok(());
-    }
-    let first_log = log_files(disk, config)?.into_iter().next();
-    if first_log.as_ref().is_some_and(|(first_lsn, _)| *first_lsn == Manifest::default().wal_floor) {
-        return Ok(());
-    }
-    let beside = segment_files(disk, &config.data_dir)?.into_iter().next().or(first_log.map(|(_, path)| path));
-    let lost = |beside| ManifestError::Lost { path: config.manifest_dir().join(FILE_NAME), beside };
-    beside.map_or(Ok(()), |beside| Err(lost(beside).into()))
-}
-
-/// An older manifest, put back over a newer one, would have the segments removed that only the newer one names. The log shows it:
-/// it was released up to the newer one's floor.
-pub(crate) fn refuse_stale_manifest(
-    disk: &dyn Disk,
-    config: &EngineConfig,
-    manifest: &Manifest,
-) -> Result<(), EngineError> {
-    let live = live_names(manifest);
-    let is_unnamed =
-        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !live.contains(name));
-    let Some(beside) = segment_files(disk, &config.data_dir)?.into_iter().find(is_unnamed) else { return Ok(()) };
-    match log_files(disk, config)?.first() {
-        Some((first_lsn, _)) if *first_lsn > manifest.wal_floor => {
-            let path = config.manifest_dir().join(FILE_NAME);
-            Err(ManifestError::Stale { path, beside, beside_lsn: first_lsn.0 }.into())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn log_files(disk: &dyn Disk, config: &EngineConfig) -> Result<Vec<(Lsn, PathBuf)>, EngineError> {
-    let dir = config.wal_dir();
-    let is_there = disk.try_exists(&dir).map_err(io_error("look for", &dir))?;
-    if is_there { Ok(stepwell_wal::files(disk, &dir)?) } else { Ok(Vec::new()) }
-}
-
-/// All files of segments that there are.
-pub(crate) fn segment_files(disk: &dyn Disk, data_dir: &Path) -> Result<Vec<PathBuf>, EngineError> {
-    let mut files = Vec::new();
-    for dir in &SEGMENT_DIRS.map(|name| data_dir.join(name)) {
-        if !disk.try_exists(dir).map_err(io_error("look for", dir))? {
-            continue;
-        }
-        let entries = disk.list(dir).map_err(io_error("list", dir))?;
-        let is_segment = |name: &String| name.ends_with(".parquet");
-        files.extend(entries.into_iter().map(|entry| entry.name).filter(is_segment).map(|name| dir.join(name)));
-    }
-    Ok(files)
-}
-
-pub(crate) fn live_names(manifest: &Manifest) -> HashSet<&str> {
-    manifest.segments.iter().map(|meta| meta.file_name.as_str()).collect()
 }
 
 /// Removes what a crash left between writing a segment and committing it.

@@ -21,6 +21,16 @@ pub enum ManifestError {
          right one back; nothing was changed"
     )]
     Stale { path: PathBuf, beside: PathBuf, beside_lsn: u64 },
+    #[error(
+        "{path} is of commit {version}, and {copy}, which is written after it, of commit {copy_version}: an older manifest was put back; \
+         put {copy} in its place; nothing was changed"
+    )]
+    OlderThanCopy { path: PathBuf, version: u64, copy: PathBuf, copy_version: u64 },
+    #[error(
+        "{path} is older than the data directory: {named}, which it names, is gone, and points of it are in {beside}, which it does not \
+         name; put the right one back; nothing was changed"
+    )]
+    Replaced { path: PathBuf, named: PathBuf, beside: PathBuf },
     #[error("a commit of version {actual} was tried, the next is {expected}")]
     OutOfOrder { expected: u64, actual: u64 },
     #[error("the manifest does not encode: {source}")]
@@ -40,9 +50,12 @@ impl ManifestError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Damaged { .. } | Self::UnknownVersion { .. } | Self::Lost { .. } | Self::Stale { .. } => {
-                ErrorKind::DataDamaged
-            }
+            Self::Damaged { .. }
+            | Self::UnknownVersion { .. }
+            | Self::Lost { .. }
+            | Self::Stale { .. }
+            | Self::OlderThanCopy { .. }
+            | Self::Replaced { .. } => ErrorKind::DataDamaged,
             Self::OutOfOrder { .. } | Self::Encode { .. } | Self::Io { .. } => ErrorKind::Internal,
         }
     }

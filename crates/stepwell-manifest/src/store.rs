@@ -1,6 +1,7 @@
 //! The manifest on the disk.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -29,17 +30,19 @@ pub struct ManifestStore {
 
 impl ManifestStore {
     /// Reads the manifest of a data directory, or its copy where the file is damaged or gone: the copy is of the same commit, or of
-    /// the one before with nothing removed since, so that either is the whole truth. Without both it is empty. Writes nothing.
+    /// the one before with nothing removed since, so that either is the whole truth. Without both it is empty. A copy of a later commit
+    /// is refused. Writes nothing.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Self, Manifest), ManifestError> {
         let (path, copy) = (dir.join(FILE_NAME), dir.join(COPY_NAME));
-        let is_new = !disk.exists(&path) && !disk.exists(&copy);
+        let is_there = |path: &Path| disk.try_exists(path).map_err(io_error(path));
+        let is_new = !is_there(&path)? && !is_there(&copy)?;
         let (manifest, damage) = if is_new {
             (Manifest::default(), None)
         } else {
             match Self::read(&*disk, &path) {
-                Ok(manifest) => (manifest, None),
+                Ok(manifest) => (refuse_later_copy(&*disk, &path, &copy, manifest)?, None),
                 // What is wrong with the copy is of no help where the file itself says what is wrong with it.
-                Err(error) if error.may_be_rot() && disk.exists(&copy) => match Self::read(&*disk, &copy) {
+                Err(error) if error.may_be_rot() => match Self::read(&*disk, &copy) {
                     Ok(manifest) => (manifest, Some(error)),
                     Err(_) => return Err(error),
                 },
@@ -62,7 +65,7 @@ impl ManifestStore {
     /// Reads one manifest file.
     pub fn read(disk: &dyn Disk, path: &Path) -> Result<Manifest, ManifestError> {
         let path = path.to_owned();
-        let file = disk.read(&path).map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+        let file = disk.read(&path).map_err(io_error(&path))?;
         decode(&file).map_err(|error| match error {
             DecodeError::Damaged { offset, detail } => ManifestError::Damaged { path, offset, detail },
             DecodeError::UnknownVersion(actual) => {
@@ -75,16 +78,14 @@ impl ManifestStore {
     /// loss of power brings the manifest before it back, or before it was copied; and whoever removes files by what this manifest says
     /// removes some that the one before it names.
     pub fn settle(&self) -> Result<(), ManifestError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ManifestError::Io { path, source }
-        };
-        let file = self.disk.read(&self.path).map_err(io(&self.path))?;
+        let file = self.disk.read(&self.path).map_err(io_error(&self.path))?;
+        // The file first, as in a commit: a loss of power must not leave a copy that is later than the file.
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        self.disk.sync_dir(dir).map_err(io_error(dir))?;
         if self.disk.read(&self.copy).is_ok_and(|copy| copy == file) {
-            let dir = self.path.parent().unwrap_or(Path::new("."));
-            return self.disk.sync_dir(dir).map_err(io(dir));
+            return Ok(());
         }
-        write_atomically(&*self.disk, &self.copy, &file).map_err(io(&self.copy))
+        write_atomically(&*self.disk, &self.copy, &file).map_err(io_error(&self.copy))
     }
 
     /// Makes `next` the manifest. When this returns it is durable; when it fails, the old one still holds, or (after a
@@ -95,10 +96,9 @@ impl ManifestStore {
             return Err(ManifestError::OutOfOrder { expected: self.version + 1, actual: next.version });
         }
         let file = encode(next).map_err(|source| ManifestError::Encode { source })?;
-        // The copy last: between the two, nothing that it names is gone.
+        // The copy last: between the two, nothing that it names is gone, and one that is later than the file was not left by a crash.
         for path in [&self.path, &self.copy] {
-            write_atomically(&*self.disk, path, &file)
-                .map_err(|source| ManifestError::Io { path: path.clone(), source })?;
+            write_atomically(&*self.disk, path, &file).map_err(io_error(path))?;
         }
         self.version = next.version;
         (self.is_new, self.damage) = (false, None);
@@ -106,9 +106,31 @@ impl ManifestStore {
     }
 }
 
+/// A copy of a later commit than the file's shows that an older file was put back over the newer one. What is wrong with the copy shows
+/// nothing.
+fn refuse_later_copy(disk: &dyn Disk, path: &Path, copy: &Path, manifest: Manifest) -> Result<Manifest, ManifestError> {
+    let Ok(Manifest { version: copy_version, .. }) = ManifestStore::read(disk, copy) else { return Ok(manifest) };
+    if copy_version <= manifest.version {
+        return Ok(manifest);
+    }
+    // A server may have committed since the file was read; its file is of that commit before its copy is.
+    let manifest = ManifestStore::read(disk, path)?;
+    if copy_version <= manifest.version {
+        return Ok(manifest);
+    }
+    let (path, copy) = (path.to_owned(), copy.to_owned());
+    Err(ManifestError::OlderThanCopy { path, version: manifest.version, copy, copy_version })
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ManifestError {
+    let path = path.to_owned();
+    move |source| ManifestError::Io { path, source }
+}
+
 #[cfg(test)]
 mod tests {
-    use stepwell_env::RealDisk;
+    use stepwell_env::{DiskOperation, RealDisk, SimDisk, SimFault};
+    use stepwell_types::ErrorKind;
 
     use super::*;
 
@@ -176,6 +198,51 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(open().1.next_segment, 9);
+    }
+
+    /// It was taken for the truth, and the copy, which was that, written over.
+    #[test]
+    fn i11_a_file_that_is_older_than_its_copy_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join(FILE_NAME), dir.path().join(COPY_NAME));
+        let open = || ManifestStore::open(Arc::new(RealDisk), dir.path());
+        let mut store = open().unwrap().0;
+        store.commit(&Manifest { version: 1, ..Manifest::default() }).unwrap();
+        let older = std::fs::read(&path).unwrap();
+        store.commit(&Manifest { version: 2, next_segment: 9, ..Manifest::default() }).unwrap();
+        let newer = std::fs::read(&copy).unwrap();
+        std::fs::write(&path, &older).unwrap();
+        let error = open().map(drop).unwrap_err();
+        assert!(matches!(error, ManifestError::OlderThanCopy { version: 1, copy_version: 2, .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::DataDamaged);
+        // A damaged one proves nothing, and the one that is to be put in its place is taken.
+        std::fs::write(&copy, &newer[..newer.len() - 1]).unwrap();
+        assert_eq!(open().unwrap().1.version, 1);
+        std::fs::write(&path, &newer).unwrap();
+        assert_eq!(open().unwrap().1.next_segment, 9);
+    }
+
+    /// The process was killed between the two files of a commit, and power went at each sync of the next start: the copy never outruns
+    /// the file, or it would look as if that had been put back.
+    #[test]
+    fn i7_no_loss_of_power_leaves_a_copy_that_is_later_than_the_file() {
+        let dir = PathBuf::from("data");
+        let mut losses = 0;
+        for (n, seed) in (0..8).flat_map(|n| (0..16).map(move |seed| (n, seed))) {
+            let disk = SimDisk::new();
+            disk.create_dir_all(&dir).unwrap();
+            let mut store = ManifestStore::open(Arc::new(disk.clone()), &dir).unwrap().0;
+            store.commit(&Manifest { version: 1, ..Manifest::default() }).unwrap();
+            // The file has its new content, and not durably.
+            disk.inject(SimFault::Error(DiskOperation::SyncDir, 0));
+            store.commit(&Manifest { version: 2, ..Manifest::default() }).unwrap_err();
+            disk.inject(SimFault::PowerLossAtSync(n));
+            let settled = ManifestStore::open(Arc::new(disk.clone()), &dir).unwrap().0.settle();
+            losses += usize::from(settled.is_err());
+            let (_, after) = ManifestStore::open(Arc::new(disk.crash(seed)), &dir).unwrap();
+            assert!(after.version == 2 || settled.is_err(), "sync {n}, seed {seed}");
+        }
+        assert!(losses > 16, "{losses}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use stepwell_types::Lsn;
 
 use crate::{
     EngineConfig, EngineError,
-    recovery::{refuse_lost_manifest, refuse_stale_manifest},
+    manifest_doubts::{refuse_lost_manifest, refuse_stale_manifest},
 };
 
 /// Tries beside a server that commits all the while.
@@ -154,7 +154,7 @@ fn check_manifest(
         }
     };
     let refused =
-        refuse_lost_manifest(&**disk, config, &store).and_then(|()| refuse_stale_manifest(&**disk, config, &manifest));
+        refuse_lost_manifest(&**disk, config, &store).and_then(|()| refuse_stale_manifest(disk, config, &manifest));
     match refused {
         Ok(()) => {}
         Err(EngineError::Manifest(error)) => {

@@ -8,7 +8,7 @@ use stepwell_segment::{FileDamage, FooterCache, SEGMENT_DIRS, Segment, SegmentEr
 use stepwell_types::{SegmentMeta, SeriesKey};
 
 use super::{CheckReport, Concern, Damage, PointsConcerned};
-use crate::recovery::{live_names, segment_files};
+use crate::manifest_doubts::{live_names, segment_files};
 
 pub(super) fn check(disk: &Arc<dyn Disk>, data_dir: &Path, manifest: &Manifest, report: &mut CheckReport) {
     for meta in &manifest.segments {

@@ -22,7 +22,7 @@ use crate::{
     CompactionOptions, Engine, EngineConfig, EngineError,
     catalog::remove_files,
     check::{CheckReport, PointsConcerned, check, segments::directories},
-    recovery::{refuse_lost_manifest, refuse_stale_manifest},
+    manifest_doubts::{refuse_lost_manifest, refuse_stale_manifest},
 };
 
 /// What a repair did; of a dry run, what it would do.
@@ -57,7 +57,7 @@ pub fn repair(env: &Env, config: &EngineConfig, dry_run: bool) -> Result<RepairR
     let env = &Env { disk: Arc::new(PatientDisk::new(env.disk.clone())), ..env.clone() };
     let (store, manifest) = ManifestStore::open(env.disk.clone(), &config.data_dir)?;
     refuse_lost_manifest(&*env.disk, config, &store)?;
-    refuse_stale_manifest(&*env.disk, config, &manifest)?;
+    refuse_stale_manifest(&env.disk, config, &manifest)?;
     let mut report = RepairReport { found, ..RepairReport::default() };
     if report.found.is_healthy() {
         return Ok(report);

@@ -6,6 +6,7 @@ mod deletion;
 mod descriptors;
 mod faults;
 mod health;
+mod manifest;
 mod path;
 mod reading;
 mod rot;
