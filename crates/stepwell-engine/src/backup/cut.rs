@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +17,10 @@ use super::{
     index::{BackupFile, BackupIndex, MANIFEST, WAL_DIR},
     log_run::{LogContent, LogRun},
     store::BackupStore,
+};
+use crate::{
+    EngineConfig,
+    manifest_doubts::{refuse_lost_manifest, refuse_stale_manifest},
 };
 
 /// Tries to hold files that a server keeps replacing; each takes milliseconds.
@@ -64,13 +69,18 @@ impl Cut {
     ) -> Result<Self, E> {
         let disk = &*env.disk;
         check_data_dir(disk, data_dir)?;
+        let config = EngineConfig::new(data_dir);
         let (mut looks, mut last_version) = (0, None);
         for _ in 0..TRIES {
             let taken_at_us = env.clock.now_us();
-            let manifest = read_manifest(disk, data_dir)?;
-            let held = Held::hold(disk, data_dir, &manifest, store);
+            let (opened, manifest) = read_manifest(&env.disk, data_dir)?;
+            // By the next look it is known whether what lies beside the manifest is of its time.
+            let held = refuse_lost_manifest(disk, &config, &opened)
+                .and_then(|()| refuse_stale_manifest(&env.disk, &config, &manifest))
+                .map_err(BackupError::from)
+                .and_then(|()| Held::hold(disk, data_dir, &manifest, store));
             pin()?;
-            if manifest.version == read_manifest(disk, data_dir)?.version {
+            if manifest.version == read_manifest(&env.disk, data_dir)?.1.version {
                 let settled = held.and_then(|held| Ok((LogRun::line_up(held.log, manifest.wal_floor)?, held.segments)));
                 match settled {
                     Ok((log, (known, new))) => {
@@ -155,10 +165,14 @@ pub fn check_data_dir(disk: &dyn Disk, path: &Path) -> Result<(), BackupError> {
     if is_one { Ok(()) } else { Err(BackupError::NotADataDirectory { path: path.to_owned() }) }
 }
 
-/// The manifest as it is now; an absent one is empty.
-fn read_manifest(disk: &dyn Disk, data_dir: &Path) -> Result<Manifest, BackupError> {
-    let path = data_dir.join(MANIFEST);
-    if disk.exists(&path) { Ok(ManifestStore::read(disk, &path)?) } else { Ok(Manifest::default()) }
+/// The manifest as it is now. Where it is damaged or gone its copy does not stand in: a backup is not to hide that.
+fn read_manifest(disk: &Arc<dyn Disk>, data_dir: &Path) -> Result<(ManifestStore, Manifest), BackupError> {
+    let (opened, manifest) = ManifestStore::open(disk.clone(), data_dir)?;
+    let manifest = match opened.damage() {
+        None => manifest,
+        Some(_) => ManifestStore::read(&**disk, &data_dir.join(MANIFEST))?,
+    };
+    Ok((opened, manifest))
 }
 
 /// The files of the log, in LSN order.

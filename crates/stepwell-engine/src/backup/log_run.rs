@@ -47,6 +47,7 @@ impl LogRun {
     pub(crate) fn line_up(contents: Vec<LogContent>, floor: Lsn) -> Result<Self, BackupError> {
         let mut files: Vec<LogFile> = Vec::new();
         let mut next: Option<Lsn> = None;
+        let mut begun: Option<(Lsn, PathBuf)> = None;
         let followers: Vec<Lsn> = contents.iter().skip(1).map(|content| content.first_lsn).collect();
         for (i, source) in contents.into_iter().enumerate() {
             let is_last = i == followers.len();
@@ -70,7 +71,10 @@ impl LogRun {
                 }
                 None => {}
             }
-            let (Some(first), Some(last)) = (whole.frames.first(), whole.frames.last()) else { continue };
+            let (Some(first), Some(last)) = (whole.frames.first(), whole.frames.last()) else {
+                begun = is_last.then_some((source.first_lsn, source.path));
+                continue;
+            };
             if next.is_some_and(|next| next != first.first_lsn) {
                 missing(next.unwrap_or(floor), first.first_lsn, floor, &source.path)?;
                 files.clear();
@@ -83,6 +87,10 @@ impl LogRun {
             files.clear();
         }
         let next = end.max(floor);
+        // A file is begun with the next LSN: what is below it was acknowledged, whether this file has a frame yet or not.
+        if let Some((first_lsn, path)) = begun.filter(|(first_lsn, _)| *first_lsn > next) {
+            missing(next, first_lsn, floor, &path)?;
+        }
         let first = files.first().and_then(|file| file.frames.first()).map(|frame| frame.first_lsn);
         if let (Some(first), Some(file)) = (first, files.first()) {
             missing(floor, first, floor, &file.source.path)?;
@@ -103,4 +111,28 @@ fn missing(expected: Lsn, found: Lsn, floor: Lsn, path: &std::path::Path) -> Res
     }
     let detail = format!("the points from LSN {expected} up to {found}, with which this file begins, are in no file");
     Err(BackupError::Damaged { path: path.to_owned(), offset: 0, detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun(first_lsn: u64) -> LogContent {
+        let name = format!("{first_lsn:020}.wal");
+        LogContent { path: name.clone().into(), name, first_lsn: Lsn(first_lsn), content: Vec::new().into() }
+    }
+
+    /// With a manifest of an earlier time, or none, the backup had nothing in it and succeeded.
+    #[test]
+    fn i11_a_log_that_begins_above_the_floor_is_damaged_though_it_has_no_frame_yet() {
+        let error = LogRun::line_up(vec![begun(31)], Lsn(1)).map(drop).unwrap_err();
+        assert!(
+            matches!(error, BackupError::Damaged { .. }) && error.to_string().contains("LSN 1 up to 31"),
+            "{error}"
+        );
+        for (first_lsn, floor) in [(31, 31), (1, 1), (7, 31)] {
+            let run = LogRun::line_up(vec![begun(first_lsn)], Lsn(floor)).unwrap();
+            assert_eq!((run.files.len(), run.from, run.next), (0, Lsn(floor), Lsn(floor)));
+        }
+    }
 }

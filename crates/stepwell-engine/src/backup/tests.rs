@@ -320,6 +320,12 @@ fn i11_a_damaged_data_directory_is_not_backed_up() {
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         std::fs::write(&path, good).unwrap();
     }
+    // Taken for a new directory's, an absent manifest made for a backup without a point, and pruning then took the others.
+    for (name, lost) in [("MANIFEST", "without"), ("MANIFEST.copy", "without-both")] {
+        std::fs::remove_file(data_dir.join(name)).unwrap();
+        let error = back_up(&Env::real(), &data_dir, &fresh(lost)).unwrap_err();
+        assert!(error.to_string().contains("MANIFEST"), "{error}");
+    }
     assert_eq!(store.numbers().unwrap(), [before.number]);
     assert!(matches!(
         back_up(&Env::real(), &dir.path().join("nothing"), &store),
