@@ -1,31 +1,38 @@
 //! The one place where the manifest changes: flush, compaction and recovery all commit through it.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use stepwell_env::{Disk, Mutex};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
-use crate::{error::EngineError, producers::Producers};
+use crate::{error::EngineError, producers::Producers, manifest_doubts::live_names};
 
 /// The manifest and who writes it. Its lock is held across the disk writes of a commit: commits are rare, and one at a time.
 /// It is held, too, while `publish` shows readers what was committed, with the tombstones still needed: they see the commits in
 /// their order, and never one that took a tombstone away without the one that took its last points away.
 pub(crate) struct Catalog {
+    disk: Arc<dyn Disk>,
+    data_dir: PathBuf,
     state: Mutex<State>,
 }
 
 struct State {
     store: ManifestStore,
     manifest: Manifest,
+    /// New segments of commits that failed. The file on the disk may name them all the same, until a commit succeeds that does not.
+    left_over: Vec<String>,
 }
 
 impl Catalog {
-    pub(crate) fn new(store: ManifestStore, manifest: Manifest) -> Self {
-        Self { state: Mutex::new(State { store, manifest }) }
+    pub(crate) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, store: ManifestStore, manifest: Manifest) -> Self {
+        Self { disk, data_dir, state: Mutex::new(State { store, manifest, left_over: Vec::new() }) }
     }
 
-    /// A name for a new segment. It is used up even by a failure: files of that name may be left over.
+    /// A name for a new segment. It is used up even by a failure: files of that name may be left over, and a manifest may name them.
     pub(crate) fn next_file_name(&self) -> String {
         let mut state = self.state.lock();
         let number = state.manifest.next_segment;
@@ -94,9 +101,18 @@ impl Catalog {
         let (segments, floor) = (&next.segments, next.wal_floor);
         next.tombstones
             .retain(|tombstone| floor < tombstone.lsn_below || segments.iter().any(|meta| tombstone.concerns(meta)));
-        state.store.commit(&next)?;
+        if let Err(error) = state.store.commit(&next) {
+            let live = live_names(&state.manifest);
+            let names = next.segments.iter().map(|meta| &meta.file_name);
+            let new: Vec<String> = names.filter(|name| !live.contains(name.as_str())).cloned().collect();
+            state.left_over.extend(new);
+            return Err(error.into());
+        }
         state.manifest = next;
         publish(state.manifest.tombstones.clone());
+        let left_over = std::mem::take(&mut state.left_over);
+        drop(state);
+        remove_files(&*self.disk, &self.data_dir, left_over.iter());
         Ok(())
     }
 }
@@ -109,7 +125,7 @@ pub(crate) fn remove_files<'a>(disk: &dyn Disk, data_dir: &Path, names: impl Ite
             if disk.exists(&path)
                 && let Err(error) = disk.remove(&path)
             {
-                tracing::warn!(path = %path.display(), %error, "a replaced file was not removed; nothing to do: it only takes space, and the next start removes it");
+                tracing::warn!(path = %path.display(), %error, "a file that is no longer needed was not removed; nothing to do: it only takes space, and the next start removes it");
             }
         }
     }

@@ -73,7 +73,7 @@ impl Flusher {
         let meta = write_segment(&self.shared, &self.catalog.next_file_name(), &generation, &|| {
             !matches!(abandon.try_recv(), Err(TryRecvError::Empty))
         })?;
-        let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
+        let open = |meta: &SegmentMeta| self.shared.open_written(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let bytes = meta.as_ref().map_or(0, SegmentMeta::bytes);
         // LSNs have gaps where damaged records were skipped, so the end is the next generation's start, not a count.

@@ -91,11 +91,10 @@ pub(crate) fn recover(
     let first = Arc::new(Generation::new(floor, start, config.shards, &slabs));
     let exclusions = Arc::new(Exclusions::new(manifest.tombstones.clone(), Vec::new()));
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first, exclusions };
-    let wal_dir = config.wal_dir();
+    let (wal_dir, data_dir) = (config.wal_dir(), config.data_dir.clone());
     let shared = Arc::new(Shared::new(env, config, storage, Pools { slabs, footers }, floor));
     let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
-    let catalog = Catalog::new(store, manifest);
-    let catalog = Arc::new(catalog);
+    let catalog = Arc::new(Catalog::new(disk.clone(), data_dir, store, manifest));
     let replay = Replay {
         shared: shared.clone(),
         producers,
@@ -224,7 +223,7 @@ impl Replay {
     fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
         let Some(catalog) = &self.flush else { return Ok(()) };
         let meta = write_segment(&self.shared, &catalog.next_file_name(), active, &|| false)?;
-        let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
+        let open = |meta: &SegmentMeta| self.shared.open_written(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let next = self.shared.new_generation(next_lsn);
         catalog.commit_flush(meta, next_lsn, &active.producers(), |tombstones| {

@@ -15,6 +15,7 @@ use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{
     cardinality::NameHasher,
+    catalog::remove_files,
     compaction::due,
     config::EngineConfig,
     exclusions::Exclusions,
@@ -107,7 +108,15 @@ impl Shared {
         self.visible.look(|storage| (storage.segments.clone(), storage.exclusions.deleted_only()))
     }
 
-    /// Opens a segment just written.
+    /// Opens a segment just written, which no manifest names yet: if it does not open, its files go.
+    pub(crate) fn open_written(&self, meta: &SegmentMeta) -> Result<Segment, SegmentError> {
+        let remove = |_: &SegmentError| {
+            remove_files(&*self.env.disk, &self.config.data_dir, [&meta.file_name].into_iter());
+        };
+        self.open_segment(meta).inspect_err(remove)
+    }
+
+    /// Opens a segment whose files are whole.
     pub(crate) fn open_segment(&self, meta: &SegmentMeta) -> Result<Segment, SegmentError> {
         Segment::open(&self.env.disk, &self.config.data_dir, meta, &self.pools.footers)
     }

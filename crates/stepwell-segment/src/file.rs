@@ -9,7 +9,7 @@ use std::{
 use stepwell_env::{Disk, WriteFile};
 use stepwell_types::{FileMeta, TailMeta};
 
-use crate::error::SegmentError;
+use crate::{error::SegmentError, format::SEGMENT_DIRS};
 
 /// Bytes after which a file that is still being written is synced. Left to the end, they would all go to the device at once, and
 /// a sync of the log would wait behind them.
@@ -98,6 +98,15 @@ impl Write for NewFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Removes what of a segment has its name already, where the rest of it failed. What cannot be removed now, the next start removes.
+pub(crate) fn remove_published(disk: &dyn Disk, data_dir: &Path, file_name: &str) {
+    for path in SEGMENT_DIRS.map(|dir| data_dir.join(dir).join(file_name)) {
+        if disk.exists(&path) {
+            drop(disk.remove(&path));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use stepwell_types::{SegmentMeta, SeriesColumns, SeriesKey};
 
 use crate::{
     error::SegmentError,
+    file::remove_published,
     format::{Kind, SegmentOptions},
     rollups, summaries,
     table_writer::{Column, TableWriter},
@@ -149,8 +150,13 @@ impl SegmentWriter {
         result
     }
 
-    /// Completes the files: when this returns, they are durable under their names.
-    pub fn finish(mut self) -> Result<SegmentMeta, SegmentError> {
+    /// Completes the files: when this returns, they are durable under their names; when it fails, none of them stays.
+    pub fn finish(self) -> Result<SegmentMeta, SegmentError> {
+        let (disk, data_dir, file_name) = (self.disk.clone(), self.data_dir.clone(), self.file_name.clone());
+        self.complete().inspect_err(|_| remove_published(&*disk, &data_dir, &file_name))
+    }
+
+    fn complete(mut self) -> Result<SegmentMeta, SegmentError> {
         self.end_series()?;
         let (Some(first), Some(open)) = (self.first, self.open) else { return Err(SegmentError::Empty) };
         Ok(SegmentMeta {

@@ -90,7 +90,7 @@ impl Compactor {
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
         let result = self.merge(&picked, &segments, &exclusions)?;
-        let open = |meta: &SegmentMeta| self.shared.open_segment(meta);
+        let open = |meta: &SegmentMeta| self.shared.open_written(meta);
         let merged = result.as_ref().map(open).transpose()?;
         let bytes = result.as_ref().map_or(0, SegmentMeta::bytes);
         let replaced: Vec<String> = picked.iter().map(|meta| meta.file_name.clone()).collect();

@@ -6,6 +6,7 @@ mod deletion;
 mod descriptors;
 mod faults;
 mod health;
+mod left_over;
 mod manifest;
 mod path;
 mod reading;

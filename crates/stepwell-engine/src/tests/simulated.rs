@@ -20,9 +20,9 @@ use crate::{Deletion, Health};
 /// `EIO` of Linux.
 const IO_ERROR: i32 = 5;
 /// Turns that none of these needs.
-const TURNS_MAX: u64 = 50_000;
+pub(super) const TURNS_MAX: u64 = 50_000;
 
-fn open_in(simulation: &Simulation, disk: &SimDisk, config: EngineConfig) -> Engine {
+pub(super) fn open_in(simulation: &Simulation, disk: &SimDisk, config: EngineConfig) -> Engine {
     let env = simulation.env(Arc::new(disk.clone()) as Arc<dyn Disk>);
     Engine::open(env, config).unwrap()
 }
