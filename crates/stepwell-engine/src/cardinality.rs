@@ -7,7 +7,7 @@
 //! - the series seen lately, which need no further look. Those unseen for long are forgotten, and add to the bound once more.
 //!
 //! Only where a bound passes the limit the run's series are counted, exactly; so are a project's metrics, if anything was deleted
-//! since they were counted last. What is deleted gives its room back that way, when the room is next needed.
+//! since they were counted last, or a batch with some of them was refused for want of space. What is deleted gives its room back that way, when the room is next needed.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::RandomState},
@@ -91,7 +91,8 @@ struct OfRun {
 #[derive(Debug, Default)]
 struct OfProject {
     metrics: Numbers,
-    counted: Epoch,
+    /// What was deleted when they were counted; `None` once some of them may be of batches that were refused.
+    counted: Option<Epoch>,
 }
 
 /// Id of the last tombstone: a count made before it may be too high.
@@ -106,7 +107,8 @@ pub(crate) struct Cardinality {
     seen: Numbers,
     /// The turn before; what is still written moves over.
     seen_before: Numbers,
-    /// Taken in since [`Cardinality::applied`] was called last: not yet in memory, where a count would find them.
+    /// Taken in since [`Cardinality::applied`] or [`Cardinality::refused`] was called last: not yet in memory, where a count would
+    /// find them.
     pending: Vec<SeriesKey>,
     /// What was deleted when `seen` began.
     epoch: Epoch,
@@ -155,12 +157,30 @@ impl Cardinality {
         Ok(())
     }
 
-    /// Says that all taken in so far is in memory, or never will be.
+    /// Says that all taken in so far is in memory.
     pub(crate) fn applied(&mut self, shared: &Shared) {
         if !self.pending.is_empty() {
             self.pending.clear();
             self.publish(shared);
         }
+    }
+
+    /// Says that what was taken in lately never will be in memory. It must not keep others out, and is looked at anew when it comes
+    /// again: a count meanwhile has not found it.
+    pub(crate) fn refused(&mut self, shared: &Shared) {
+        for key in std::mem::take(&mut self.pending) {
+            let number = shared.names.series(&key);
+            self.seen.remove(&number);
+            self.seen_before.remove(&number);
+            // Their numbers stay bounds: some of these names may have been there before.
+            if let Some(run) = self.runs.get_mut(&shared.names.run(&key)) {
+                run.counted = None;
+            }
+            if let Some(project) = self.projects.get_mut(&key.project_id) {
+                project.counted = None;
+            }
+        }
+        self.publish(shared);
     }
 
     fn unseen(&mut self, numbers: &[u64]) -> Unseen {
@@ -201,7 +221,9 @@ impl Cardinality {
             more.insert(metric);
             if project.map_or(0, |project| project.metrics.len()) + more.len() > config.metrics_per_project_max {
                 return match project {
-                    Some(project) if project.counted != self.epoch => Ok(Some(Doubt::Project(key.project_id.clone()))),
+                    Some(project) if project.counted != Some(self.epoch) => {
+                        Ok(Some(Doubt::Project(key.project_id.clone())))
+                    }
                     _ => Err(too_many_metrics(batch, index, config.metrics_per_project_max)),
                 };
             }
@@ -232,7 +254,7 @@ impl Cardinality {
         if let Some(project) = self.projects.get_mut(&key.project_id) {
             project.metrics.insert(metric);
         } else {
-            let project = OfProject { metrics: Numbers::from_iter([metric]), counted: self.epoch };
+            let project = OfProject { metrics: Numbers::from_iter([metric]), counted: Some(self.epoch) };
             self.projects.insert(key.project_id.clone(), project);
         }
     }
@@ -251,7 +273,7 @@ impl Cardinality {
     fn count_project(&mut self, shared: &Shared, project_id: &Arc<str>) {
         let filter = PointFilter { project_ids: Some([project_id.clone()].into()), ..PointFilter::default() };
         let metrics = self.count(shared, &filter, |names, key| names.metric(key));
-        self.projects.insert(project_id.clone(), OfProject { metrics, counted: self.epoch });
+        self.projects.insert(project_id.clone(), OfProject { metrics, counted: Some(self.epoch) });
     }
 
     /// The distinct numbers of all series that are there, or about to be.

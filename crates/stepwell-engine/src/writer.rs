@@ -304,15 +304,16 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.shared.counters.wal_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.known.applied(&self.shared);
                 self.apply(logged, duplicates, next_lsn);
             }
             // A failed append takes the whole group back: nothing of it is durable.
             Err(error) => {
                 self.space_wanted = bytes;
+                self.known.refused(&self.shared);
                 self.refuse_group(logged, duplicates, error);
             }
         }
-        self.known.applied(&self.shared);
     }
 
     fn duplicate_of(&self, ingest: &Ingest, seen: &HashMap<Arc<str>, (u64, IngestAck)>) -> Option<IngestAck> {

@@ -1,6 +1,8 @@
 //! Limits of names: exact at the limit, wherever the names are.
 
-use stepwell_env::Env;
+use std::{path::PathBuf, sync::Arc};
+
+use stepwell_env::{Env, SimDisk, SimFault};
 
 use super::*;
 use crate::Deletion;
@@ -102,4 +104,46 @@ fn i4_batches_of_one_group_do_not_pass_the_limit_together() {
     }
     let taken = (0..200).filter(|_| receive.recv().unwrap()).count();
     assert_eq!((taken, rows(&engine)), (50, 50));
+}
+
+/// On a disk of which a test says when it is full, with a point in a segment: the log has no zeros ahead then, for which there would be
+/// room.
+fn limited_on(disk: &SimDisk, series: usize, metrics: usize) -> Engine {
+    let env = Env { disk: Arc::new(disk.clone()), ..Env::real() };
+    let config = config(&PathBuf::from("data"));
+    let config = EngineConfig { series_per_run_max: series, metrics_per_project_max: metrics, ..config };
+    let engine = Engine::open(env, config).unwrap();
+    log(&engine, "other", &["z"]).unwrap();
+    engine.flush().unwrap();
+    engine
+}
+
+/// Logs where there is no space.
+fn log_to_full_disk(disk: &SimDisk, engine: &Engine, run: &str, metrics: &[&str]) {
+    disk.inject(SimFault::Space(10));
+    assert!(matches!(log(engine, run, metrics), Err(EngineError::DiskFull { .. })));
+    disk.inject(SimFault::NoLimit);
+}
+
+/// The metrics of a batch that was refused kept others out until the next start.
+#[test]
+fn i4_metrics_that_a_full_disk_refused_take_no_room() {
+    let disk = SimDisk::new();
+    let engine = limited_on(&disk, 100, 3);
+    log_to_full_disk(&disk, &engine, "r", &["a", "b"]);
+    log(&engine, "r", &["c"]).unwrap();
+    log(&engine, "r", &["a"]).unwrap();
+    assert_eq!(refused(log(&engine, "r", &["b"])).0, "b", "z, c and a are there");
+}
+
+/// The series of a batch that was refused counted as seen, and others had taken their room when they came again.
+#[test]
+fn i9_series_that_a_full_disk_refused_are_counted_when_they_come_again() {
+    let disk = SimDisk::new();
+    let engine = limited_on(&disk, 3, 100);
+    log_to_full_disk(&disk, &engine, "r", &["a", "b", "c"]);
+    log(&engine, "r", &["d", "e", "f"]).unwrap();
+    assert_eq!(refused(log(&engine, "r", &["a", "b", "c"])).0, "a");
+    log(&engine, "r", &["f", "e", "d"]).unwrap();
+    assert_eq!(rows(&engine), 7);
 }
