@@ -6,8 +6,10 @@ use ahash::RandomState;
 use stepwell_manifest::ProducerState;
 use stepwell_types::{Lsn, ProducerSequence};
 
-/// Producers remembered; past it those silent for longest are forgotten, a tenth at a time.
+/// Producers remembered; past it those silent for longest are forgotten, which is those with the smallest LSNs: clocks step back.
 pub(crate) const PRODUCERS_MAX: usize = 100_000;
+/// How many more there may be before some are forgotten, so that not each new one costs a look at all.
+const EXCESS_MAX: usize = PRODUCERS_MAX / 10;
 
 /// The last sequence of every producer known.
 #[derive(Debug, Default, Clone)]
@@ -25,6 +27,8 @@ impl Producers {
         self.states.get(&wanted.producer).filter(|state| wanted.sequence <= state.sequence)
     }
 
+    /// Notes a batch, and forgets the producers silent for longest where there are far too many: their number follows from what is
+    /// sent, and counts in no budget (I9).
     pub(crate) fn record(&mut self, applied: &ProducerSequence, first: Lsn, last: Lsn, seen_us: i64) {
         let state = ProducerState {
             producer: applied.producer.clone(),
@@ -34,6 +38,9 @@ impl Producers {
             seen_us,
         };
         self.states.insert(applied.producer.clone(), state);
+        if self.states.len() > PRODUCERS_MAX + EXCESS_MAX {
+            self.bound();
+        }
     }
 
     /// Takes over what `newer` knows, and forgets the producers silent for longest where there are too many.
@@ -42,15 +49,18 @@ impl Producers {
         self.bound();
     }
 
-    /// Keeps the number of producers within [`PRODUCERS_MAX`].
-    pub(crate) fn bound(&mut self) {
-        if self.states.len() <= PRODUCERS_MAX {
-            return;
-        }
-        let mut seen: Vec<i64> = self.states.values().map(|state| state.seen_us).collect();
-        let excess = self.states.len() - PRODUCERS_MAX + PRODUCERS_MAX / 10;
-        let (_, &mut oldest_kept_us, _) = seen.select_nth_unstable(excess.min(self.states.len() - 1));
-        self.states.retain(|_, state| state.seen_us >= oldest_kept_us);
+    /// Keeps those of the last [`PRODUCERS_MAX`].
+    fn bound(&mut self) {
+        let Some(excess) = self.states.len().checked_sub(PRODUCERS_MAX).filter(|excess| *excess > 0) else { return };
+        let mut lsns: Vec<u64> = self.states.values().map(|state| state.last_lsn).collect();
+        let (below, &mut oldest_kept, _) = lsns.select_nth_unstable(excess);
+        // Of a restore to an earlier LSN there may be many with one.
+        let mut equal_forgotten = excess - below.iter().filter(|lsn| **lsn < oldest_kept).count();
+        self.states.retain(|_, state| {
+            let is_forgotten = state.last_lsn == oldest_kept && equal_forgotten > 0;
+            equal_forgotten -= usize::from(is_forgotten);
+            state.last_lsn >= oldest_kept && !is_forgotten
+        });
     }
 
     /// All states, sorted by name.
@@ -74,16 +84,46 @@ mod tests {
         assert!(producers.applied(&at(9)).is_none());
     }
 
+    fn producer(number: usize) -> ProducerSequence {
+        ProducerSequence { producer: number.to_string().into(), sequence: 1 }
+    }
+
+    /// The producer just acknowledged was the first to be forgotten where the clock had stepped back, and its retry applied twice.
     #[test]
-    fn i9_the_longest_silent_are_forgotten_first() {
+    fn i3_i9_the_longest_silent_are_forgotten_first_whatever_the_clock_says() {
         let mut producers = Producers::default();
-        for i in 0..=PRODUCERS_MAX {
-            let producer = ProducerSequence { producer: i.to_string().into(), sequence: 1 };
-            producers.record(&producer, Lsn(1), Lsn(1), i as i64);
+        for (number, lsn) in (0..PRODUCERS_MAX).zip(1..) {
+            producers.record(&producer(number), Lsn(lsn), Lsn(lsn), 1_000_000);
+        }
+        let last = Lsn(PRODUCERS_MAX as u64 + 1);
+        producers.record(&producer(PRODUCERS_MAX), last, last, 0);
+        producers.bound();
+        let is_known = |number| producers.applied(&producer(number)).is_some();
+        assert_eq!(producers.states.len(), PRODUCERS_MAX);
+        assert!(!is_known(0) && (1..=PRODUCERS_MAX).all(is_known));
+    }
+
+    /// They were counted only when a generation was frozen, and those of a generation never.
+    #[test]
+    fn i9_producers_are_bounded_whatever_comes_and_the_last_ones_are_known() {
+        let mut producers = Producers::default();
+        for (number, lsn) in (0..3 * PRODUCERS_MAX).zip(1..) {
+            producers.record(&producer(number), Lsn(lsn), Lsn(lsn), 0);
+            assert!(producers.states.len() <= PRODUCERS_MAX + EXCESS_MAX);
+        }
+        assert!((2 * PRODUCERS_MAX..3 * PRODUCERS_MAX).all(|number| producers.applied(&producer(number)).is_some()));
+    }
+
+    /// As after a restore to an earlier LSN, which leaves many with none.
+    #[test]
+    fn i9_producers_of_one_lsn_are_no_more_than_others() {
+        let mut producers = Producers::default();
+        (0..PRODUCERS_MAX).for_each(|number| producers.record(&producer(number), Lsn(0), Lsn(0), 0));
+        for (number, lsn) in (PRODUCERS_MAX..PRODUCERS_MAX + 10).zip(1..) {
+            producers.record(&producer(number), Lsn(lsn), Lsn(lsn), 0);
         }
         producers.bound();
-        let is_known =
-            |i: usize| producers.applied(&ProducerSequence { producer: i.to_string().into(), sequence: 1 }).is_some();
-        assert!(producers.states.len() <= PRODUCERS_MAX && !is_known(0) && is_known(PRODUCERS_MAX));
+        assert_eq!(producers.states.len(), PRODUCERS_MAX);
+        assert!((PRODUCERS_MAX..PRODUCERS_MAX + 10).all(|number| producers.applied(&producer(number)).is_some()));
     }
 }

@@ -185,7 +185,6 @@ impl Writer {
         self.shared.change_storage(|storage| {
             storage.frozen.push(std::mem::replace(&mut storage.active, next));
         });
-        self.producers.bound();
         // The flush thread outlives the writer unless it died; then points stay in memory and in the log.
         if self.flush.send(active).is_err() {
             let reason = "the flush thread has ended: restart the server".to_owned();
