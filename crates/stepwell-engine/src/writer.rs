@@ -303,14 +303,14 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.shared.counters.wal_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                self.known.applied(&self.shared);
                 self.apply(logged, duplicates, next_lsn);
+                self.known.applied(&self.shared);
             }
             // A failed append takes the whole group back: nothing of it is durable.
             Err(error) => {
                 self.space_wanted = bytes;
-                self.known.refused(&self.shared);
                 self.refuse_group(logged, duplicates, error);
+                self.known.refused(&self.shared);
             }
         }
     }
@@ -370,7 +370,10 @@ impl Writer {
             acks.push((ack, done));
         }
         self.next_lsn = next_lsn;
-        self.shared.worked(Work::Log);
+        // A group of duplicates and refusals has written nothing, and says nothing of the log.
+        if !acks.is_empty() {
+            self.shared.worked(Work::Log);
+        }
         counters.duplicates.fetch_add(duplicates.len() as u64, Ordering::Relaxed);
         acks.extend(duplicates.into_iter().map(|(ack, _, done)| (ack, done)));
         for (ack, done) in acks {

@@ -130,6 +130,19 @@ fn i8_a_full_disk_refuses_and_recovers_without_a_restart() {
     assert_eq!(stored(&engine), expected(2));
 }
 
+/// A retry of what had been applied is answered without the log, and used to end its fault: a full server called itself ready.
+#[test]
+fn i8_a_duplicate_does_not_end_the_fault_of_the_log() {
+    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+    let engine = Engine::open(env(&disk), config(&dir)).unwrap();
+    ingest(&engine, script(0), producer("p", 0)).unwrap();
+    engine.flush().unwrap();
+    disk.inject(SimFault::Space(10));
+    assert!(matches!(ingest(&engine, script(1), producer("p", 1)), Err(EngineError::DiskFull { .. })));
+    assert!(ingest(&engine, script(0), producer("p", 0)).unwrap().duplicate);
+    assert!(matches!(engine.health(), Health::DiskFull { .. }) && !engine.takes_batches());
+}
+
 /// The writer refused one batch of a stream for want of space; there was space for the next. Applied, it would have made the
 /// retry of the first a duplicate.
 #[test]
