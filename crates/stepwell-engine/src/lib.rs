@@ -34,6 +34,7 @@ mod refusals;
 mod repair;
 mod scan;
 mod shared;
+mod shares;
 mod snapshot;
 mod stats;
 mod summaries;

@@ -119,6 +119,8 @@ impl ScanPartition {
     ) -> Result<(), EngineError> {
         match &self.source {
             Source::Segment(segment) => {
+                #[cfg(test)]
+                SEGMENT_SCANS.with(|scans| scans.set(scans.get() + 1));
                 for batch in segment.scan(&self.filter, &[0, 1, 2, 3, 4, 5, 6], Names::Numbers, batch_rows)? {
                     let mut visited = Ok(());
                     split_by_series(&batch?, &mut |key, points| match &self.exclusions {
@@ -153,6 +155,12 @@ impl ScanPartition {
         }
         Ok(())
     }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// Scans of a segment, series by series, that this thread has begun.
+    pub(crate) static SEGMENT_SCANS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Batches of a segment without the excluded points. All columns are read, for names, timestamp and LSN decide.

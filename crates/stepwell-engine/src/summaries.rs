@@ -1,6 +1,6 @@
 //! Aggregates of whole series without a look at their points in segments.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use stepwell_kernels::{Edge, SummaryState};
 use stepwell_segment::{Segment, SegmentError};
@@ -10,10 +10,11 @@ use crate::{
     error::EngineError,
     exclusions::Share,
     scan::{ScanPartition, Source},
+    shares::{names as names_of, shares},
     snapshot::{READ_BATCH_ROWS, Snapshot},
 };
 
-/// Aggregates of one part of a snapshot, in key order, each series once.
+/// Aggregates of one part of a snapshot, each series once.
 type Part<A> = Vec<(SeriesKey, A)>;
 
 /// What is kept of a series, made of its points in any order of parts.
@@ -116,13 +117,22 @@ impl Snapshot {
         if self.exclusions().spare(segment.meta()) {
             return Ok(stored);
         }
-        let mut part = Part::new();
-        for (key, aggregate) in stored {
-            match self.exclusions().share_of(&key, segment.meta()) {
+        let keys: Vec<&SeriesKey> = stored.iter().map(|(key, _)| key).collect();
+        let shares = shares(segment, &keys, self.exclusions())?;
+        let (mut part, mut cut) = (Part::new(), BTreeSet::new());
+        for ((key, aggregate), share) in stored.into_iter().zip(shares) {
+            match share {
                 Share::Nothing => part.push((key, aggregate)),
                 Share::All => {}
-                Share::Some => part.append(&mut self.of_points(segment, PointFilter::series(&key))?),
+                Share::Some => {
+                    cut.insert(key);
+                }
             }
+        }
+        if !cut.is_empty() {
+            // One scan for all of them: a retention cuts many.
+            let left = self.of_points(segment, names_of(cut.iter()))?;
+            part.extend(left.into_iter().filter(|(key, _)| cut.contains(key)));
         }
         Ok(part)
     }

@@ -233,3 +233,31 @@ fn a_segment_without_a_point_of_what_is_deleted_is_not_written_anew() {
     assert_eq!(series(&engine, "loss", "a").value, [1.0, 1.5]);
     assert!(series(&engine, "loss", "b").is_empty());
 }
+
+/// A segment that merges leave as it is: `old` are the points of its series `a` past the retention, and there are `others` series of one
+/// point each that are not.
+fn with_a_retention(dir: &Path, old: i64, kept: i64, others: usize) -> Engine {
+    let engine = open(&Env::real(), dir);
+    let names: Vec<String> = (0..others).map(|number| format!("other{number}")).collect();
+    let of_a = (0..old + kept).map(|step| ("loss", "a", step, step as f64));
+    let points: Vec<_> = of_a.chain(names.iter().map(|name| ("loss", name.as_str(), old, 1.0))).collect();
+    ingest(&engine, batch(&points), None).unwrap();
+    engine.flush().unwrap();
+    delete(&engine, None, None, Some(old * 1_000_000));
+    engine
+}
+
+/// Each series of the project was read by a scan of its own, and there may be a million of them.
+#[test]
+fn summaries_after_a_retention_take_few_scans_of_a_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_a_retention(dir.path(), 1, 1, 2_000);
+    let snapshot = engine.snapshot();
+    let scans = || crate::scan::SEGMENT_SCANS.with(std::cell::Cell::get);
+    let before = scans();
+    let summaries = snapshot.summaries(&PointFilter::default()).unwrap();
+    assert!(scans() - before <= 2, "{} scans: what is old, and what is left of its series", scans() - before);
+    assert!(summaries.len() == 2_001 && summaries.iter().all(|(_, summary)| summary.count == 1));
+    assert_eq!(snapshot.latest(&PointFilter::default()).unwrap().len(), 2_001);
+    assert!(scans() - before <= 4);
+}
