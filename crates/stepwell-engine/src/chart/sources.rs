@@ -16,6 +16,7 @@ use crate::{
     exclusions::{Exclusions, Share},
     read_memory::{Passing, Reader},
     scan::{ScanPartition, Source},
+    shares::{names, shares},
     snapshot::{READ_BATCH_ROWS, Snapshot},
 };
 
@@ -93,28 +94,44 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Series of a segment and what it has of them.
+/// Series of a segment and what readers are shown of them: a step of deleted points would make the grid coarser, and rollups know
+/// nothing of what was deleted since.
 fn extents(
     segment: &Segment,
     filter: &PointFilter,
     exclusions: &Arc<Exclusions>,
 ) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
-    if let Some(stored) = segment.extents(filter)? {
-        let extent = |stored: StoredExtent| {
-            let StoredExtent { key, first_step, last_step, rollup_levels } = stored;
-            // Rollups know nothing of what was deleted since.
-            let rollup_levels = match exclusions.share_of(&key, segment.meta()) {
-                Share::Nothing => rollup_levels,
-                Share::Some => None,
-                Share::All => return None,
-            };
-            Some((key, SourceExtent { first_step, last_step, rollup_levels }))
-        };
-        return Ok(stored.into_iter().filter_map(extent).collect());
+    let Some(stored) = segment.extents(filter)? else {
+        // Written by the first version.
+        return extents_of_points(segment, filter.clone(), exclusions);
+    };
+    let keys: Vec<&SeriesKey> = stored.iter().map(|stored| &stored.key).collect();
+    let shares = shares(segment, &keys, exclusions)?;
+    let (mut found, mut cut) = (Vec::with_capacity(stored.len()), BTreeSet::new());
+    for (StoredExtent { key, first_step, last_step, rollup_levels }, share) in stored.into_iter().zip(shares) {
+        match share {
+            Share::Nothing => found.push((key, SourceExtent { first_step, last_step, rollup_levels })),
+            Share::Some => {
+                cut.insert(key);
+            }
+            Share::All => {}
+        }
     }
-    // Written by the first version.
+    if !cut.is_empty() {
+        let left = extents_of_points(segment, names(cut.iter()), exclusions)?;
+        found.extend(left.into_iter().filter(|(key, _)| cut.contains(key)));
+    }
+    Ok(found)
+}
+
+/// The same by a look at all points.
+fn extents_of_points(
+    segment: &Segment,
+    filter: PointFilter,
+    exclusions: &Arc<Exclusions>,
+) -> Result<Vec<(SeriesKey, SourceExtent)>, EngineError> {
     let mut found: BTreeMap<SeriesKey, SourceExtent> = BTreeMap::new();
-    scan(segment, filter.clone(), exclusions, |key, points| {
+    scan(segment, filter, exclusions, |key, points| {
         if let (Some(&first_step), Some(&last_step)) = (points.step.first(), points.step.last()) {
             let extent = SourceExtent { first_step, last_step, rollup_levels: None };
             found.entry(key.clone()).or_insert(extent).last_step = last_step;
@@ -132,18 +149,6 @@ fn scan(
 ) -> Result<(), EngineError> {
     let partition = ScanPartition::new(Source::Segment(segment.clone()), Arc::new(filter), exclusions);
     partition.for_each_series(READ_BATCH_ROWS, visit)
-}
-
-/// The names of some series: a filter that passes them, and perhaps more.
-fn names<'a>(keys: impl Iterator<Item = &'a SeriesKey>) -> PointFilter {
-    let mut sets = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
-    for key in keys {
-        sets[0].insert(key.project_id.clone());
-        sets[1].insert(key.metric.clone());
-        sets[2].insert(key.run_id.clone());
-    }
-    let [project_ids, metrics, run_ids] = sets.map(Some);
-    PointFilter { project_ids, metrics, run_ids, ..PointFilter::default() }
 }
 
 /// What was read for the plans of some series.

@@ -261,3 +261,34 @@ fn summaries_after_a_retention_take_few_scans_of_a_segment() {
     assert_eq!(snapshot.latest(&PointFilter::default()).unwrap().len(), 2_001);
     assert!(scans() - before <= 4);
 }
+
+/// The grid went over the steps of deleted points as well, and left few of its cells to the others.
+#[test]
+fn the_grid_of_a_chart_is_over_the_points_that_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_a_retention(dir.path(), 19_000, 1_000, 1);
+    let request = ChartRequest { series: vec![key("loss", "a")], from_step: None, to_step: None, buckets: 100 };
+    let chart = engine.snapshot().chart(&request).unwrap();
+    let ChartData::Buckets(buckets) = &chart[0] else { panic!("{:?}", chart[0]) };
+    assert!((51..=100).contains(&buckets.len()), "{} buckets", buckets.len());
+    assert_eq!((buckets[0].first_step, chart[0].points()), (19_000, 1_000));
+}
+
+/// A series without a point past the retention is shown as if there were none, so that its rollups serve.
+#[test]
+fn a_series_of_which_nothing_is_old_keeps_what_was_written_with_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    let old = [("loss", "a", 0, 1.0)];
+    let points: Vec<_> = old.into_iter().chain((1..20_001).map(|step| ("loss", "b", step, 0.5))).collect();
+    ingest(&engine, batch(&points), None).unwrap();
+    engine.flush().unwrap();
+    let request = ChartRequest { series: vec![key("loss", "b")], from_step: None, to_step: None, buckets: 100 };
+    let whole = engine.snapshot().chart(&request).unwrap();
+    delete(&engine, None, None, Some(1_000_000));
+    let snapshot = engine.snapshot();
+    let scans = || crate::scan::SEGMENT_SCANS.with(std::cell::Cell::get);
+    let before = scans();
+    assert_eq!(snapshot.chart_by(1, &request).unwrap(), whole);
+    assert_eq!(scans() - before, 1, "only what is old was looked for");
+}
