@@ -17,7 +17,8 @@ pub struct LatestMetric {
     pub value: f64,
 }
 
-/// Reads latest points, all of one moment. Of runs in the trash, too.
+/// Reads latest points, all of one moment. Of runs in the trash, too. What it has read counts as memory of who reads until it is
+/// dropped.
 #[derive(Clone)]
 pub struct LatestReader {
     snapshot: Snapshot,
@@ -26,7 +27,7 @@ pub struct LatestReader {
 impl App {
     /// The latest points as they are now.
     pub fn latest(&self) -> LatestReader {
-        LatestReader { snapshot: self.parts.engine.snapshot().showing_hidden() }
+        LatestReader { snapshot: self.parts.engine.snapshot().showing_hidden().read_by(self.reader()) }
     }
 
     /// The latest point of each series of some runs of a project, by run, then metric. Of runs in the trash, too.

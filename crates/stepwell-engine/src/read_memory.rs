@@ -1,4 +1,4 @@
-//! Memory of those who read: points and buckets that they hold, all of them together within one limit (I9).
+//! Memory of those who read: points, buckets and summaries that they hold, all of them together within one limit (I9).
 
 use std::{
     sync::{
@@ -126,6 +126,18 @@ impl Passing<'_> {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let excess = self.bytes.saturating_sub(bytes);
+        self.bytes -= excess;
+        self.reader.let_go(excess);
+    }
+
+    /// Leaves what it holds to the reader, until that is dropped.
+    pub fn keep(mut self) {
+        self.bytes = 0;
+    }
 }
 
 impl Drop for Passing<'_> {
@@ -151,11 +163,16 @@ mod tests {
             passing.hold(30).unwrap();
             passing.hold(10).unwrap();
             assert_eq!(memory.used(), 100);
+            passing.shrink_to(50);
+            passing.shrink_to(20);
+            assert_eq!(memory.used(), 80);
         }
         assert!(matches!(one.beside().hold(41), Err(EngineError::ReadTooLarge { .. })), "of the same request");
         one.beside().hold(40).unwrap();
         other.hold(usize::MAX).unwrap_err();
-        other.hold(40).unwrap();
+        let mut kept = other.passing();
+        kept.hold(40).unwrap();
+        kept.keep();
         drop(one);
         assert_eq!(memory.used(), 40, "what was refused is not held");
         drop(other);

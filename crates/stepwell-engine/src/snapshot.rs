@@ -47,7 +47,8 @@ impl Snapshot {
         }
     }
 
-    /// The same for a reader of bounded memory: the points and buckets of series and charts that are read by it count there.
+    /// The same for a reader of bounded memory: the points, buckets and summaries that are read by it count
+    /// there.
     pub fn read_by(self, reader: Arc<Reader>) -> Self {
         Self { reader, ..self }
     }

@@ -9,6 +9,7 @@ use stepwell_types::{LatestPoint, PointFilter, SeriesColumns, SeriesKey, Summary
 use crate::{
     error::EngineError,
     exclusions::Share,
+    read_memory::{Passing, Reader},
     scan::{ScanPartition, Source},
     shares::{names as names_of, shares},
     snapshot::{READ_BATCH_ROWS, Snapshot},
@@ -16,6 +17,11 @@ use crate::{
 
 /// Aggregates of one part of a snapshot, each series once.
 type Part<A> = Vec<(SeriesKey, A)>;
+
+/// Aggregates that wait for no merge.
+const MERGED_MIN: usize = 4_096;
+/// Counters beside the text of a name.
+const NAME_BYTES: usize = 2 * size_of::<usize>();
 
 /// What is kept of a series, made of its points in any order of parts.
 trait Aggregate: Default {
@@ -59,15 +65,67 @@ impl Aggregate for Option<Edge> {
     }
 }
 
+/// Parts that become one. A series may be in each of many segments: they are merged whenever they are twice as many as they were
+/// behind the last merge, so that never all stand together (I9).
+struct Gathered<'a, A> {
+    all: Part<A>,
+    merged: usize,
+    held: Passing<'a>,
+}
+
+impl<'a, A: Aggregate> Gathered<'a, A> {
+    fn new(reader: &'a Reader) -> Self {
+        Self { all: Part::new(), merged: 0, held: reader.passing() }
+    }
+
+    fn add(&mut self, mut part: Part<A>) -> Result<(), EngineError> {
+        // As much again where they are sorted.
+        self.held.hold(2 * bytes_of(&part))?;
+        self.all.append(&mut part);
+        if self.all.len() > 2 * self.merged + MERGED_MIN {
+            self.merge();
+            self.held.shrink_to(2 * bytes_of(&self.all));
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self) {
+        // Stable, and quick on a row of sorted parts.
+        self.all.sort_by(|a, b| a.0.cmp(&b.0));
+        self.all.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1.merge(&later.1);
+            }
+            same
+        });
+        self.merged = self.all.len();
+    }
+
+    /// Each series once, in key order; the reader holds them.
+    fn finish(mut self) -> Part<A> {
+        self.merge();
+        self.held.shrink_to(bytes_of(&self.all));
+        self.held.keep();
+        self.all
+    }
+}
+
+/// About the memory that a part takes. Series share the names of their project and metric.
+fn bytes_of<A>(part: &Part<A>) -> usize {
+    let names: usize = part.iter().map(|(key, _)| key.run_id.len() + NAME_BYTES).sum();
+    part.len() * size_of::<(SeriesKey, A)>() + names
+}
+
 impl Snapshot {
     /// Summaries of all series whose names pass, over all of their points, sorted by key. Segments answer from what was
-    /// written with them; memory is read.
+    /// written with them; memory is read. The reader holds them.
     pub fn summaries(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, Summary)>, EngineError> {
         let all = self.aggregate::<SummaryState>(filter)?;
         Ok(all.into_iter().filter_map(|(key, state)| Some((key, state.finish()?))).collect())
     }
 
-    /// Of the same only the latest points, in a part of the time.
+    /// Of the same only the latest points, in a part of the time. The reader holds them.
     pub fn latest(&self, filter: &PointFilter) -> Result<Vec<(SeriesKey, LatestPoint)>, EngineError> {
         let all = self.aggregate::<Option<Edge>>(filter)?;
         let point = |edge: Edge| LatestPoint { step: edge.step, timestamp_us: edge.time_us, value: edge.value };
@@ -81,9 +139,9 @@ impl Snapshot {
             run_ids: filter.run_ids.clone(),
             ..PointFilter::default()
         };
-        let mut all: Part<A> = Part::new();
+        let mut all = Gathered::new(self.reader());
         for segment in self.segments().iter().filter(|segment| segment.meta().might_match(&names)) {
-            all.append(&mut self.of_segment(segment, &names)?);
+            all.add(self.of_segment(segment, &names)?)?;
         }
         let mut points = SeriesColumns::default();
         for view in self.views() {
@@ -94,19 +152,10 @@ impl Snapshot {
                     aggregate.update(&points);
                     points.clear();
                 }
-                all.push((handle.key().clone(), aggregate));
+                all.add(vec![(handle.key().clone(), aggregate)])?;
             }
         }
-        // Stable, and quick on a row of sorted parts.
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                kept.1.merge(&later.1);
-            }
-            same
-        });
-        Ok(all)
+        Ok(all.finish())
     }
 
     fn of_segment<A: Aggregate>(&self, segment: &Segment, names: &PointFilter) -> Result<Part<A>, EngineError> {

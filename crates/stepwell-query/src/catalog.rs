@@ -10,7 +10,7 @@ use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, MemTable, SchemaProvider, TableProvider},
     error::DataFusionError,
 };
-use stepwell_engine::Snapshot;
+use stepwell_engine::{Reader, Snapshot};
 use stepwell_metadata::{Metadata, Project, Run};
 
 use crate::{
@@ -58,6 +58,8 @@ impl RowsCache {
 /// What all schemas of one query share.
 pub(crate) struct QueryContext {
     pub(crate) snapshot: Snapshot,
+    /// Holds what is read before the first batch.
+    pub(crate) reader: Arc<Reader>,
     pub(crate) metadata: Metadata,
     pub(crate) cache: Arc<RowsCache>,
     pub(crate) projects: Vec<Project>,
@@ -137,7 +139,10 @@ impl SchemaProvider for ProjectSchema {
         };
         Ok(Some(match name {
             "points" => Arc::new(PointsTable::new(self.context.snapshot.clone(), &self.project_id)),
-            "summaries" => Arc::new(SummariesTable::new(self.context.snapshot.clone(), &self.project_id)),
+            "summaries" => {
+                let (snapshot, reader) = (self.context.snapshot.clone(), self.context.reader.clone());
+                Arc::new(SummariesTable::new(snapshot, reader, &self.project_id))
+            }
             "runs" => in_memory(&self.rows().await?.runs)?,
             "params" => in_memory(&self.rows().await?.params)?,
             "tags" => in_memory(&self.rows().await?.tags)?,

@@ -27,7 +27,7 @@ use datafusion::{
     sql::parser::Statement,
 };
 use futures::{Stream, StreamExt};
-use stepwell_engine::{ReadMemory, Snapshot};
+use stepwell_engine::{ReadMemory, Reader, Snapshot};
 use stepwell_metadata::Metadata;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -203,8 +203,10 @@ impl QueryEngine {
             let work = async move {
                 let Ok(_permit) = permits.acquire_owned().await else { return };
                 query.runs();
+                // Holds what planning reads until the last batch is out.
+                let reader = context.memory.reader();
                 // The plan has the only snapshot from here on, and gives back parts of it as they are read.
-                match context.start(snapshot(), request).await {
+                match context.start(snapshot(), &reader, request).await {
                     Ok((plan, stream)) => {
                         query.planned(plan);
                         // A caller that has gone ends the query here or at its first batch.
@@ -262,6 +264,7 @@ impl Planning {
     async fn start(
         &self,
         snapshot: Snapshot,
+        reader: &Arc<Reader>,
         request: QueryRequest,
     ) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream), QueryError> {
         let planning = |error| QueryError::from_datafusion(error, self.config.memory_bytes, true);
@@ -277,7 +280,7 @@ impl Planning {
             return Err(unknown_project(name, projects.iter().map(|project| project.name.as_str())));
         }
         let names: Vec<String> = projects.iter().map(|project| project.name.clone()).collect();
-        let state = self.session(snapshot, projects, request.project.as_deref()).map_err(planning)?;
+        let state = self.session(snapshot, reader, projects, request.project.as_deref()).map_err(planning)?;
         check_tables(&state, &statement, &names, request.project.as_deref())?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
         check_plan(&plan)?;
@@ -309,14 +312,16 @@ impl Planning {
     fn session(
         &self,
         snapshot: Snapshot,
+        reader: &Arc<Reader>,
         projects: Vec<stepwell_metadata::Project>,
         project: Option<&str>,
     ) -> datafusion::error::Result<SessionState> {
         let param_types = Arc::new(Mutex::default());
         let project_id = projects.iter().find(|known| Some(&*known.name) == project).map(|known| &*known.project_id);
-        let series_functions = project_id.map(|project_id| series_functions::all(&snapshot, project_id));
+        let series_functions = project_id.map(|project_id| series_functions::all(&snapshot, reader, project_id));
         let context = QueryContext {
             snapshot,
+            reader: reader.clone(),
             metadata: self.metadata.clone(),
             cache: self.cache.clone(),
             projects,

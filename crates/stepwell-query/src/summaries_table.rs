@@ -16,13 +16,14 @@ use datafusion::{
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
-use stepwell_engine::Snapshot;
+use stepwell_engine::{EngineError, Reader, Snapshot};
 use stepwell_types::{PointFilter, SeriesKey, Summary, summaries_schema};
 
 use crate::pushdown::{narrow, of_project, support};
 
 pub(crate) struct SummariesTable {
     snapshot: Snapshot,
+    reader: Arc<Reader>,
     project_id: Arc<str>,
 }
 
@@ -33,8 +34,9 @@ impl std::fmt::Debug for SummariesTable {
 }
 
 impl SummariesTable {
-    pub(crate) fn new(snapshot: Snapshot, project_id: &str) -> Self {
-        Self { snapshot, project_id: project_id.into() }
+    /// What is read of it is held by `reader`, who stays until the query has ended.
+    pub(crate) fn new(snapshot: Snapshot, reader: Arc<Reader>, project_id: &str) -> Self {
+        Self { snapshot, reader, project_id: project_id.into() }
     }
 }
 
@@ -64,19 +66,28 @@ impl TableProvider for SummariesTable {
             // All that were accepted above narrow; `step` and `timestamp` are no columns of this table.
             let _ = narrow(&mut filter, expr);
         }
-        let summaries = read_summaries(&self.snapshot, filter).await?;
+        let summaries = read_summaries(&self.snapshot, &self.reader, filter).await?;
         let table = MemTable::try_new(summaries_schema(), vec![vec![to_batch(&summaries)?]])?;
         table.scan(state, projection, &[], limit).await
     }
 }
 
 /// Summaries of the series whose names pass, read on a thread that may block.
-pub(crate) async fn read_summaries(snapshot: &Snapshot, filter: PointFilter) -> Result<Vec<(SeriesKey, Summary)>> {
-    let snapshot = snapshot.clone();
+pub(crate) async fn read_summaries(
+    snapshot: &Snapshot,
+    reader: &Arc<Reader>,
+    filter: PointFilter,
+) -> Result<Vec<(SeriesKey, Summary)>> {
+    let snapshot = snapshot.clone().read_by(reader.clone());
     tokio::task::spawn_blocking(move || snapshot.summaries(&filter))
         .await
         .map_err(|error| DataFusionError::External(Box::new(error)))?
-        .map_err(|error| DataFusionError::External(Box::new(error)))
+        .map_err(|error| match error {
+            EngineError::ReadTooLarge { .. } | EngineError::ReadersBusy { .. } => {
+                DataFusionError::ResourcesExhausted(error.to_string())
+            }
+            error => DataFusionError::External(Box::new(error)),
+        })
 }
 
 fn to_batch(rows: &[(SeriesKey, Summary)]) -> Result<RecordBatch, ArrowError> {

@@ -6,7 +6,7 @@ use stepwell_kernels::{BucketState, Grid, SummaryState, XAxis, bucketize};
 use stepwell_types::{Batch, Bucket, LatestPoint, PointFilter, SeriesKey, Summary};
 
 use super::*;
-use crate::{ChartData, ChartRequest, Snapshot};
+use crate::{ChartData, ChartRequest, ReadMemory, Snapshot};
 
 /// A stretch of one run: consecutive steps from one on, logged every `every` steps; overlapping stretches repeat steps.
 #[derive(Debug, Clone)]
@@ -122,4 +122,44 @@ fn i10_the_last_step_of_a_snapshot_stays() {
         assert_eq!(held.last_step("1", "a").unwrap(), Some(7));
         assert_eq!(engine.snapshot().last_step("1", "a").unwrap(), Some(9));
     }
+}
+
+/// Summaries of all segments stood together before they became one, and none of it counted: gigabytes for `SELECT count(*) FROM summaries`.
+#[test]
+fn i9_summaries_and_latest_points_count_as_memory_of_who_reads() {
+    const SERIES: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let compaction = CompactionOptions { fan_in: 0, ..CompactionOptions::default() };
+    let engine = Engine::open(Env::real(), EngineConfig { compaction, ..config(dir.path()) }).unwrap();
+    let keys: Vec<SeriesKey> = (0..SERIES).map(|number| key("loss", &format!("run{number}"))).collect();
+    let segments: i64 = 8;
+    for step in 0..segments {
+        let batch = Batch::new(
+            keys.clone(),
+            (0..SERIES as u32).collect(),
+            vec![step; SERIES],
+            vec![0; SERIES],
+            vec![0.5; SERIES],
+        );
+        ingest(&engine, batch.unwrap(), None).unwrap();
+        engine.flush().unwrap();
+    }
+    let everything = PointFilter::default();
+    let by = |limit| {
+        let memory = ReadMemory::new(limit);
+        let snapshot = engine.snapshot().read_by(memory.reader());
+        (memory, snapshot)
+    };
+    let (memory, snapshot) = by(2 << 20);
+    assert!(matches!(snapshot.summaries(&everything), Err(EngineError::ReadTooLarge { .. })));
+    assert!(matches!(snapshot.latest(&everything), Err(EngineError::ReadTooLarge { .. })));
+    assert_eq!(memory.used(), 0, "what was refused is given back");
+    // Of the eight segments no more than three stand together, and as much again where they are sorted.
+    let of_all = SERIES * size_of::<(SeriesKey, SummaryState)>();
+    let (memory, snapshot) = by(8 * of_all);
+    let summaries = snapshot.summaries(&everything).unwrap();
+    assert!(summaries.len() == SERIES && summaries.iter().all(|(_, summary)| summary.count == segments as u64));
+    assert!((of_all..2 * of_all).contains(&memory.used()), "{} bytes are held with the answer", memory.used());
+    drop(snapshot);
+    assert_eq!(memory.used(), 0);
 }

@@ -13,7 +13,7 @@ use datafusion::{
     common::{Result, ScalarValue, plan_err},
     logical_expr::Expr,
 };
-use stepwell_engine::Snapshot;
+use stepwell_engine::{Reader, Snapshot};
 use stepwell_kernels::Alignment;
 use stepwell_types::limits::BUCKETS_MAX;
 
@@ -22,11 +22,12 @@ pub(crate) use table::SeriesTable;
 /// Names of all of them.
 pub(crate) const NAMES: [&str; 4] = ["align", "lttb", "m4", "minmax"];
 
-/// All of them, over the series of one project.
-pub(crate) fn all(snapshot: &Snapshot, project_id: &str) -> Vec<Arc<TableFunction>> {
+/// All of them, over the series of one project. What is known of those before they are read is held by `reader`.
+pub(crate) fn all(snapshot: &Snapshot, reader: &Arc<Reader>, project_id: &str) -> Vec<Arc<TableFunction>> {
     let project_id: Arc<str> = project_id.into();
     let function = |name: &'static str| {
-        let function = SeriesFunction { name, snapshot: snapshot.clone(), project_id: project_id.clone() };
+        let (snapshot, reader) = (snapshot.clone(), reader.clone());
+        let function = SeriesFunction { name, snapshot, reader, project_id: project_id.clone() };
         Arc::new(TableFunction::new(name.to_owned(), Arc::new(function)))
     };
     NAMES.map(function).into()
@@ -54,6 +55,7 @@ pub(crate) struct Call {
 struct SeriesFunction {
     name: &'static str,
     snapshot: Snapshot,
+    reader: Arc<Reader>,
     project_id: Arc<str>,
 }
 
@@ -66,7 +68,7 @@ impl std::fmt::Debug for SeriesFunction {
 impl TableFunctionImpl for SeriesFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let call = Call::read(self.name, args.exprs())?;
-        Ok(Arc::new(SeriesTable::new(self.snapshot.clone(), self.project_id.clone(), call)))
+        Ok(Arc::new(SeriesTable::new(self.snapshot.clone(), self.reader.clone(), self.project_id.clone(), call)))
     }
 }
 

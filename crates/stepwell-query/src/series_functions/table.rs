@@ -10,7 +10,7 @@ use datafusion::{
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
-use stepwell_engine::Snapshot;
+use stepwell_engine::{Reader, Snapshot};
 use stepwell_types::{PointFilter, points_schema};
 
 use super::{Call, Work, exec::SeriesExec};
@@ -26,6 +26,7 @@ const ALIGNED: [usize; 3] = [2, 3, 5];
 
 pub(crate) struct SeriesTable {
     snapshot: Snapshot,
+    reader: Arc<Reader>,
     project_id: Arc<str>,
     call: Call,
     schema: SchemaRef,
@@ -38,11 +39,11 @@ impl std::fmt::Debug for SeriesTable {
 }
 
 impl SeriesTable {
-    pub(super) fn new(snapshot: Snapshot, project_id: Arc<str>, call: Call) -> Self {
+    pub(super) fn new(snapshot: Snapshot, reader: Arc<Reader>, project_id: Arc<str>, call: Call) -> Self {
         let columns: &[usize] = if matches!(call.work, Work::Align { .. }) { &ALIGNED } else { &CHOSEN };
         let fields = points_schema();
         let schema = Schema::new(columns.iter().map(|column| fields.fields()[*column].clone()).collect::<Vec<_>>());
-        Self { snapshot, project_id, call, schema: Arc::new(schema) }
+        Self { snapshot, reader, project_id, call, schema: Arc::new(schema) }
     }
 }
 
@@ -86,7 +87,7 @@ impl TableProvider for SeriesTable {
             // All that were accepted above narrow.
             let _ = narrow(&mut filter, expr);
         }
-        let summaries = read_summaries(&self.snapshot, filter).await?;
+        let summaries = read_summaries(&self.snapshot, &self.reader, filter).await?;
         let mut series: Vec<_> = summaries.into_iter().map(|(key, summary)| (key, summary.count)).collect();
         series.sort();
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();

@@ -151,6 +151,23 @@ async fn i9_memory_beyond_the_budget_fails_the_one_query() {
     ended(&fixture, &[("over_memory", 1), ("done", 1)]).await;
 }
 
+/// A million series were gigabytes for a count of them, whatever queries might have.
+#[tokio::test]
+async fn i9_summaries_count_as_memory_of_the_query() {
+    let fixture = Fixture::new(|config| config.memory_bytes = 1 << 20).await;
+    let runs: Vec<String> = (0..20_000).map(|number| format!("run{number}")).collect();
+    let points: Vec<_> = runs.iter().map(|run| ("loss", run.as_str(), 0, 1.0)).collect();
+    fixture.ingest(&fixture.projects[0], &points);
+    fixture.engine.flush().unwrap();
+    for sql in ["SELECT count(*) FROM summaries", "SELECT count(*) FROM lttb('loss', 10)"] {
+        let answer = fixture.ask(sql).await;
+        assert!(matches!(answer, Err(QueryError::MemoryExceeded { limit_bytes: 1_048_576, .. })), "{answer:?}");
+    }
+    fixture.ask("SELECT * FROM summaries WHERE run_id = 'run7'").await.unwrap();
+    ended(&fixture, &[("over_memory", 2), ("done", 1)]).await;
+    assert_eq!(fixture.query.memory().used(), 0);
+}
+
 #[tokio::test]
 async fn i9_points_in_memory_are_given_back_when_they_are_read_and_not_when_the_query_ends() {
     let fixture = Fixture::new(|_| {}).await;
