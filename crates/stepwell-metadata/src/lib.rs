@@ -3,7 +3,7 @@
 //! The tables are in `schemas/metadata/`, applied as migrations. Every change is one transaction, its audit row included;
 //! SQLite runs in WAL mode with `synchronous=FULL`, so that a change that was answered survives a loss of power. It has no checksums
 //! of what it stores: `vfs` is a layer below it that checks each page read (I11), `prepare` makes files with room for that, `check`
-//! says what is damaged, and `repair` mends it.
+//! says what is damaged, and `repair` mends it; of what it cannot mend `salvage` copies the rows that can be read.
 
 mod artifacts;
 mod changes;
@@ -19,6 +19,7 @@ mod read;
 mod registry;
 mod repair;
 mod run_cache;
+mod salvage;
 mod store;
 mod table_list;
 mod traces;
