@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Tables in the order in which their rows can be copied.
-const TABLES: [&str; 23] = [
+pub(crate) const TABLES: [&str; 24] = [
     "projects",
     "project_tags",
     "runs",
@@ -35,6 +35,7 @@ const TABLES: [&str; 23] = [
     "webhooks",
     "outbox",
     "artifacts",
+    "artifact_store",
     "traces",
     "audit",
 ];
@@ -90,6 +91,7 @@ pub(crate) async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> 
             lines.push(copied);
         }
         tidy(&mut connection, lines).await?;
+        keep_highest_ids(&mut connection, lines).await;
         // Without it the indexes of the damaged file would be made anew as well.
         sqlx::query("DETACH old").execute(&mut connection).await?;
         sqlx::query("REINDEX").execute(&mut connection).await?;
@@ -163,7 +165,7 @@ fn lost_words(lost: &[(i64, i64)]) -> String {
 
 /// Leaves no row that hangs on a lost one.
 async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Result<(), MetadataError> {
-    const STEPS: [(&str, &str); 6] = [
+    const STEPS: [(&str, &str); 7] = [
         (
             "projects made anew under the name recovered-<id>, for runs whose project is lost",
             "INSERT INTO main.projects (project_id, name, created_at_us) \
@@ -184,6 +186,12 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
             "tags of lost projects left out",
             "DELETE FROM main.project_tags WHERE project_id NOT IN (SELECT project_id FROM main.projects)",
         ),
+        (
+            "URL of the object store that has the artifacts, known from the audit",
+            "INSERT INTO main.artifact_store (url) SELECT subject FROM main.audit \
+             WHERE action = 'set_artifact_store' AND NOT EXISTS (SELECT 1 FROM main.artifact_store) \
+             ORDER BY audit_id DESC LIMIT 1",
+        ),
         ("params of lost runs left out", "DELETE FROM main.params WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
         ("tags of lost runs left out", "DELETE FROM main.tags WHERE run_id NOT IN (SELECT run_id FROM main.runs)"),
     ];
@@ -201,4 +209,22 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
         }
     }
     Ok(())
+}
+
+/// Has no id given again, also not one that is gone.
+async fn keep_highest_ids(connection: &mut SqliteConnection, lines: &mut Vec<String>) {
+    const STEPS: [&str; 2] = [
+        "UPDATE main.sqlite_sequence SET seq = max(sqlite_sequence.seq, was.seq) \
+         FROM old.sqlite_sequence AS was WHERE was.name = sqlite_sequence.name",
+        "INSERT INTO main.sqlite_sequence (name, seq) SELECT name, seq FROM old.sqlite_sequence \
+         WHERE name NOT IN (SELECT name FROM main.sqlite_sequence)",
+    ];
+    for step in STEPS {
+        if let Err(error) = sqlx::query(step).execute(&mut *connection).await {
+            lines.push(format!(
+                "the highest ids ever given cannot be read, those of lost rows may be given again: {error}"
+            ));
+            return;
+        }
+    }
 }

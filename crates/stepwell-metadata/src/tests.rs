@@ -8,6 +8,7 @@ mod lineage;
 mod projects;
 mod registry;
 mod rot;
+mod salvage;
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
     let params = [

@@ -104,7 +104,17 @@ pub(crate) async fn repair(
 ) -> Result<ArtifactRepair, AppError> {
     let mut done = ArtifactRepair::default();
     let store = place::find(env, data_dir, metadata).await?;
+    // The row that says where blobs are may be lost, too: what seems to be missing is then in an object store.
+    let is_place_known = !rows_were_lost || metadata.artifact_store().await?.is_some();
     for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check(env, data_dir, metadata).await?.damages {
+        if !is_place_known {
+            let (path, named) = (path.display(), artifacts.join(", "));
+            done.lines.push(format!(
+                "{path} at byte {offset}: {detail}; kept for now, as rows of the metadata were lost: {named}; if its bytes are not in \
+                 an object store, repair again, else start the server with its URL first"
+            ));
+            continue;
+        }
         let lost =
             if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, env.clock.now_us()).await? };
         done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
@@ -126,3 +136,6 @@ async fn set_aside(store: &BlobStore, id: BlobId, quarantine: &Path) -> Result<O
     let (store, quarantine) = (store.clone(), quarantine.to_owned());
     blocking(move || store.set_aside(id, &quarantine)).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,13 @@ use super::*;
 use crate::{check, pages, prepare, repair, store::MIGRATIONS, table_list};
 
 /// In memory where there is such a place: nothing here is about the disk.
-fn in_memory() -> tempfile::TempDir {
+pub(super) fn in_memory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 /// All that is in it, as text.
-async fn content(metadata: &Metadata) -> Result<String, MetadataError> {
+pub(super) async fn content(metadata: &Metadata) -> Result<String, MetadataError> {
     let mut all = format!("{:?}", metadata.projects().await?);
     for project in metadata.projects().await? {
         all += &format!("{:?}", metadata.runs_of_project(&project.project_id).await?);
@@ -27,7 +27,7 @@ fn whole_pages(file: &[u8]) -> bool {
 }
 
 /// Enough runs for some pages, closed.
-async fn written(path: &Path) -> String {
+pub(super) async fn written(path: &Path) -> String {
     let metadata = Metadata::open(path).await.unwrap();
     let project = metadata.ensure_project("p", 5).await.unwrap();
     for number in 0..60 {
@@ -44,7 +44,7 @@ async fn written(path: &Path) -> String {
     all
 }
 
-async fn opened(path: &Path) -> Result<String, MetadataError> {
+pub(super) async fn opened(path: &Path) -> Result<String, MetadataError> {
     let metadata = Metadata::open_read_only(path).await?;
     let all = content(&metadata).await;
     metadata.close().await;
