@@ -40,8 +40,7 @@ pub(crate) const TABLES: [&str; 24] = [
     "audit",
 ];
 /// Rows that hang on others, in the order in which they can go: those for which the condition holds hang on a lost one.
-const ORPHANS: [(&str, &str); 16] = [
-    ("traces", "project_id NOT IN (SELECT project_id FROM main.projects)"),
+const ORPHANS: [(&str, &str); 13] = [
     ("registered_model_tags", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
     ("model_versions", "registered_model_id NOT IN (SELECT registered_model_id FROM main.registered_models)"),
     ("model_version_tags", "model_version_id NOT IN (SELECT model_version_id FROM main.model_versions)"),
@@ -49,12 +48,10 @@ const ORPHANS: [(&str, &str); 16] = [
         "model_aliases",
         "(registered_model_id, version) NOT IN (SELECT registered_model_id, version FROM main.model_versions)",
     ),
-    ("logged_models", "project_id NOT IN (SELECT project_id FROM main.projects)"),
     ("logged_model_params", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
     ("logged_model_tags", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
     ("logged_model_metrics", "model_id NOT IN (SELECT model_id FROM main.logged_models)"),
     ("logged_model_metrics", "run_id NOT IN (SELECT run_id FROM main.runs)"),
-    ("datasets", "project_id NOT IN (SELECT project_id FROM main.projects)"),
     ("run_datasets", "run_id NOT IN (SELECT run_id FROM main.runs)"),
     ("run_datasets", "dataset_id NOT IN (SELECT dataset_id FROM main.datasets)"),
     ("run_dataset_tags", "input_id NOT IN (SELECT input_id FROM main.run_datasets)"),
@@ -165,11 +162,14 @@ fn lost_words(lost: &[(i64, i64)]) -> String {
 
 /// Leaves no row that hangs on a lost one.
 async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Result<(), MetadataError> {
-    const STEPS: [(&str, &str); 7] = [
+    const STEPS: [(&str, &str); 6] = [
         (
-            "projects made anew under the name recovered-<id>, for runs whose project is lost",
+            "projects made anew under the name recovered-<id>, of which rows are left though their own is lost",
             "INSERT INTO main.projects (project_id, name, created_at_us) \
-             SELECT DISTINCT project_id, 'recovered-' || project_id, 0 FROM main.runs \
+             SELECT project_id, 'recovered-' || project_id, 0 FROM ( \
+                SELECT project_id FROM main.runs UNION SELECT project_id FROM main.project_tags UNION \
+                SELECT project_id FROM main.traces UNION SELECT project_id FROM main.logged_models UNION \
+                SELECT project_id FROM main.datasets) \
              WHERE project_id NOT IN (SELECT project_id FROM main.projects)",
         ),
         (
@@ -181,10 +181,6 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
             "runs without the run that they were forked from, which is lost",
             "UPDATE main.runs SET fork_run_id = NULL, fork_step = NULL \
              WHERE fork_run_id NOT IN (SELECT run_id FROM main.runs)",
-        ),
-        (
-            "tags of lost projects left out",
-            "DELETE FROM main.project_tags WHERE project_id NOT IN (SELECT project_id FROM main.projects)",
         ),
         (
             "URL of the object store that has the artifacts, known from the audit",

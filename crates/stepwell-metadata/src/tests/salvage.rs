@@ -13,9 +13,9 @@ use crate::{MetadataRepair, check, repair, salvage::TABLES};
 const PAGE_BYTES: usize = 4_096;
 
 /// A page of a table, as SQLite itself tells of it.
-struct TablePage {
-    number: usize,
-    is_leaf: bool,
+pub(super) struct TablePage {
+    pub(super) number: usize,
+    pub(super) is_leaf: bool,
 }
 
 /// The file past the layer that checks pages.
@@ -23,7 +23,7 @@ async fn plain(path: &Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
 }
 
-async fn pages_of(path: &Path, table: &str) -> Vec<TablePage> {
+pub(super) async fn pages_of(path: &Path, table: &str) -> Vec<TablePage> {
     let mut connection = plain(path).await;
     let rows = sqlx::query("SELECT pageno, pagetype FROM dbstat WHERE name = ? ORDER BY pageno").bind(table);
     let rows = rows.fetch_all(&mut connection).await.unwrap();
@@ -35,7 +35,7 @@ async fn pages_of(path: &Path, table: &str) -> Vec<TablePage> {
     rows.iter().map(page).collect()
 }
 
-fn overwrite(path: &Path, pages: &[usize]) {
+pub(super) fn overwrite(path: &Path, pages: &[usize]) {
     let mut file = std::fs::read(path).unwrap();
     for number in pages {
         file[(number - 1) * PAGE_BYTES..][..PAGE_BYTES].fill(0xee);
@@ -92,4 +92,52 @@ async fn every_table_has_its_rows_copied() {
     names.sort();
     copied.sort();
     assert_eq!(names, copied);
+}
+
+/// Projects that are only traced have no runs; what was kept of them went with their rows in `projects`.
+#[tokio::test]
+async fn i11_a_project_whose_row_is_lost_is_made_anew_for_whatever_is_left_of_it() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    let metadata = Metadata::open(&path).await.unwrap();
+    let mut ids = Vec::new();
+    for name in ["traced", "models", "data", "tagged", "nothing"] {
+        ids.push(metadata.create_project(name, 1).await.unwrap().project_id);
+    }
+    let trace = crate::Trace {
+        trace_id: "t".into(),
+        project_id: ids[0].clone(),
+        started_at_us: 1,
+        duration_us: None,
+        state: "OK".into(),
+        client_request_id: None,
+        request_preview: None,
+        response_preview: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        assessments: Vec::new(),
+        linked_runs: Vec::new(),
+    };
+    let trace = metadata.put_trace(trace, 2).await.unwrap();
+    let model = "INSERT INTO logged_models (model_id, project_id, name, location, status, created_at_us, updated_at_us) \
+                 VALUES ('m', ?, 'model', 'x', 'ready', 1, 1)";
+    sqlx::query(model).bind(&ids[1]).execute(&metadata.writer).await.unwrap();
+    let dataset =
+        "INSERT INTO datasets (project_id, name, digest, source_type, source) VALUES (?, 'd', '1', 'local', 'x')";
+    sqlx::query(dataset).bind(&ids[2]).execute(&metadata.writer).await.unwrap();
+    metadata.tag_project(&ids[3], BTreeMap::from([("team".into(), Some("vision".into()))]), 3).await.unwrap();
+    metadata.close().await;
+    let lost: Vec<usize> = pages_of(&path, "projects").await.iter().map(|page| page.number).collect();
+    overwrite(&path, &lost);
+    let done = repaired(&path).await;
+    let metadata = Metadata::open(&path).await.unwrap();
+    let projects = metadata.projects().await.unwrap();
+    let names: Vec<&str> = projects.iter().map(|project| project.name.as_str()).collect();
+    let expected: Vec<String> = ids[..4].iter().map(|id| format!("recovered-{id}")).collect();
+    assert_eq!(names, expected, "{:?}", done.lines);
+    assert_eq!(metadata.trace("t").await.unwrap(), Some(trace));
+    assert_eq!(metadata.logged_models(&ids[1..2]).await.unwrap().len(), 1);
+    let datasets = sqlx::query("SELECT count(*) FROM datasets").fetch_one(&metadata.readers).await.unwrap();
+    assert_eq!((datasets.get::<i64, _>(0), projects[3].tags.len()), (1, 1));
+    metadata.close().await;
 }
