@@ -18,6 +18,7 @@ mod projects;
 mod read;
 mod registry;
 mod repair;
+mod replace;
 mod run_cache;
 mod salvage;
 mod store;

@@ -18,6 +18,7 @@ use stepwell_env::{Disk, RealDisk, is_out_of_files, write_atomically};
 use crate::{
     error::MetadataError,
     pages::{self, MAGIC, PAGE_BYTES, RESERVED_AT, RESERVED_BYTES},
+    replace,
 };
 
 /// Looks at a log that seems damaged.
@@ -41,6 +42,7 @@ pub(crate) enum State {
 
 /// Makes the file one whose pages have checksums. The caller is the only one who uses it.
 pub(crate) async fn prepare(path: &Path) -> Result<(), MetadataError> {
+    replace::finish(path)?;
     match state(path)? {
         State::Checked => Ok(()),
         State::Absent => create(path).await,
@@ -54,6 +56,11 @@ pub(crate) async fn prepare(path: &Path) -> Result<(), MetadataError> {
 pub(crate) fn state(path: &Path) -> Result<State, MetadataError> {
     let disk = RealDisk;
     let log = log_of(path);
+    if replace::is_waiting(path) {
+        // Its log may be gone already, and with it what was changed last.
+        let detail = "a repair of it was cut short".to_owned();
+        return Ok(State::Damaged { path: path.to_owned(), offset: 0, detail });
+    }
     if !disk.exists(path) {
         if !disk.exists(&log) {
             return Ok(State::Absent);

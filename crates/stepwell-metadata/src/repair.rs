@@ -16,6 +16,7 @@ use crate::{
     error::MetadataError,
     pages::{self, PAGE_BYTES},
     prepare::{State, failed, log_of, prepare, remove, sibling, state},
+    replace::{self, replace, result_of},
     salvage::salvage,
     store::checked,
     table_list,
@@ -41,6 +42,15 @@ pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<Met
 
 async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
     let mut report = MetadataRepair::default();
+    if replace::is_waiting(path) {
+        report
+            .lines
+            .push(format!("a repair of {} was cut short; its result takes the place of the file", path.display()));
+        if dry_run {
+            return Ok(report);
+        }
+        finish(path, quarantine, &mut report)?;
+    }
     let unreadable = replace_unreadable(path, quarantine, dry_run, &mut report)?;
     if unreadable && dry_run {
         report.lines.push("what is lost by that is known once zeros stand in its place".to_owned());
@@ -103,15 +113,25 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
     }
     let result = if is_whole { &attempt } else { &new };
     if !dry_run {
-        // The log of the damaged file belongs to no other: it goes first. Its content is in the result, and in the quarantine.
-        let whole = RealDisk.read(result).map_err(failed("read", result))?;
-        remove(&log)?;
-        remove(&sibling(path, "-shm"))?;
-        write_atomically(&RealDisk, path, &whole).map_err(failed("write", path))?;
+        replace(path, &RealDisk.read(result).map_err(failed("read", result))?)?;
     }
     remove_with_log(&attempt)?;
     remove_with_log(&new)?;
     Ok(report)
+}
+
+/// Ends a repair that was cut short. If its result is damaged itself, that is set aside: the file is still there, and what was in its
+/// log is in the quarantine.
+fn finish(path: &Path, quarantine: &Path, report: &mut MetadataRepair) -> Result<(), MetadataError> {
+    match replace::finish(path) {
+        Err(error @ MetadataError::DamagedFile { .. }) => {
+            let result = result_of(path);
+            report.lines.push(format!("{error}; it is set aside, and the file is repaired anew"));
+            report.quarantined.push(copy(&result, quarantine)?);
+            remove(&result)
+        }
+        ended => ended,
+    }
 }
 
 /// Puts files of the same content, with zeros for what cannot be read, in the place of those of which the device refuses some. Returns

@@ -7,6 +7,7 @@ use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue
 mod lineage;
 mod projects;
 mod registry;
+mod repair;
 mod rot;
 mod salvage;
 
