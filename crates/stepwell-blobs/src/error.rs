@@ -53,3 +53,14 @@ pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error
     let path = path.to_owned();
     move |source| BlobError::Io { what, path, source }
 }
+
+/// Of bytes that were not given. A device that refuses them says something of the file; an object store that does says nothing of the
+/// object, unless that it is not there.
+pub(crate) fn read_error(path: &Path) -> impl FnOnce(io::Error) -> BlobError + use<> {
+    let path = path.to_owned();
+    move |source| match source.downcast::<ObjectError>() {
+        Ok(error) if error.is_missing() => BlobError::Missing { path },
+        Ok(error) => BlobError::Objects(error),
+        Err(source) => BlobError::Io { what: "read", path, source },
+    }
+}

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use stepwell_env::ReadFile;
 
 use crate::{
-    error::{BlobError, io_error},
+    error::{BlobError, read_error},
     format::{Blob, BlobId, CHUNK_BYTES},
 };
 
@@ -19,7 +19,7 @@ pub struct BlobReader {
 
 impl BlobReader {
     pub(crate) fn new(file: Box<dyn ReadFile>, path: PathBuf, blob: Blob) -> Result<Self, BlobError> {
-        let bytes = file.bytes().map_err(io_error("read", &path))?;
+        let bytes = file.bytes().map_err(read_error(&path))?;
         if bytes != blob.bytes {
             let detail = format!("it has {bytes} bytes, {} were written", blob.bytes);
             return Err(BlobError::Damaged { path, offset: bytes.min(blob.bytes), detail });
@@ -36,7 +36,7 @@ impl BlobReader {
     pub fn chunk(&self, chunk: u64) -> Result<Vec<u8>, BlobError> {
         let Some((bytes, crc)) = self.blob.chunk(chunk) else { return Ok(Vec::new()) };
         let offset = chunk * CHUNK_BYTES as u64;
-        let read = self.file.read_at(offset, bytes).map_err(io_error("read", &self.path))?;
+        let read = self.file.read_at(offset, bytes).map_err(read_error(&self.path))?;
         if read.len() != bytes || crc32c::crc32c(&read) != crc {
             let detail = format!("the {bytes} bytes from there on do not fit their checksum");
             return Err(BlobError::Damaged { path: self.path.clone(), offset, detail });

@@ -13,7 +13,7 @@ use stepwell_objects::Objects;
 use tokio::runtime::Handle;
 
 use crate::{
-    error::{BlobError, io_error},
+    error::{BlobError, io_error, read_error},
     format::{Blob, BlobId, CHUNK_BYTES},
     objects::BlobObjects,
     reader::BlobReader,
@@ -77,10 +77,15 @@ impl BlobStore {
     /// The same with an object store at a URL such as `s3://bucket/prefix`; credentials and the like come from the environment
     /// (`AWS_…`, `AZURE_…`, `GOOGLE_…`). Asks nothing of it.
     pub fn with_objects(disk: Arc<dyn Disk>, data_dir: &Path, url: &str, runtime: Handle) -> Result<Self, BlobError> {
-        Ok(Self::with(disk, data_dir, Some(Objects::at(url, runtime)?)))
+        Ok(Self::over_objects(disk, data_dir, Objects::at(url, runtime)?))
     }
 
-    pub(crate) fn with(disk: Arc<dyn Disk>, data_dir: &Path, objects: Option<Objects>) -> Self {
+    /// The same with objects that are open already.
+    pub fn over_objects(disk: Arc<dyn Disk>, data_dir: &Path, objects: Objects) -> Self {
+        Self::with(disk, data_dir, Some(objects))
+    }
+
+    fn with(disk: Arc<dyn Disk>, data_dir: &Path, objects: Option<Objects>) -> Self {
         let objects = objects.map(BlobObjects);
         let (root, made) = (data_dir.join(BLOBS), Mutex::new([false; SHARDS]));
         Self { parts: Arc::new(Parts { disk, root, objects, next: AtomicU64::new(0), made }) }
@@ -157,17 +162,23 @@ impl BlobStore {
             disk.rename(&path, &kept).map_err(io_error("rename", &path))?;
         } else if let Some(objects) = &self.parts.objects {
             let Some(object) = objects.raw(id)? else { return Ok(None) };
-            let mut file = disk.create(&kept).map_err(io_error("create", &kept))?;
+            // Of an earlier one that was cut short.
+            let part = directory.join(format!("{id}.part"));
+            if disk.exists(&part) {
+                disk.remove(&part).map_err(io_error("remove", &part))?;
+            }
+            let mut file = disk.create(&part).map_err(io_error("create", &part))?;
             let mut at = 0;
             loop {
-                let piece = object.read_at(at, CHUNK_BYTES).map_err(io_error("read", &objects.path_of(id)))?;
+                let piece = object.read_at(at, CHUNK_BYTES).map_err(read_error(&objects.path_of(id)))?;
                 if piece.is_empty() {
                     break;
                 }
                 at += piece.len() as u64;
-                file.append(&piece).map_err(io_error("write", &kept))?;
+                file.append(&piece).map_err(io_error("write", &part))?;
             }
-            file.sync().map_err(io_error("sync", &kept))?;
+            file.sync().map_err(io_error("sync", &part))?;
+            disk.rename(&part, &kept).map_err(io_error("rename", &part))?;
         } else {
             return Ok(None);
         }

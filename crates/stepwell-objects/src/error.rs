@@ -17,9 +17,17 @@ pub enum ObjectError {
     },
 }
 
+impl ObjectError {
+    /// Whether the store says that the object is not there; any other error says nothing of the object.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Request { error: object_store::Error::NotFound { .. }, .. })
+    }
+}
+
 impl From<ObjectError> for io::Error {
     fn from(error: ObjectError) -> Self {
-        Self::other(error)
+        let kind = if error.is_missing() { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+        Self::new(kind, error)
     }
 }
 

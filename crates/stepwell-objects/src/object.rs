@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use object_store::{ObjectStoreExt, path::Path as ObjectPath};
+use object_store::ObjectStoreExt;
 use stepwell_env::ReadFile;
 
 use crate::store::Objects;
@@ -17,7 +17,7 @@ pub(crate) const AHEAD_BYTES_MAX: u64 = 1 << 20;
 /// An object being read. Unlike a file, it is not readable any more once it is removed.
 pub struct Object {
     objects: Objects,
-    at: ObjectPath,
+    key: String,
     bytes: u64,
     ahead: Mutex<Ahead>,
 }
@@ -45,8 +45,8 @@ impl Ahead {
 }
 
 impl Object {
-    pub(crate) fn new(objects: Objects, at: ObjectPath, bytes: u64) -> Self {
-        Self { objects, at, bytes, ahead: Mutex::default() }
+    pub(crate) fn new(objects: Objects, key: &str, bytes: u64) -> Self {
+        Self { objects, key: key.to_owned(), bytes, ahead: Mutex::default() }
     }
 }
 
@@ -67,7 +67,9 @@ impl ReadFile for Object {
         let follows = offset == ahead.end() && offset > 0;
         let wanted = if follows { ahead.next_bytes } else { AHEAD_BYTES_MIN };
         let to = offset.saturating_add(wanted).min(self.bytes).max(end);
-        let read = self.objects.wait(self.objects.store().get_range(&self.at, offset..to)).map_err(io::Error::from)?;
+        let at = self.objects.path_of(&self.key);
+        let read = self.objects.wait(self.objects.store().get_range(&at, offset..to));
+        let read = read.map_err(|error| self.objects.failed("read", &self.key, error))?;
         let next_bytes = (wanted * 2).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
         *ahead = Ahead { from: offset, bytes: read.into(), next_bytes };
         // Fewer than asked for are told as they are.

@@ -150,7 +150,7 @@ impl Objects {
     /// Opens an object, if it is there.
     pub fn open(&self, key: &str) -> Result<Option<Object>, ObjectError> {
         let bytes = self.bytes_of(key)?;
-        Ok(bytes.map(|bytes| Object::new(self.clone(), self.path_of(key), bytes)))
+        Ok(bytes.map(|bytes| Object::new(self.clone(), key, bytes)))
     }
 
     /// Removes an object, if it is there.

@@ -44,11 +44,14 @@ pub struct ArtifactRepair {
 
 /// Reads every byte of every blob that an artifact names; also beside the server that owns the directory.
 pub(crate) async fn check(env: &Env, data_dir: &Path, metadata: &Metadata) -> Result<ArtifactCheck, AppError> {
-    let mut found = ArtifactCheck::default();
     if !metadata.knows_artifacts().await? {
-        return Ok(found);
+        return Ok(ArtifactCheck::default());
     }
-    let store = place::find(env, data_dir, metadata).await?;
+    check_in(&place::find(env, data_dir, metadata).await?, metadata).await
+}
+
+async fn check_in(store: &BlobStore, metadata: &Metadata) -> Result<ArtifactCheck, AppError> {
+    let mut found = ArtifactCheck::default();
     let mut last = String::new();
     loop {
         let rows = metadata.blobs_after(&last, PAGE_ROWS).await?;
@@ -57,12 +60,12 @@ pub(crate) async fn check(env: &Env, data_dir: &Path, metadata: &Metadata) -> Re
         for row in rows {
             found.files += 1;
             found.bytes += row.bytes;
-            if let Some(damage) = damage(&store, metadata, row).await? {
+            if let Some(damage) = damage(store, metadata, row).await? {
                 found.damages.push(damage);
             }
         }
     }
-    let unnamed = unnamed::all(metadata, &store).await?;
+    let unnamed = unnamed::all(metadata, store).await?;
     if !unnamed.is_empty() {
         let bytes: u64 = unnamed.iter().map(|file| file.bytes).sum();
         let count = unnamed.len();
@@ -102,11 +105,22 @@ pub(crate) async fn repair(
     rows_were_lost: bool,
     dry_run: bool,
 ) -> Result<ArtifactRepair, AppError> {
-    let mut done = ArtifactRepair::default();
     let store = place::find(env, data_dir, metadata).await?;
+    repair_in(&store, metadata, quarantine, rows_were_lost, env.clock.now_us(), dry_run).await
+}
+
+async fn repair_in(
+    store: &BlobStore,
+    metadata: &Metadata,
+    quarantine: &Path,
+    rows_were_lost: bool,
+    now_us: i64,
+    dry_run: bool,
+) -> Result<ArtifactRepair, AppError> {
+    let mut done = ArtifactRepair::default();
     // The row that says where blobs are may be lost, too: what seems to be missing is then in an object store.
     let is_place_known = !rows_were_lost || metadata.artifact_store().await?.is_some();
-    for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check(env, data_dir, metadata).await?.damages {
+    for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check_in(store, metadata).await?.damages {
         if !is_place_known {
             let (path, named) = (path.display(), artifacts.join(", "));
             done.lines.push(format!(
@@ -115,18 +129,18 @@ pub(crate) async fn repair(
             ));
             continue;
         }
-        let lost =
-            if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, env.clock.now_us()).await? };
-        done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
+        // Kept before it is unnamed: the next start removes what nobody names.
         if let Some(id) = BlobId::parse(&sha256).filter(|_| !dry_run) {
-            done.quarantined.extend(set_aside(&store, id, quarantine).await?);
+            done.quarantined.extend(set_aside(store, id, quarantine).await?);
         }
+        let lost = if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, now_us).await? };
+        done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
     }
     if rows_were_lost && !dry_run {
-        for file in unnamed::all(metadata, &store).await? {
+        for file in unnamed::all(metadata, store).await? {
             let Some(id) = file.id else { continue };
             done.lines.push(format!("{} has no artifact that names it any more, and is kept", file.path.display()));
-            done.quarantined.extend(set_aside(&store, id, quarantine).await?);
+            done.quarantined.extend(set_aside(store, id, quarantine).await?);
         }
     }
     Ok(done)

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use stepwell_env::{Disk, SimDisk};
-use stepwell_objects::{InMemory, Objects};
+use stepwell_objects::{Objects, SimObjects};
 use stepwell_types::ErrorKind;
 use tokio::runtime::Runtime;
 
@@ -14,6 +14,7 @@ const DATA: &str = "/data";
 
 struct World {
     disk: SimDisk,
+    memory: Arc<SimObjects>,
     objects: Objects,
     store: BlobStore,
     _runtime: Runtime,
@@ -22,12 +23,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let (disk, memory) = (SimDisk::new(), Arc::new(InMemory::new()));
+        let (disk, memory) = (SimDisk::new(), Arc::new(SimObjects::new()));
         let url = "s3://bucket/team/artifacts/";
-        let objects = Objects::over(memory, "team/artifacts", url, runtime.handle().clone());
-        let store = BlobStore::with(Arc::new(disk.clone()), Path::new(DATA), Some(objects.clone()));
+        let objects = Objects::over(memory.clone(), "team/artifacts", url, runtime.handle().clone());
+        let store = BlobStore::over_objects(Arc::new(disk.clone()), Path::new(DATA), objects.clone());
         store.prepare().unwrap();
-        Self { disk, objects, store, _runtime: runtime }
+        Self { disk, memory, objects, store, _runtime: runtime }
     }
 
     fn staged(&self, bytes: &[u8]) -> StagedBlob {
@@ -135,4 +136,27 @@ fn what_is_in_the_directory_stays_readable_and_all_is_found() {
         assert!(matches!(world.store.open(blob), Err(BlobError::Missing { .. })));
     }
     assert_eq!(world.keys(), ["ba/notes.txt"], "what is not ours stays");
+}
+
+/// A lifecycle rule that moves objects to an archive made damage of all of them.
+#[test]
+fn i11_a_store_that_gives_no_bytes_says_nothing_of_them() {
+    let world = World::new();
+    let content = noise(3 * CHUNK_BYTES);
+    let blob = world.write(&content);
+    let quarantine = Path::new("/data/quarantine");
+    world.memory.refuse_reads(true);
+    let error = world.store.open(blob.clone()).unwrap().verify().unwrap_err();
+    assert!(matches!(error, BlobError::Objects(_)) && error.kind() == ErrorKind::Unavailable, "{error}");
+    assert!(matches!(world.store.set_aside(blob.id, quarantine), Err(BlobError::Objects(_))));
+    world.memory.refuse_reads(false);
+    // What that left is in nobody's way.
+    for _ in 0..2 {
+        let kept = world.store.set_aside(blob.id, quarantine).unwrap().unwrap();
+        assert!(world.disk.read(&kept).unwrap() == content);
+        assert_eq!(world.disk.files().len(), 1);
+    }
+    let reader = world.store.open(blob.clone()).unwrap();
+    world.store.remove(blob.id).unwrap();
+    assert!(matches!(reader.chunk(0), Err(BlobError::Missing { .. })));
 }
