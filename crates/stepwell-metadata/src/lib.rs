@@ -6,11 +6,13 @@
 //! says what is damaged, and `repair` mends it; of what it cannot mend `salvage` copies the rows that can be read.
 
 mod artifacts;
+mod btree;
 mod changes;
 mod check;
 mod copy;
 mod error;
 mod lineage;
+mod lost_pages;
 mod model;
 mod pages;
 mod prepare;

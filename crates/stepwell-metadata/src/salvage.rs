@@ -1,14 +1,18 @@
 //! Every row that can be read of a damaged file, in a new one.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
+use stepwell_env::{Disk, RealDisk, write_atomically};
 
 use crate::{
+    btree::{Part, parts},
     error::MetadataError,
+    lost_pages::{self, Column, ColumnKind, Made, Mended, Table},
+    prepare::failed,
     store::{Metadata, checked},
 };
 
@@ -58,10 +62,9 @@ const ORPHANS: [(&str, &str); 13] = [
     ("run_models", "run_id NOT IN (SELECT run_id FROM main.runs)"),
     ("outbox", "webhook_id NOT IN (SELECT webhook_id FROM main.webhooks)"),
 ];
-/// Row numbers that are looked for where the last one cannot be read.
-const ROWS_MAX: i64 = 1 << 32;
-/// Reads that may fail for one table.
-const FAILURES_MAX: usize = 20_000;
+
+/// First and last row numbers.
+type RowRanges = Vec<(i64, i64)>;
 
 /// Copies every row that can be read to a new file.
 pub(crate) async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> Result<(), MetadataError> {
@@ -72,20 +75,17 @@ pub(crate) async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> 
         .foreign_keys(false);
     let mut connection = options.connect().await?;
     // Not on this connection: it would prepare no statement any more once a list of tables is attached that it cannot read.
-    let is_readable = lists_tables(from).await;
-    if is_readable {
+    if lists_tables(from).await {
+        let listed = listed(from).await?;
+        let mut file = RealDisk.read(from).map_err(failed("read", from))?;
+        mend_interior(from, &mut file, &listed, lines)?;
         let attached = sqlx::query("ATTACH ? AS old").bind(from.to_string_lossy().into_owned());
         attached.execute(&mut connection).await?;
-    }
-    if is_readable {
         for table in TABLES {
             // A file of an earlier version has fewer.
-            let known = sqlx::query("SELECT 1 FROM old.sqlite_master WHERE type = 'table' AND name = ?").bind(table);
-            if matches!(known.fetch_optional(&mut connection).await, Ok(None)) {
-                continue;
-            }
-            let copied = copy_table(&mut connection, table).await?;
-            lines.push(copied);
+            let Some(table) = listed.iter().find(|listed| listed.name == table) else { continue };
+            let (whole, lost) = ranges(&file, table);
+            lines.push(copy_table(&mut connection, &table.name, whole, lost).await?);
         }
         tidy(&mut connection, lines).await?;
         keep_highest_ids(&mut connection, lines).await;
@@ -111,52 +111,121 @@ async fn lists_tables(path: &Path) -> bool {
     connection.close().await.is_ok() && is_listed
 }
 
-/// Copies what can be read of a table, range of row numbers by range, and halves those that cannot.
-async fn copy_table(connection: &mut SqliteConnection, table: &str) -> Result<String, MetadataError> {
-    let columns = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")));
-    let names: Vec<String> =
-        columns.fetch_all(&mut *connection).await?.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+/// The tables of a file, whose log must be in it.
+async fn listed(path: &Path) -> Result<Vec<Table>, MetadataError> {
+    let mut connection = checked(SqliteConnectOptions::new().filename(path))?.connect().await?;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await?;
+    let listed = sqlx::query("SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND rootpage > 0");
+    let mut tables = Vec::new();
+    for row in listed.fetch_all(&mut connection).await? {
+        let (name, root): (String, u32) = (row.try_get(0)?, row.try_get(1)?);
+        let columns = "SELECT type, \"notnull\", dflt_value IS NOT NULL, pk > 0 AND sum(pk > 0) OVER () = 1 FROM pragma_table_info(?)";
+        let columns = sqlx::query(columns).bind(&name).fetch_all(&mut connection).await?;
+        let column = |row: &SqliteRow| {
+            let (declared, can_be_null): (String, bool) = (row.try_get(0)?, !row.try_get(1)?);
+            let kind = match row.try_get(3)? {
+                true if declared.eq_ignore_ascii_case("INTEGER") => ColumnKind::RowNumber,
+                _ => ColumnKind::of(&declared),
+            };
+            Ok(Column { kind, can_be_null, can_be_absent: can_be_null || row.try_get(2)? })
+        };
+        let columns = columns.iter().map(column).collect::<Result<_, sqlx::Error>>()?;
+        tables.push(Table { name, root, columns });
+    }
+    connection.close().await?;
+    Ok(tables)
+}
+
+/// Makes lost pages anew that lead to others, in a file that nobody has open.
+fn mend_interior(
+    path: &Path,
+    file: &mut Vec<u8>,
+    tables: &[Table],
+    lines: &mut Vec<String>,
+) -> Result<(), MetadataError> {
+    let Mended { made, unplaced } = lost_pages::mend(file, tables);
+    for Made { table, offset, children } in &made {
+        lines.push(format!(
+            "the page at byte {offset} led to rows of {table}; it is made anew from {children} that are left below it"
+        ));
+    }
+    if unplaced > 0 {
+        lines.push(format!("{unplaced} pages with rows cannot be told to be of one table, and are left out"));
+    }
+    if made.is_empty() { Ok(()) } else { write_atomically(&RealDisk, path, file).map_err(failed("write", path)) }
+}
+
+/// Row numbers of a table between which no page is lost, and those that lost pages may have had.
+fn ranges(file: &[u8], table: &Table) -> (RowRanges, RowRanges) {
+    let (mut whole, mut lost) = (RowRanges::new(), RowRanges::new());
+    let mut is_behind_lost = true;
+    for part in parts(file, table.root, &mut BTreeSet::new()) {
+        match (part, whole.last_mut()) {
+            (Part::Leaf { last, .. }, Some(range)) if !is_behind_lost => range.1 = last,
+            (Part::Leaf { first, last, .. }, _) => whole.push((first, last)),
+            (Part::Lost(page), _) => lost.push((page.above.saturating_add(1).max(0), page.up_to)),
+        }
+        is_behind_lost = matches!(part, Part::Lost(_));
+    }
+    (whole, lost)
+}
+
+/// Copies ranges of row numbers of a table, and halves those of which something cannot be read. `lost` cannot for certain.
+async fn copy_table(
+    connection: &mut SqliteConnection,
+    table: &str,
+    mut ranges: RowRanges,
+    mut lost: RowRanges,
+) -> Result<String, MetadataError> {
+    // Of a file of an earlier version, those that it has.
+    let columns = sqlx::query(
+        "SELECT name FROM pragma_table_info(?, 'main') INTERSECT SELECT name FROM pragma_table_info(?, 'old')",
+    );
+    let columns = columns.bind(table).bind(table).fetch_all(&mut *connection).await?;
+    let names: Vec<String> = columns.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let names = names.join(", ");
     let copy = format!(
-        "INSERT OR IGNORE INTO main.{table} (rowid, {names}) \
-         SELECT rowid, {names} FROM old.{table} NOT INDEXED WHERE rowid BETWEEN ? AND ?"
+        "INSERT OR IGNORE INTO main.{table} (rowid, {names}) SELECT rowid, {names} FROM old.{table} NOT INDEXED WHERE"
     );
-    let last = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT coalesce(max(rowid), 0) FROM old.{table}")));
-    let last: i64 = match last.fetch_one(&mut *connection).await {
-        Ok(row) => row.try_get(0)?,
-        Err(_) => ROWS_MAX,
-    };
-    let (mut copied, mut lost, mut failures) = (0, Vec::new(), 0);
-    // The first project's is 0.
-    let mut ranges = vec![(0, last)];
-    while let Some((low, high)) = ranges.pop().filter(|(low, high)| low <= high) {
-        let done = sqlx::query(sqlx::AssertSqlSafe(copy.clone())).bind(low).bind(high).execute(&mut *connection).await;
-        match done {
+    // Behind the last row of a range SQLite looks for one more, in a page that may be lost; for one row it does not.
+    let (one, many) = (format!("{copy} rowid = ?"), format!("{copy} rowid BETWEEN ? AND ?"));
+    let mut copied = 0;
+    while let Some((low, high)) = ranges.pop() {
+        let statement = match low == high {
+            true => sqlx::query(AssertSqlSafe(one.clone())).bind(low),
+            false => sqlx::query(AssertSqlSafe(many.clone())).bind(low).bind(high),
+        };
+        match statement.execute(&mut *connection).await.map_err(MetadataError::from) {
             Ok(done) => copied += done.rows_affected(),
-            Err(_) if low == high || failures >= FAILURES_MAX => lost.push((low, high)),
-            Err(_) => {
-                failures += 1;
+            Err(MetadataError::DamagedFile { .. }) if low == high => lost.push((low, high)),
+            Err(MetadataError::DamagedFile { .. }) => {
                 let middle = low.midpoint(high);
                 ranges.extend([(middle + 1, high), (low, middle)]);
             }
+            Err(error) => return Err(error),
         }
     }
+    lost.sort_unstable();
     Ok(format!("{table}: {copied} rows kept; {}", lost_words(&lost)))
 }
 
 /// Rising ranges of row numbers, those that touch as one.
 fn lost_words(lost: &[(i64, i64)]) -> String {
-    let mut joined: Vec<(i64, i64)> = Vec::new();
+    let mut joined = RowRanges::new();
     for &(low, high) in lost {
         match joined.last_mut() {
-            Some(last) if last.1 + 1 == low => last.1 = high,
+            Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
             _ => joined.push((low, high)),
         }
     }
     if joined.is_empty() {
         return "none is lost".to_owned();
     }
-    let words: Vec<String> = joined.iter().map(|(low, high)| format!("{low} to {high}")).collect();
+    let words = |range: &(i64, i64)| match range {
+        (low, i64::MAX) => format!("from {low} on"),
+        (low, high) => format!("{low} to {high}"),
+    };
+    let words: Vec<String> = joined.iter().map(words).collect();
     format!("those with row numbers {} are lost, as far as there were such", words.join(", "))
 }
 
@@ -198,7 +267,7 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
         }
     }
     for (table, lost) in ORPHANS {
-        let orphans = sqlx::AssertSqlSafe(format!("DELETE FROM main.{table} WHERE {lost}"));
+        let orphans = AssertSqlSafe(format!("DELETE FROM main.{table} WHERE {lost}"));
         let rows = sqlx::query(orphans).execute(&mut *connection).await?.rows_affected();
         if rows > 0 {
             lines.push(format!("{rows} rows of {table} left out, of which the row that they belong to is lost"));

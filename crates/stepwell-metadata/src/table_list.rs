@@ -16,6 +16,7 @@ use std::{
 use stepwell_env::{Disk, RealDisk, write_atomically};
 
 use crate::{
+    btree::{FIRST_HEADER_AT, INTERIOR, LEAF, children},
     error::MetadataError,
     pages::{PAGE_BYTES, is_good, stamp},
     prepare::{failed, sibling},
@@ -23,13 +24,9 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"SWTABLE1";
 const NUMBER_BYTES: usize = 4;
-/// Where the first page's own header begins.
-const FIRST_HEADER_AT: usize = 100;
 /// Where the header says how many pages the file has, and which of them are free: the first of a list, and how many.
 const SIZE_AT: Range<usize> = 28..32;
 const FREE_AT: Range<usize> = 32..40;
-const INTERIOR: u8 = 5;
-const LEAF: u8 = 13;
 /// A list of more pages is none of ours.
 const PAGES_MAX: usize = 1_000;
 
@@ -144,19 +141,4 @@ fn pages_of_list(read: impl Fn(u64) -> Option<Vec<u8>>) -> Option<BTreeMap<u32, 
         }
     }
     Some(found)
-}
-
-/// Numbers of the pages below an interior one.
-fn children(page: &[u8], header: usize) -> Option<Vec<u32>> {
-    let short = |at: usize| Some(usize::from(u16::from_be_bytes([*page.get(at)?, *page.get(at + 1)?])));
-    let number = |at: usize| {
-        let bytes = page.get(at..at + NUMBER_BYTES)?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?))
-    };
-    let cells = short(header + 3)?;
-    let mut children = vec![number(header + 8)?];
-    for cell in 0..cells {
-        children.push(number(short(header + 12 + 2 * cell)?)?);
-    }
-    Some(children)
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::{
     rot::{in_memory, written},
     *,
 };
-use crate::{MetadataRepair, check, repair, salvage::TABLES};
+use crate::{MetadataRepair, check, repair, salvage::TABLES, store::checked};
 
 const PAGE_BYTES: usize = 4_096;
 
@@ -16,6 +16,7 @@ const PAGE_BYTES: usize = 4_096;
 pub(super) struct TablePage {
     pub(super) number: usize,
     pub(super) is_leaf: bool,
+    rows: i64,
 }
 
 /// The file past the layer that checks pages.
@@ -25,12 +26,16 @@ async fn plain(path: &Path) -> SqliteConnection {
 
 pub(super) async fn pages_of(path: &Path, table: &str) -> Vec<TablePage> {
     let mut connection = plain(path).await;
-    let rows = sqlx::query("SELECT pageno, pagetype FROM dbstat WHERE name = ? ORDER BY pageno").bind(table);
+    let rows = sqlx::query(
+        "SELECT pageno, pagetype, ncell FROM dbstat WHERE name = ? AND pagetype != 'overflow' ORDER BY pageno",
+    )
+    .bind(table);
     let rows = rows.fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let page = |row: &sqlx::sqlite::SqliteRow| TablePage {
         number: row.get::<i64, _>(0) as usize,
         is_leaf: row.get::<&str, _>(1) == "leaf",
+        rows: row.get(2),
     };
     rows.iter().map(page).collect()
 }
@@ -41,6 +46,20 @@ pub(super) fn overwrite(path: &Path, pages: &[usize]) {
         file[(number - 1) * PAGE_BYTES..][..PAGE_BYTES].fill(0xee);
     }
     std::fs::write(path, file).unwrap();
+}
+
+async fn run(path: &Path, statement: &'static str) {
+    let mut connection = checked(SqliteConnectOptions::new().filename(path)).unwrap().connect().await.unwrap();
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn rows_of(path: &Path, table: &str) -> i64 {
+    let mut connection = plain(path).await;
+    let count = AssertSqlSafe(format!("SELECT count(*) FROM {table} NOT INDEXED"));
+    let count = sqlx::query(count).fetch_one(&mut connection).await.unwrap().get(0);
+    connection.close().await.unwrap();
+    count
 }
 
 async fn repaired(path: &Path) -> MetadataRepair {
@@ -140,4 +159,82 @@ async fn i11_a_project_whose_row_is_lost_is_made_anew_for_whatever_is_left_of_it
     let datasets = sqlx::query("SELECT count(*) FROM datasets").fetch_one(&metadata.readers).await.unwrap();
     assert_eq!((datasets.get::<i64, _>(0), projects[3].tags.len()), (1, 1));
     metadata.close().await;
+}
+
+/// The row before a lost page went with it, and all rows of a table with the page that led to them.
+#[tokio::test]
+async fn i11_a_lost_page_takes_its_own_rows_and_an_interior_one_takes_none() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let file = std::fs::read(&path).unwrap();
+    let (mut leaves, mut interior) = (0, 0);
+    for table in ["runs", "tags", "params", "audit", "projects"] {
+        let before = rows_of(&path, table).await;
+        for page in pages_of(&path, table).await {
+            overwrite(&path, &[page.number]);
+            let done = repaired(&path).await;
+            // Of lost projects those are made anew of which other rows are left, which here are all.
+            let lost = if page.is_leaf && table != "projects" { page.rows } else { 0 };
+            let number = page.number;
+            assert_eq!(rows_of(&path, table).await, before - lost, "page {number} of {table}: {:?}", done.lines);
+            if table != "runs" {
+                assert_eq!(rows_of(&path, "runs").await, 60, "page {number} of {table}: {:?}", done.lines);
+            }
+            *(if page.is_leaf { &mut leaves } else { &mut interior }) += 1;
+            std::fs::write(&path, &file).unwrap();
+        }
+    }
+    assert!(leaves > 5 && interior > 1, "{leaves} leaves, {interior} interior pages");
+    assert!(pages_of(&path, "runs").await.iter().any(|page| !page.is_leaf), "runs have an interior page");
+}
+
+/// Tables of more than two levels, of which a page at each is lost; what was deleted before does not come back with them.
+#[tokio::test]
+async fn i11_lost_interior_pages_of_several_tables_are_made_anew_and_bring_nothing_back() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let many = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 2999) \
+                INSERT INTO tags SELECT 'run-1', 'k' || n, printf('%.*c', 900 + 9000 * (n % 50 = 0), 'x') FROM n";
+    run(&path, many).await;
+    run(&path, "DELETE FROM tags WHERE rowid BETWEEN 500 AND 700").await;
+    run(&path, "DELETE FROM params WHERE rowid > 200").await;
+    let (tags, params) = (rows_of(&path, "tags").await, rows_of(&path, "params").await);
+    let file = std::fs::read(&path).unwrap();
+    assert_ne!(file[36..40], [0; 4], "there are free pages");
+    let interior = |pages: Vec<TablePage>| pages.into_iter().filter(|page| !page.is_leaf).map(|page| page.number);
+    let of_tags: Vec<usize> = interior(pages_of(&path, "tags").await).collect();
+    let of_params: Vec<usize> = interior(pages_of(&path, "params").await).collect();
+    assert!(of_tags.len() > 2 && of_params.len() == 1, "{of_tags:?} {of_params:?}");
+    let all = [&of_tags[..], &of_params[..]].concat();
+    for lost in of_tags.iter().map(|page| vec![*page]).chain([of_tags.clone(), all]) {
+        std::fs::write(&path, &file).unwrap();
+        overwrite(&path, &lost);
+        let done = repaired(&path).await;
+        let found = (rows_of(&path, "tags").await, rows_of(&path, "params").await);
+        assert_eq!(found, (tags, params), "{lost:?}: {:?}", done.lines);
+    }
+    // Of pages that may be free ones none is taken.
+    std::fs::write(&path, &file).unwrap();
+    let trunk = u32::from_be_bytes(file[32..36].try_into().unwrap()) as usize;
+    overwrite(&path, &[of_params[0], trunk]);
+    let done = repaired(&path).await;
+    assert_eq!(rows_of(&path, "params").await, 0);
+    assert!(done.lines.iter().any(|line| line.contains("left out")), "{:?}", done.lines);
+}
+
+/// The first version that adds a column would have lost the whole table of a file from before it.
+#[tokio::test]
+async fn i11_a_file_of_an_earlier_version_keeps_its_rows() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    run(&path, "ALTER TABLE runs DROP COLUMN scheduled").await;
+    let leaf = pages_of(&path, "tags").await.into_iter().find(|page| page.is_leaf).unwrap();
+    overwrite(&path, &[leaf.number]);
+    let done = repaired(&path).await;
+    assert_eq!(rows_of(&path, "runs").await, 60, "{:?}", done.lines);
+    let scheduled = "SELECT scheduled FROM runs";
+    sqlx::query(scheduled).fetch_all(&mut plain(&path).await).await.unwrap();
 }
