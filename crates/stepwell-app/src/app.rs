@@ -69,7 +69,9 @@ impl App {
         env.disk.create_dir_all(&config.query.spill_dir).map_err(io)?;
         let metadata = Metadata::open(&config.metadata_path()).await?.with_run_cache(config.run_cache_bytes);
         let data_dir = config.engine.data_dir.clone();
-        let blobs = place::settle(&env, &data_dir, &metadata, config.artifacts_url.as_deref()).await?;
+        let wanted =
+            place::Wanted { url: config.artifacts_url.as_deref(), take_over: config.artifacts_take_over.as_deref() };
+        let blobs = place::settle(&env, &data_dir, &metadata, wanted).await?;
         blobs.prepare()?;
         let engine = Engine::open_watched(env.clone(), config.engine, progress)?;
         let query = QueryEngine::new(config.query, metadata.clone())?;

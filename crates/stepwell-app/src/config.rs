@@ -17,6 +17,8 @@ pub struct AppConfig {
     pub run_cache_bytes: usize,
     /// The object store that artifacts go to, such as `s3://bucket/prefix`, instead of the data directory.
     pub artifacts_url: Option<String>,
+    /// The owner of that store in whose place this data directory is to be its owner.
+    pub artifacts_take_over: Option<String>,
 }
 
 impl AppConfig {
@@ -28,6 +30,7 @@ impl AppConfig {
             webhooks: WebhookConfig::default(),
             run_cache_bytes: 64 << 20,
             artifacts_url: None,
+            artifacts_take_over: None,
         }
     }
 

@@ -12,6 +12,9 @@ use crate::{
     store::Found,
 };
 
+/// Name of the object that says whose the others are.
+const OWNER: &str = "stepwell-owner";
+
 /// The objects that are blobs.
 #[derive(Clone)]
 pub(crate) struct BlobObjects(pub(crate) Objects);
@@ -53,12 +56,30 @@ impl BlobObjects {
         Ok(self.0.remove(&key(id))?)
     }
 
+    /// Whether there is a blob.
+    pub(crate) fn any(&self) -> Result<bool, BlobError> {
+        Ok(self.0.any(|key| id_of(key).is_some())?)
+    }
+
+    /// Who owns the objects, if anybody does.
+    pub(crate) fn owner(&self) -> Result<Option<String>, BlobError> {
+        Ok(self.0.read(OWNER)?.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
+    }
+
+    /// Makes one the owner in the place of another, or of nobody.
+    pub(crate) fn set_owner(&self, owner: &str, before: Option<&str>) -> Result<(), BlobError> {
+        if before.is_none() {
+            return Ok(self.0.create(OWNER, owner.as_bytes())?);
+        }
+        let mut content = Some(owner.as_bytes().to_vec());
+        self.0.put(OWNER, owner.len() as u64, || Ok(content.take()))
+    }
+
     /// The blobs whose names begin with the two hexadecimal digits of a byte.
     pub(crate) fn shard(&self, shard: u8) -> Result<Vec<Found>, BlobError> {
         let listed = self.0.list(&format!("{shard:02x}"))?;
         let found = listed.into_iter().filter_map(|listed| {
-            // What is not called as we call blobs is none of ours.
-            let id = BlobId::parse(listed.key.split('/').nth(1)?).filter(|id| key(*id) == listed.key)?;
+            let id = id_of(&listed.key)?;
             Some(Found { path: self.path_of(id), bytes: listed.bytes, id: Some(id) })
         });
         Ok(found.collect())
@@ -68,6 +89,11 @@ impl BlobObjects {
 fn key(id: BlobId) -> String {
     let name = id.to_string();
     format!("{}/{name}", &name[..2])
+}
+
+/// The blob of a key. What is not called as we call blobs is none of ours.
+fn id_of(name: &str) -> Option<BlobId> {
+    BlobId::parse(name.split('/').nth(1)?).filter(|id| key(*id) == name)
 }
 
 #[cfg(test)]

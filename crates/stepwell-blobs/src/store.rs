@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,7 +33,7 @@ pub fn relative_path(id: BlobId) -> String {
 }
 
 /// The blobs of one data directory, in it or in an object store. Clones share it. One process at a time writes to it. With an object
-/// store, new blobs go there, those that are in the directory stay readable, and calls block on the network: they must come
+/// store that it owns, new blobs go there, those that are in the directory stay readable, and calls block on the network: they must come
 /// from a thread that may.
 #[derive(Clone)]
 pub struct BlobStore {
@@ -45,6 +45,8 @@ struct Parts {
     root: PathBuf,
     /// Where blobs go instead of the directory.
     objects: Option<BlobObjects>,
+    /// What the data directory is called there as their owner.
+    owner: OnceLock<String>,
     /// Number of the next temporary file.
     next: AtomicU64,
     /// Directories that are known to be there durably.
@@ -88,7 +90,39 @@ impl BlobStore {
     fn with(disk: Arc<dyn Disk>, data_dir: &Path, objects: Option<Objects>) -> Self {
         let objects = objects.map(BlobObjects);
         let (root, made) = (data_dir.join(BLOBS), Mutex::new([false; SHARDS]));
-        Self { parts: Arc::new(Parts { disk, root, objects, next: AtomicU64::new(0), made }) }
+        Self { parts: Arc::new(Parts { disk, root, objects, owner: OnceLock::new(), next: AtomicU64::new(0), made }) }
+    }
+
+    /// Says what the data directory is called in the object store as its owner.
+    pub fn with_owner(self, owner: String) -> Self {
+        self.parts.owner.get_or_init(|| owner);
+        self
+    }
+
+    /// Whether objects may be written and removed: the object store names this data directory as their owner. Those of another are only
+    /// read: a copy of a directory would remove what it does not know of, and the owner what the copy put there. Files always may.
+    pub fn owns(&self) -> Result<bool, BlobError> {
+        match (&self.parts.objects, self.parts.owner.get()) {
+            (None, _) => Ok(true),
+            (Some(_), None) => Ok(false),
+            (Some(objects), Some(owner)) => Ok(objects.owner()?.as_ref() == Some(owner)),
+        }
+    }
+
+    /// Who owns the objects; `None` where nobody does, or there are none.
+    pub fn owner(&self) -> Result<Option<String>, BlobError> {
+        self.parts.objects.as_ref().map_or(Ok(None), BlobObjects::owner)
+    }
+
+    /// Makes this data directory their owner under a name, in the place of another, or of nobody: then whoever was faster is it.
+    pub fn own(&self, owner: &str, before: Option<&str>) -> Result<(), BlobError> {
+        self.parts.owner.get_or_init(|| owner.to_owned());
+        self.parts.objects.as_ref().map_or(Ok(()), |objects| objects.set_owner(owner, before))
+    }
+
+    /// Whether the object store has a blob.
+    pub fn has_objects(&self) -> Result<bool, BlobError> {
+        self.parts.objects.as_ref().map_or(Ok(false), BlobObjects::any)
     }
 
     /// Whether blobs go to an object store.
@@ -142,14 +176,17 @@ impl BlobStore {
         }
     }
 
-    /// Removes a blob, if it is there. Whoever reads it reads on, but for one in an object store.
+    /// Removes a blob, if it is there; an object only if it is owned. Whoever reads it reads on, but for one in an object store.
     pub fn remove(&self, id: BlobId) -> Result<(), BlobError> {
         let path = self.path_of(id);
         match self.disk().remove(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &path)(error)),
             _ => {}
         }
-        self.parts.objects.as_ref().map_or(Ok(()), |objects| objects.remove(id))
+        match &self.parts.objects {
+            Some(objects) if self.owns()? => objects.remove(id),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps what lies at a blob's place in a directory, whatever it has become, under the blob's name; a file is moved, an object
@@ -186,10 +223,12 @@ impl BlobStore {
         Ok(Some(kept))
     }
 
-    /// The files of one of the [`SHARDS`] directories, and the objects that are called so.
+    /// The files of one of the [`SHARDS`] directories, and the objects that are called so, if they are owned.
     pub fn shard(&self, shard: u8) -> Result<Vec<Found>, BlobError> {
         let mut found = self.files(shard)?;
-        if let Some(objects) = &self.parts.objects {
+        if let Some(objects) = &self.parts.objects
+            && self.owns()?
+        {
             found.extend(objects.shard(shard)?);
         }
         Ok(found)

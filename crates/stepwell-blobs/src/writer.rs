@@ -125,9 +125,10 @@ impl StagedBlob {
     /// Sends its bytes to where blobs go, if that is an object store; may take long. Not named by anybody yet, they may be gone again
     /// when it is published.
     pub fn upload(&self) -> Result<(), BlobError> {
-        match self.temporary.store.objects() {
-            Some(objects) => objects.put(&self.reader()?),
-            None => Ok(()),
+        let store = &self.temporary.store;
+        match store.objects() {
+            Some(objects) if store.owns()? => objects.put(&self.reader()?),
+            _ => Ok(()),
         }
     }
 
@@ -136,9 +137,13 @@ impl StagedBlob {
     pub fn publish(self) -> Result<Blob, BlobError> {
         let store = &self.temporary.store;
         match store.objects() {
-            Some(objects) if objects.has(&self.blob)? => {}
-            Some(objects) => objects.put(&self.reader()?)?,
-            None => store.place(&self.temporary.path, self.blob.id)?,
+            Some(objects) if store.owns()? => {
+                if !objects.has(&self.blob)? {
+                    objects.put(&self.reader()?)?;
+                }
+            }
+            // Nor to the objects of another: their owner removes those that it does not name.
+            _ => store.place(&self.temporary.path, self.blob.id)?,
         }
         Ok(self.blob.clone())
     }

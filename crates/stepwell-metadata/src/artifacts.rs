@@ -197,6 +197,24 @@ impl Metadata {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
+    /// What the data directory is called in that store as its owner; `None` if it does not own it.
+    pub async fn artifact_owner(&self) -> Result<Option<String>, MetadataError> {
+        let column = sqlx::query("SELECT 1 FROM pragma_table_info('artifact_store') WHERE name = 'owner'");
+        if column.fetch_optional(&self.readers).await?.is_none() {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT owner FROM artifact_store").fetch_optional(&self.readers).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+    }
+
+    /// Says what the data directory is called there.
+    pub async fn set_artifact_owner(&self, owner: &str, now_us: i64) -> Result<(), MetadataError> {
+        let mut tx = self.writer.begin().await?;
+        sqlx::query("UPDATE artifact_store SET owner = ?").bind(owner).execute(&mut *tx).await?;
+        audit(&mut tx, now_us, "set_artifact_owner", owner, &json!({})).await?;
+        self.commit_unseen(tx, ()).await
+    }
+
     /// Says for good that blobs are in an object store.
     pub async fn set_artifact_store(&self, url: &str, now_us: i64) -> Result<(), MetadataError> {
         let mut tx = self.writer.begin().await?;

@@ -69,6 +69,11 @@ impl MetadataCopy {
             self.run("DELETE FROM main.sqlite_sequence").await?;
             self.run("INSERT INTO main.sqlite_sequence SELECT * FROM source.sqlite_sequence").await?;
         }
+        // What is restored from it does not own the object store: the directory that is copied does.
+        let has_owner = "SELECT 1 FROM main.pragma_table_info('artifact_store') WHERE name = 'owner'";
+        if sqlx::query(has_owner).fetch_optional(&mut self.connection).await?.is_some() {
+            self.run("UPDATE main.artifact_store SET owner = NULL").await?;
+        }
         for (_, _, sql) in &others {
             self.run(sql).await?;
         }

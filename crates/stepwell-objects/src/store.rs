@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use futures::TryStreamExt;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart, path::Path as ObjectPath};
+use object_store::{
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart, path::Path as ObjectPath,
+};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -138,6 +140,47 @@ impl Objects {
         })
     }
 
+    /// Writes a small object if there is none of its key. Where the store cannot write on a condition it looks before.
+    pub fn create(&self, key: &str, content: &[u8]) -> Result<(), ObjectError> {
+        let (at, payload) = (self.path_of(key), PutPayload::from(content.to_vec()));
+        let created = self.wait(async {
+            match self.store.put_opts(&at, payload.clone(), PutMode::Create.into()).await {
+                Err(Error::NotImplemented { .. }) => match self.store.head(&at).await {
+                    Err(Error::NotFound { .. }) => self.store.put(&at, payload).await.map(drop),
+                    found => found.map(drop),
+                },
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
+                put => put.map(drop),
+            }
+        });
+        created.map_err(|error| self.failed("write", key, error))
+    }
+
+    /// All of a small object, if it is there.
+    pub fn read(&self, key: &str) -> Result<Option<Vec<u8>>, ObjectError> {
+        let at = self.path_of(key);
+        match self.wait(async { self.store.get(&at).await?.bytes().await }) {
+            Ok(content) => Ok(Some(content.to_vec())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("read", key, error)),
+        }
+    }
+
+    /// Whether there is one with such a key.
+    pub fn any(&self, is_such: impl Fn(&str) -> bool) -> Result<bool, ObjectError> {
+        let mut listed = self.store.list(Some(&self.below));
+        while let Some(meta) = self.wait(listed.try_next()).map_err(|error| self.failed("list", "", error))? {
+            if self.key_of(&meta).is_some_and(|key| is_such(&key)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn key_of(&self, meta: &ObjectMeta) -> Option<String> {
+        Some(meta.location.as_ref().strip_prefix(self.below.as_ref())?.trim_start_matches('/').to_owned())
+    }
+
     /// The length of an object, if it is there.
     pub fn bytes_of(&self, key: &str) -> Result<Option<u64>, ObjectError> {
         match self.wait(self.store.head(&self.path_of(key))) {
@@ -166,12 +209,8 @@ impl Objects {
         let prefix = self.path_of(below);
         let listed = self.wait(self.store.list(Some(&prefix)).try_collect::<Vec<_>>());
         let listed = listed.map_err(|error| self.failed("list", below, error))?;
-        let start = self.below.as_ref();
-        let key = |path: &str| Some(path.strip_prefix(start)?.trim_start_matches('/').to_owned());
-        let mut found: Vec<Listed> = listed
-            .iter()
-            .filter_map(|meta| Some(Listed { key: key(meta.location.as_ref())?, bytes: meta.size }))
-            .collect();
+        let mut found: Vec<Listed> =
+            listed.iter().filter_map(|meta| Some(Listed { key: self.key_of(meta)?, bytes: meta.size })).collect();
         found.sort();
         Ok(found)
     }

@@ -177,6 +177,7 @@ fn app_config(settings: &Settings) -> AppConfig {
     config.engine.series_per_run_max = settings.series_per_run_max;
     config.engine.metrics_per_project_max = settings.metrics_per_project_max;
     config.artifacts_url = settings.artifacts_url.clone();
+    config.artifacts_take_over = settings.artifacts_take_over.clone();
     config.webhooks.allow_private = settings.webhook_private;
     config.query.memory_bytes = settings.memory.query;
     config.query.spill_bytes = settings.query_spill_bytes;

@@ -118,15 +118,11 @@ async fn repair_in(
     dry_run: bool,
 ) -> Result<ArtifactRepair, AppError> {
     let mut done = ArtifactRepair::default();
-    // The row that says where blobs are may be lost, too: what seems to be missing is then in an object store.
-    let is_place_known = !rows_were_lost || metadata.artifact_store().await?.is_some();
+    let why_not = why_not_unname(store, metadata, rows_were_lost).await?;
     for ArtifactDamage { path, offset, detail, artifacts, sha256 } in check_in(store, metadata).await?.damages {
-        if !is_place_known {
+        if let Some(why_not) = why_not {
             let (path, named) = (path.display(), artifacts.join(", "));
-            done.lines.push(format!(
-                "{path} at byte {offset}: {detail}; kept for now, as rows of the metadata were lost: {named}; if its bytes are not in \
-                 an object store, repair again, else start the server with its URL first"
-            ));
+            done.lines.push(format!("{path} at byte {offset}: {detail}; kept for now, as {why_not}: {named}"));
             continue;
         }
         // Kept before it is unnamed: the next start removes what nobody names.
@@ -144,6 +140,25 @@ async fn repair_in(
         }
     }
     Ok(done)
+}
+
+/// Why what seems to be missing may be somewhere else.
+async fn why_not_unname(
+    store: &BlobStore,
+    metadata: &Metadata,
+    rows_were_lost: bool,
+) -> Result<Option<&'static str>, AppError> {
+    if rows_were_lost && metadata.artifact_store().await?.is_none() {
+        // The row that says where blobs are may be among them.
+        return Ok(Some(
+            "rows of the metadata were lost (if it is not in an object store, repair again, else start the server with its URL first)",
+        ));
+    }
+    let asked = store.clone();
+    let owns = blocking(move || asked.owns()).await?;
+    Ok((!owns).then_some(
+        "the object store does not name this data directory as its owner (is its endpoint set as for the server?)",
+    ))
 }
 
 async fn set_aside(store: &BlobStore, id: BlobId, quarantine: &Path) -> Result<Option<PathBuf>, AppError> {

@@ -5,7 +5,7 @@ use std::sync::Weak;
 use stepwell_blobs::{BlobId, BlobStore, Found, SHARDS};
 use stepwell_metadata::Metadata;
 
-use super::blocking;
+use super::{blocking, place};
 use crate::{
     app::{App, Parts},
     error::AppError,
@@ -37,18 +37,18 @@ impl App {
 pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
     for shard in 0..SHARDS {
         let Some(parts) = parts.upgrade() else { return };
+        let (metadata, store) = (&parts.metadata, &parts.artifacts.store);
+        let adopted = match shard {
+            0 => place::adopt(&parts.env, metadata, store).await.map(drop),
+            _ => Ok(()),
+        };
         let _alone = parts.artifacts.publishing.write().await;
-        match unnamed(&parts.metadata, &parts.artifacts.store, shard as u8).await {
-            Ok(found) => {
-                for Found { path, bytes, id } in found {
-                    let Some(id) = id else { continue };
-                    tracing::info!(path = %path.display(), bytes, "a blob that no artifact names is removed");
-                    let store = parts.artifacts.store.clone();
-                    if let Err(error) = blocking(move || store.remove(id)).await {
-                        tracing::warn!(%error, "it stays for now; nothing to do: the next start removes it");
-                    }
-                }
-            }
+        let swept = match adopted {
+            Ok(()) => sweep_shard(metadata, store, shard as u8).await,
+            failed => failed,
+        };
+        match swept {
+            Ok(()) => {}
             Err(_) if parts.metadata.is_closed() => return,
             Err(error) => {
                 tracing::warn!(%error, "blobs that no artifact names were not looked for; nothing to do: the next start looks");
@@ -56,6 +56,18 @@ pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
             }
         }
     }
+}
+
+pub(super) async fn sweep_shard(metadata: &Metadata, store: &BlobStore, shard: u8) -> Result<(), AppError> {
+    for Found { path, bytes, id } in unnamed(metadata, store, shard).await? {
+        let Some(id) = id else { continue };
+        tracing::info!(path = %path.display(), bytes, "a blob that no artifact names is removed");
+        let store = store.clone();
+        if let Err(error) = blocking(move || store.remove(id)).await {
+            tracing::warn!(%error, "it stays for now; nothing to do: the next start removes it");
+        }
+    }
+    Ok(())
 }
 
 async fn unnamed(metadata: &Metadata, store: &BlobStore, shard: u8) -> Result<Vec<Found>, AppError> {

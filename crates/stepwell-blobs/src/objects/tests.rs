@@ -7,7 +7,7 @@ use stepwell_objects::{Objects, SimObjects};
 use stepwell_types::ErrorKind;
 use tokio::runtime::Runtime;
 
-use super::key;
+use super::{OWNER, key};
 use crate::{Blob, BlobError, BlobStore, CHUNK_BYTES, SHARDS, StagedBlob};
 
 const DATA: &str = "/data";
@@ -28,6 +28,7 @@ impl World {
         let objects = Objects::over(memory.clone(), "team/artifacts", url, runtime.handle().clone());
         let store = BlobStore::over_objects(Arc::new(disk.clone()), Path::new(DATA), objects.clone());
         store.prepare().unwrap();
+        store.own("this", None).unwrap();
         Self { disk, memory, objects, store, _runtime: runtime }
     }
 
@@ -50,7 +51,7 @@ impl World {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.objects.list("").unwrap().into_iter().map(|listed| listed.key).collect()
+        self.objects.list("").unwrap().into_iter().map(|listed| listed.key).filter(|key| key != OWNER).collect()
     }
 }
 
@@ -159,4 +160,34 @@ fn i11_a_store_that_gives_no_bytes_says_nothing_of_them() {
     let reader = world.store.open(blob.clone()).unwrap();
     world.store.remove(blob.id).unwrap();
     assert!(matches!(reader.chunk(0), Err(BlobError::Missing { .. })));
+}
+
+/// A copy of a data directory removed what it does not know of.
+#[test]
+fn i1_who_does_not_own_objects_reads_them_and_neither_writes_nor_removes_any() {
+    let world = World::new();
+    let blob = world.write(b"of the owner");
+    let shard = u8::from_str_radix(&blob.id.to_string()[..2], 16).unwrap();
+    let copy = BlobStore::over_objects(Arc::new(SimDisk::new()), Path::new(DATA), world.objects.clone());
+    for copy in [copy.clone(), copy.with_owner("that".to_owned())] {
+        assert!(!copy.owns().unwrap() && copy.shard(shard).unwrap().is_empty());
+        copy.remove(blob.id).unwrap();
+        assert_eq!(read(&copy, &blob).unwrap(), b"of the owner");
+        copy.prepare().unwrap();
+        let mut writer = copy.create().unwrap();
+        writer.write(b"of the copy").unwrap();
+        let staged = writer.finish().unwrap();
+        staged.upload().unwrap();
+        let own = staged.publish().unwrap();
+        assert_eq!((world.keys(), read(&copy, &own).unwrap()), (vec![key(blob.id)], b"of the copy".to_vec()));
+        // Who comes second is not the owner.
+        copy.own("that", None).unwrap();
+        assert!(!copy.owns().unwrap());
+    }
+    assert!(world.store.owns().unwrap());
+    let heir = BlobStore::over_objects(Arc::new(SimDisk::new()), Path::new(DATA), world.objects.clone());
+    heir.own("heir", Some("this")).unwrap();
+    assert!(heir.owns().unwrap() && !world.store.owns().unwrap());
+    heir.remove(blob.id).unwrap();
+    assert!(world.keys().is_empty());
 }

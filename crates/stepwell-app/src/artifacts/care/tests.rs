@@ -40,6 +40,7 @@ async fn stored(data_dir: &Path, store: &BlobStore, content: &'static [u8]) -> (
     let writing = store.clone();
     let written = tokio::task::spawn_blocking(move || {
         writing.prepare()?;
+        writing.own("this", None)?;
         let mut writer = writing.create()?;
         writer.write(content)?;
         writer.finish()?.publish()
@@ -65,9 +66,14 @@ async fn i11_a_refusal_of_the_object_store_is_no_damage_and_ends_a_repair() {
     assert_eq!(metadata.artifact_totals().await.unwrap().artifacts, 1);
     memory.refuse_reads(false);
     assert_eq!(check_in(&store, &metadata).await.unwrap().damages, []);
-    // What is gone for certain is unnamed.
     let removing = store.clone();
     tokio::task::spawn_blocking(move || removing.remove(id)).await.unwrap().unwrap();
+    // Of another store, which an endpoint that is not set leads to, nothing follows.
+    let elsewhere = Objects::over(Arc::new(SimObjects::new()), "x", "s3://team/x", Handle::current());
+    let elsewhere = BlobStore::over_objects(Arc::new(RealDisk), dir.path(), elsewhere).with_owner("this".to_owned());
+    let done = repair_in(&elsewhere, &metadata, &quarantine, false, 3, false).await.unwrap();
+    assert!(done.lines.len() == 1 && done.lines[0].contains("kept for now"), "{:?}", done.lines);
+    // What is gone for certain is unnamed.
     let done = repair_in(&store, &metadata, &quarantine, false, 3, false).await.unwrap();
     assert!(done.lines.len() == 1 && done.lines[0].contains("it is missing"), "{:?}", done.lines);
     assert_eq!(metadata.artifact_totals().await.unwrap().artifacts, 0);

@@ -1,0 +1,130 @@
+//! Two data directories at one URL.
+
+use std::{path::Path, sync::Arc};
+
+use stepwell_blobs::{Blob, BlobStore, SHARDS};
+use stepwell_env::{Env, RealDisk};
+use stepwell_metadata::{Artifact, BlobRow, Metadata, MetadataCopy};
+use stepwell_objects::{Objects, SimObjects};
+use tokio::runtime::Handle;
+
+use super::{adopt, begin, owned, take_over};
+use crate::{
+    ErrorCode,
+    artifacts::{blocking, unnamed::sweep_shard},
+};
+
+const URL: &str = "s3://team/stepwell";
+
+fn objects_of(memory: &Arc<SimObjects>) -> Objects {
+    Objects::over(memory.clone(), "stepwell", URL, Handle::current())
+}
+
+fn store(memory: &Arc<SimObjects>, data_dir: &Path) -> BlobStore {
+    let store = BlobStore::over_objects(Arc::new(RealDisk), data_dir, objects_of(memory));
+    store.prepare().unwrap();
+    store
+}
+
+async fn put(metadata: &Metadata, store: &BlobStore, path: &str) -> Blob {
+    let (store, content) = (store.clone(), path.to_owned());
+    let blob = blocking(move || {
+        let mut writer = store.create()?;
+        writer.write(content.as_bytes())?;
+        writer.finish()?.publish()
+    });
+    let blob = blob.await.unwrap();
+    let row = BlobRow { sha256: blob.id.to_string(), bytes: blob.bytes, checksums: blob.checksums() };
+    metadata.put_artifact(&Artifact { path: path.into(), blob: row, written_at_us: 1 }).await.unwrap();
+    blob
+}
+
+async fn is_there(store: &BlobStore, blob: &Blob) -> bool {
+    let (store, blob) = (store.clone(), blob.clone());
+    blocking(move || Ok(store.open(blob).is_ok_and(|reader| reader.verify().is_ok()))).await.unwrap()
+}
+
+async fn sweep(metadata: &Metadata, store: &BlobStore) {
+    for shard in 0..SHARDS {
+        sweep_shard(metadata, store, shard as u8).await.unwrap();
+    }
+}
+
+/// A restored copy has the URL and older rows: its first sweep removed what was put since, acknowledged, into the original.
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_a_restored_copy_removes_nothing_of_the_original_until_it_takes_over() {
+    let (env, memory) = (Env::real(), Arc::new(SimObjects::new()));
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let original = Metadata::open(&here.path().join("metadata.sqlite")).await.unwrap();
+    let objects = store(&memory, here.path());
+    begin(&env, &original, &objects, URL, None).await.unwrap();
+    let early = put(&original, &objects, "0/r/artifacts/early").await;
+    let copied = there.path().join("metadata.sqlite");
+    let mut copying = MetadataCopy::open(&here.path().join("metadata.sqlite"), &copied).await.unwrap();
+    copying.pin().await.unwrap();
+    copying.finish().await.unwrap();
+    let later = put(&original, &objects, "0/r/artifacts/later.bin").await;
+
+    let copy = Metadata::open(&copied).await.unwrap();
+    assert_eq!(copy.artifact_store().await.unwrap().as_deref(), Some(URL));
+    let its_objects = owned(store(&memory, there.path()), &copy).await.unwrap();
+    assert!(!adopt(&env, &copy, &its_objects).await.unwrap());
+    sweep(&copy, &its_objects).await;
+    copy.delete_artifacts("0/r/artifacts/early", 3).await.unwrap();
+    sweep(&copy, &its_objects).await;
+    assert!(is_there(&objects, &early).await && is_there(&objects, &later).await);
+    let own = put(&copy, &its_objects, "0/r/artifacts/of-the-copy").await;
+    // The original removes what it does not name, also after a restart.
+    let objects = owned(store(&memory, here.path()), &original).await.unwrap();
+    assert!(adopt(&env, &original, &objects).await.unwrap());
+    original.delete_artifacts("0/r/artifacts/early", 4).await.unwrap();
+    sweep(&original, &objects).await;
+    assert!(!is_there(&objects, &early).await && is_there(&objects, &later).await);
+    assert!(is_there(&its_objects, &own).await, "which the original does not know");
+
+    let owner = original.artifact_owner().await.unwrap().unwrap();
+    let mistaken = take_over(&env, &copy, store(&memory, there.path()), "somebody").await.unwrap();
+    assert!(!adopt(&env, &copy, &mistaken).await.unwrap());
+    let taken = take_over(&env, &copy, store(&memory, there.path()), &owner).await.unwrap();
+    assert!(adopt(&env, &copy, &taken).await.unwrap() && !adopt(&env, &original, &objects).await.unwrap());
+    sweep(&copy, &taken).await;
+    assert!(!is_there(&objects, &later).await, "which it does not know");
+    for metadata in [original, copy] {
+        metadata.close().await;
+    }
+}
+
+/// Metadata that were lost and made anew know of no artifact, and neither does another server at the same URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_objects_of_others_are_not_begun_with() {
+    let (env, memory) = (Env::real(), Arc::new(SimObjects::new()));
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = Metadata::open(&here.path().join("metadata.sqlite")).await.unwrap();
+    let objects = store(&memory, here.path());
+    // As an earlier version left it: no owner.
+    before.set_artifact_store(URL, 1).await.unwrap();
+    let (earlier, all) = (store(&memory, here.path()), objects_of(&memory));
+    let owning = earlier.clone();
+    blocking(move || owning.own("earlier", None)).await.unwrap();
+    let kept = put(&before, &earlier, "0/r/artifacts/a").await;
+    tokio::task::spawn_blocking(move || all.remove("stepwell-owner")).await.unwrap().unwrap();
+    let other = Metadata::open(&there.path().join("metadata.sqlite")).await.unwrap();
+    let its_objects = store(&memory, there.path());
+    let refused = begin(&env, &other, &its_objects, URL, None).await.unwrap_err();
+    assert!(refused.code == ErrorCode::InvalidValue && refused.message.contains("nobody"), "{refused}");
+    // The next start of a server that had them makes it their owner.
+    assert!(adopt(&env, &before, &objects).await.unwrap());
+    let owner = before.artifact_owner().await.unwrap().unwrap();
+    for take_over in [None, Some("nobody"), Some("somebody")] {
+        let refused = begin(&env, &other, &its_objects, URL, take_over).await.unwrap_err();
+        assert!(refused.message.contains(&owner), "{refused}");
+    }
+    assert_eq!(other.artifact_store().await.unwrap(), None);
+    sweep(&other, &its_objects).await;
+    assert!(is_there(&objects, &kept).await);
+    begin(&env, &other, &its_objects, URL, Some(&owner)).await.unwrap();
+    assert!(adopt(&env, &other, &its_objects).await.unwrap());
+    for metadata in [before, other] {
+        metadata.close().await;
+    }
+}
