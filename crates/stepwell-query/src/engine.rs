@@ -56,7 +56,7 @@ use crate::{
 const JOIN_KEYS_MAX: usize = 10_000;
 const JOIN_KEYS_BYTES_MAX: usize = 1 << 20;
 /// Planning recurses; with this much stack and the bounds of `guard` it ends before the stack does.
-const STACK_BYTES: usize = 16 << 20;
+pub(crate) const STACK_BYTES: usize = 16 << 20;
 /// Batches that wait between the query and its reader.
 const BATCHES_AHEAD: usize = 4;
 /// Threads that read segments and memory, for each that computes.
