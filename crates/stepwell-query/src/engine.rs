@@ -41,6 +41,7 @@ use crate::{
     config::QueryConfig,
     error::QueryError,
     field_access::FieldAccessPlanner,
+    filter_names::planner_rules,
     functions,
     guard::{REFUSED_FUNCTIONS, admit},
     memory::QueryPool,
@@ -336,12 +337,14 @@ impl Planning {
         options.execution.enable_recursive_ctes = false;
         options.optimizer.hash_join_inlist_pushdown_max_size = JOIN_KEYS_BYTES_MAX;
         options.optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_KEYS_MAX;
+        let mut physical_rules = planner_rules();
+        physical_rules.push(Arc::new(AggregateRuns));
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime_env()?)
             .with_default_features()
             .with_catalog_list(Arc::new(Catalog(Arc::new(context))))
-            .with_physical_optimizer_rule(Arc::new(AggregateRuns));
+            .with_physical_optimizer_rules(physical_rules);
         let planner = Arc::new(FieldAccessPlanner { types: param_types });
         builder.expr_planners().get_or_insert_default().insert(0, planner);
         if let Some(functions) = builder.scalar_functions() {

@@ -12,6 +12,7 @@ pub mod encode;
 mod engine;
 mod error;
 mod field_access;
+mod filter_names;
 mod functions;
 mod guard;
 mod memory;

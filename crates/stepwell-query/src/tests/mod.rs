@@ -1,6 +1,7 @@
 //! Queries over a small data set in a real engine, half of it in a segment and half in memory.
 
 mod aggregates;
+mod joins;
 mod limits;
 mod reading;
 mod run_list;
