@@ -10,10 +10,7 @@ use std::{
 
 use datafusion::{
     arrow::{array::RecordBatch, datatypes::SchemaRef},
-    common::{
-        ParamValues, ScalarValue, TableReference,
-        tree_node::{Transformed, TreeNode},
-    },
+    common::{ParamValues, ScalarValue, TableReference},
     execution::{
         SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -22,7 +19,7 @@ use datafusion::{
         session_state::SessionState,
     },
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, SendableRecordBatchStream, coop::CooperativeExec, execute_stream},
+    physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream},
     prelude::SessionConfig,
     sql::parser::Statement,
 };
@@ -39,6 +36,7 @@ use tokio::{
 use crate::{
     catalog::{CATALOG, Catalog, QueryContext, RowsCache, TABLES},
     config::QueryConfig,
+    ended::{Ended, yielding},
     error::QueryError,
     field_access::FieldAccessPlanner,
     filter_names::planner_rules,
@@ -131,14 +129,14 @@ impl Stream for QueryStream {
         let item = match self.batches.poll_recv(context) {
             Poll::Ready(Some(item)) => Some(item),
             // Without rows left, whether all came is known by how the task ended.
-            Poll::Ready(None) => match ready!(Pin::new(&mut self.task.0).poll(context)) {
+            Poll::Ready(None) => match ready!(Pin::new(&mut self.task.task).poll(context)) {
                 Err(error) if error.is_panic() => Some(Err(QueryError::Broken)),
                 _ => None,
             },
             Poll::Pending => {
                 ready!(self.deadline.as_mut().poll(context));
                 self.is_late.note();
-                self.task.0.abort();
+                self.task.end();
                 Some(Err(QueryError::Deadline { limit: self.limit }))
             }
         };
@@ -199,6 +197,8 @@ impl QueryEngine {
         let last_word = out.clone();
         let is_late = Late::default();
         let mut counted = Counted::new(&self.counters, is_late.clone());
+        let ended = Ended::after(limit);
+        let watch = ended.clone();
         let task = runtime.spawn(async move {
             let query = &mut counted;
             let work = async move {
@@ -207,7 +207,7 @@ impl QueryEngine {
                 // Holds what planning reads until the last batch is out.
                 let reader = context.memory.reader();
                 // The plan has the only snapshot from here on, and gives back parts of it as they are read.
-                match context.start(snapshot(), &reader, request).await {
+                match context.start(snapshot(), &reader, request, &watch).await {
                     Ok((plan, stream)) => {
                         query.planned(plan);
                         // A caller that has gone ends the query here or at its first batch.
@@ -226,7 +226,7 @@ impl QueryEngine {
                 drop(last_word.send(Err(QueryError::Deadline { limit })).await);
             }
         });
-        let mut task = RunningQuery(task);
+        let mut task = RunningQuery { task, ended };
         let deadline = Instant::now() + limit + DEADLINE_GRACE;
         let schema = match tokio::time::timeout_at(deadline, planned).await {
             Ok(Ok(result)) => result?,
@@ -235,7 +235,7 @@ impl QueryEngine {
                 return Err(QueryError::Deadline { limit });
             }
             // The planner was dropped: by the deadline, or by a panic.
-            Ok(Err(_)) => match tokio::time::timeout_at(deadline, &mut task.0).await {
+            Ok(Err(_)) => match tokio::time::timeout_at(deadline, &mut task.task).await {
                 Ok(Err(error)) if error.is_panic() => return Err(QueryError::Broken),
                 _ => return Err(QueryError::Deadline { limit }),
             },
@@ -246,11 +246,21 @@ impl QueryEngine {
 }
 
 /// Cancels the query when its caller goes away, be it before it is planned.
-struct RunningQuery(JoinHandle<()>);
+struct RunningQuery {
+    task: JoinHandle<()>,
+    ended: Ended,
+}
+
+impl RunningQuery {
+    fn end(&self) {
+        self.ended.cancel();
+        self.task.abort();
+    }
+}
 
 impl Drop for RunningQuery {
     fn drop(&mut self) {
-        self.0.abort();
+        self.end();
     }
 }
 
@@ -267,6 +277,7 @@ impl Planning {
         snapshot: Snapshot,
         reader: &Arc<Reader>,
         request: QueryRequest,
+        ended: &Ended,
     ) -> Result<(Arc<dyn ExecutionPlan>, SendableRecordBatchStream), QueryError> {
         let planning = |error| QueryError::from_datafusion(error, self.config.memory_bytes, true);
         let statement = admit(&request.sql)?;
@@ -287,7 +298,7 @@ impl Planning {
         check_plan(&plan)?;
         let plan = bind(plan, request.params)?;
         let physical = state.create_physical_plan(&plan).await.map_err(planning)?;
-        let physical = yielding(physical).map_err(planning)?;
+        let physical = yielding(physical, ended).map_err(planning)?;
         let stream = execute_stream(physical.clone(), state.task_ctx()).map_err(planning)?;
         Ok((physical, stream))
     }
@@ -379,17 +390,6 @@ impl Planning {
             .with_disk_manager_builder(disk)
             .build_arc()
     }
-}
-
-/// Joins do not yield by themselves, so that one with much to do could be neither cancelled nor ended by its deadline.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-    let wrap = |node: Arc<dyn ExecutionPlan>| -> datafusion::error::Result<Transformed<Arc<dyn ExecutionPlan>>> {
-        Ok(match node.children().len() {
-            0 | 1 => Transformed::no(node),
-            _ => Transformed::yes(Arc::new(CooperativeExec::new(node))),
-        })
-    };
-    Ok(plan.transform_up(wrap)?.data)
 }
 
 fn unknown_project<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> QueryError {

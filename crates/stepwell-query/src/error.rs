@@ -94,12 +94,22 @@ impl QueryError {
             DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
                 Self::Plan { message: first_line(message) }
             }
+            DataFusionError::External(error) if let Some(ended) = Self::of_end(error.as_ref()) => ended,
             root => match kind_of_storage(root) {
                 Some((ErrorKind::DataDamaged, message)) => Self::Damaged { message },
                 Some((ErrorKind::Unavailable, message)) => Self::Unreadable { message },
                 _ if is_planning => Self::Plan { message: first_line(&root.strip_backtrace()) },
                 _ => Self::Execution { message: first_line(&root.strip_backtrace()) },
             },
+        }
+    }
+
+    /// What `ended` says by way of the executor.
+    fn of_end(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<Self> {
+        match error.downcast_ref()? {
+            Self::Deadline { limit } => Some(Self::Deadline { limit: *limit }),
+            Self::Cancelled => Some(Self::Cancelled),
+            _ => None,
         }
     }
 

@@ -9,6 +9,7 @@ mod config;
 mod dialect;
 mod dynamic_filter;
 pub mod encode;
+mod ended;
 mod engine;
 mod error;
 mod field_access;

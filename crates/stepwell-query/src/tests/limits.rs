@@ -83,6 +83,34 @@ async fn i9_the_deadline_ends_a_join_and_frees_its_threads() {
     ended(&fixture, &[("over_deadline", 2), ("done", 1)]).await;
 }
 
+/// Joins go through pairs of one key in one go until a batch of their output is full, which is never where nothing comes out.
+#[tokio::test]
+async fn i9_the_deadline_ends_a_join_that_nothing_comes_out_of() {
+    let fixture = Fixture::new(|config| {
+        config.deadline = Duration::from_secs(3);
+        config.concurrency = 1;
+        config.threads = 1;
+    })
+    .await;
+    for part in 0..12 {
+        let points: Vec<_> = (0..10_000).map(|step| ("many", "a", 10_000 * part + step, step as f64)).collect();
+        fixture.ingest(&fixture.projects[0], &points);
+    }
+    let same = "b.metric = a.metric AND b.run_id = a.run_id";
+    let joins = [
+        format!("SELECT count(*) FROM points a JOIN points b ON {same} AND a.value + b.value < -1e300"),
+        format!("SELECT count(*) FROM points a WHERE EXISTS (SELECT 1 FROM points b WHERE {same})"),
+        "SELECT count(*) FROM points a JOIN points b ON a.value + b.value < -1e300".to_owned(),
+    ];
+    for join in joins {
+        let answer = timeout(PATIENCE, fixture.ask(&join)).await.unwrap();
+        assert!(matches!(answer, Err(QueryError::Deadline { .. })), "{join}: {answer:?}");
+        // It would wait for its turn until its own deadline.
+        fixture.ask("SELECT 1").await.unwrap_or_else(|error| panic!("{join} holds its place: {error}"));
+    }
+    ended(&fixture, &[("over_deadline", 3), ("done", 3)]).await;
+}
+
 /// Waits until queries have ended so; the task that counts may go on for a moment after the last row.
 async fn ended(fixture: &Fixture, expected: &[(&'static str, u64)]) {
     let met = || {
