@@ -361,7 +361,8 @@ impl Planning {
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !REFUSED_FUNCTIONS.contains(&function.name()));
         }
-        builder.aggregate_functions().get_or_insert_default().extend(functions::aggregates());
+        let aggregates = functions::aggregates().into_iter().chain(functions::in_place_of_the_planners());
+        builder.aggregate_functions().get_or_insert_default().extend(aggregates);
         builder.window_functions().get_or_insert_default().extend(functions::windows());
         let of_series = series_functions.into_iter().flatten();
         *builder.table_functions() = Some(of_series.map(|function| (function.name().to_owned(), function)).collect());

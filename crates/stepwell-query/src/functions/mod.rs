@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod area;
+mod extremes;
 mod smooth;
 
 use std::sync::Arc;
@@ -20,6 +21,11 @@ pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
         .into_iter()
         .map(Arc::new)
         .collect()
+}
+
+/// What stands in for functions of the planner that answer wrong.
+pub(crate) fn in_place_of_the_planners() -> Vec<Arc<AggregateUDF>> {
+    vec![Arc::new(extremes::min()), Arc::new(extremes::max())]
 }
 
 /// All window functions of ours.

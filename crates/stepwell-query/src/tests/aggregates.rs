@@ -107,6 +107,29 @@ async fn nan_counts_as_it_does_row_by_row() {
     assert_eq!(text(&fixture.ask(sql).await.unwrap()), text(&fixture.ask(&apart).await.unwrap()));
 }
 
+/// Regression: of groups of nothing but infinities the planner's functions answered the largest finite number.
+#[tokio::test]
+async fn extremes_of_groups_are_infinite_where_all_values_are() {
+    let fixture = Fixture::new(|_| {}).await;
+    let points: Vec<_> = (0..100).map(|step| ("div", "c", step, f64::INFINITY)).collect();
+    fixture.ingest(&fixture.projects[0], &points);
+    fixture.engine.flush().unwrap();
+    let extremes = "min(value), max(-value), min(-(-value)::real), min(value) FILTER (WHERE step < 3)";
+    let whole = format!("SELECT {extremes} FROM points WHERE metric = 'div'");
+    let expected = text(&fixture.ask(&whole).await.unwrap());
+    assert!(expected.contains("| inf ") && expected.contains("| -inf "), "{expected}");
+    // By runs of rows, by rows, and of so many groups that none is worth keeping.
+    for group in ["run_id", "run_id || ''"] {
+        let grouped = text(&fixture.ask(&format!("{whole} GROUP BY {group}")).await.unwrap());
+        assert_eq!(grouped, expected, "{group}");
+    }
+    let by_step = format!("SELECT DISTINCT * FROM ({whole} AND step < 3 GROUP BY step, lsn)");
+    assert_eq!(text(&fixture.ask(&by_step).await.unwrap()), expected);
+    // Nothing is neither.
+    let none = "SELECT metric, min(value) FILTER (WHERE step > 1000) FROM points WHERE metric = 'div' GROUP BY metric";
+    assert!(text(&fixture.ask(none).await.unwrap()).contains("| div    |  "));
+}
+
 /// Rows that all scans of points in a query yielded.
 async fn rows_read(fixture: &Fixture, sql: &str) -> usize {
     let plan = text(&fixture.ask(&format!("EXPLAIN ANALYZE {sql}")).await.unwrap());
