@@ -1,13 +1,14 @@
 //! Reading series one by one, each whole, and handing out what is made of it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use datafusion::{
     arrow::{
         array::{
             ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
-            TimestampMicrosecondArray,
+            TimestampMicrosecondArray, make_view,
         },
+        buffer::Buffer,
         datatypes::SchemaRef,
     },
     common::{DataFusionError, Result, exec_err, internal_err, runtime::SpawnedTask, tree_node::TreeNodeRecursion},
@@ -30,8 +31,10 @@ use super::{Call, Work};
 
 /// Bytes that a point takes while its series is read: its columns, and once more where they are sorted.
 const POINT_BYTES: usize = 2 * SeriesColumns::POINT_BYTES;
-/// Bytes of a grid step while it is made: as pairs, and as columns.
+/// Bytes of a grid step: as pairs, and as columns.
 const GRID_STEP_BYTES: usize = 32;
+/// Rows of a batch: of a grid step as of a point.
+const BATCH_ROWS: usize = 8_192;
 /// Most grid steps of one series.
 const GRID_STEPS_MAX: u64 = 1_000_000;
 
@@ -107,6 +110,7 @@ impl ExecutionPlan for SeriesExec {
             work: self.call.work,
             series: self.series.clone(),
             next: 0,
+            made: None,
             schema: self.schema(),
             projection: self.projection.clone(),
             memory: MemoryConsumer::new(self.call.name).register(context.memory_pool()),
@@ -125,54 +129,88 @@ struct Reading {
     work: Work,
     series: Arc<Vec<Counted>>,
     next: usize,
+    /// What is left of the series before the next.
+    made: Option<Made>,
     schema: SchemaRef,
     projection: Vec<usize>,
     memory: MemoryReservation,
 }
 
+/// What is made of one series.
+struct Made {
+    run: Buffer,
+    step: Vec<i64>,
+    /// Empty where the table has no such column.
+    timestamp_us: Vec<i64>,
+    value: Vec<f64>,
+    /// Rows that are handed out.
+    done: usize,
+}
+
 impl Reading {
-    /// What is made of the next series, and the rest.
+    /// The next batch, and the rest.
     fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => match self.make()? {
+                Some(made) => made,
+                None => return Ok(None),
+            },
+        };
+        let rows = made.done..made.step.len().min(made.done + BATCH_ROWS);
+        let batch = self.batch(&made, rows.clone())?;
+        self.made = (rows.end < made.step.len()).then_some(Made { done: rows.end, ..made });
+        Ok(Some((batch, self)))
+    }
+
+    /// What is made of the next series.
+    fn make(&mut self) -> Result<Option<Made>> {
         let series = self.series.clone();
         let Some((key, count)) = series.get(self.next) else { return Ok(None) };
+        self.next += 1;
         self.memory.try_resize(usize::try_from(*count).unwrap_or(usize::MAX).saturating_mul(POINT_BYTES))?;
         let points = self.snapshot.series(key, &PointFilter::default());
         let mut points = points.map_err(|error| DataFusionError::External(Box::new(error)))?;
         points.keep_last_per_step();
-        let batch = self.batch(key, &points)?;
-        self.next += 1;
-        Ok(Some((batch, self)))
-    }
-
-    fn batch(&mut self, key: &SeriesKey, points: &SeriesColumns) -> Result<RecordBatch> {
         let rows = match self.work {
-            Work::MinMax { buckets } => min_max_rows(points, buckets),
-            Work::M4 { buckets } => m4_rows(points, buckets),
-            Work::Lttb { points: count } => lttb_rows(points, count),
+            Work::MinMax { buckets } => min_max_rows(&points, buckets),
+            Work::M4 { buckets } => m4_rows(&points, buckets),
+            Work::Lttb { points: count } => lttb_rows(&points, count),
             Work::Align { grid, alignment } => {
-                self.memory.try_grow(grid_steps_of(key, points, grid)? * GRID_STEP_BYTES)?;
-                let (step, value): (Vec<i64>, Vec<f64>) = align(points, grid, alignment).into_iter().unzip();
-                let rows = step.len();
-                let columns: [ArrayRef; 2] = [Arc::new(Int64Array::from(step)), Arc::new(Float64Array::from(value))];
-                return self.project(key, rows, &columns);
+                self.memory.try_grow(grid_steps_of(key, &points, grid)? * GRID_STEP_BYTES)?;
+                let (step, value) = align(&points, grid, alignment).into_iter().unzip();
+                return Ok(Some(Made::of(key, step, Vec::new(), value)));
             }
         };
-        let time = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| points.timestamp_us[*row]));
-        let columns: [ArrayRef; 3] = [
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| points.step[*row]))),
-            Arc::new(time.with_timezone("UTC")),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| points.value[*row]))),
-        ];
-        self.project(key, rows.len(), &columns)
+        let step = rows.iter().map(|row| points.step[*row]).collect();
+        let timestamp_us = rows.iter().map(|row| points.timestamp_us[*row]).collect();
+        let value = rows.iter().map(|row| points.value[*row]).collect();
+        Ok(Some(Made::of(key, step, timestamp_us, value)))
     }
 
-    /// The wanted ones of the run and the other columns.
-    fn project(&self, key: &SeriesKey, rows: usize, others: &[ArrayRef]) -> Result<RecordBatch> {
-        let run = || Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(&*key.run_id, rows))) as ArrayRef;
-        let column = |at: &usize| at.checked_sub(1).map_or_else(run, |other| others[other].clone());
-        let columns: Vec<ArrayRef> = self.projection.iter().map(column).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    /// Some of its rows, of the wanted columns.
+    fn batch(&self, made: &Made, rows: Range<usize>) -> Result<RecordBatch> {
+        let mut columns = vec![made.run_ids(rows.len())?, Arc::new(Int64Array::from(made.step[rows.clone()].to_vec()))];
+        if !matches!(self.work, Work::Align { .. }) {
+            let time = TimestampMicrosecondArray::from(made.timestamp_us[rows.clone()].to_vec());
+            columns.push(Arc::new(time.with_timezone("UTC")));
+        }
+        columns.push(Arc::new(Float64Array::from(made.value[rows.clone()].to_vec())));
+        let columns: Vec<ArrayRef> = self.projection.iter().map(|at| columns[*at].clone()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+    }
+}
+
+impl Made {
+    fn of(key: &SeriesKey, step: Vec<i64>, timestamp_us: Vec<i64>, value: Vec<f64>) -> Self {
+        Self { run: Buffer::from(key.run_id.as_bytes()), step, timestamp_us, value, done: 0 }
+    }
+
+    /// One view per row into the one text.
+    fn run_ids(&self, rows: usize) -> Result<ArrayRef> {
+        let view = make_view(&self.run, 0, 0);
+        Ok(Arc::new(StringViewArray::try_new(vec![view; rows].into(), vec![self.run.clone()], None)?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Functions over whole series see what the tables see.
 
+use datafusion::arrow::{array::AsArray, datatypes::Int64Type};
 use stepwell_engine::Deletion;
 
 use super::*;
@@ -38,4 +39,36 @@ async fn i9_a_grid_counts_against_the_memory_of_its_query() {
     assert!(fixture.ask("SELECT count(*) FROM align('far', 100)").await.is_ok());
     let refused = fixture.ask("SELECT count(*) FROM align('far', 1)").await;
     assert!(matches!(refused, Err(QueryError::MemoryExceeded { .. })), "{refused:?}");
+}
+
+/// Each row held its run id, of up to hundreds of bytes, in batches of up to a million rows.
+#[tokio::test]
+async fn i9_batches_of_a_grid_are_small_and_hold_the_run_once() {
+    let fixture = Fixture::new(|_| {}).await;
+    let run = "r".repeat(700);
+    fixture.ingest(&fixture.projects[0], &[("far", &run, 0, 1.0), ("far", &run, 99_999, 2.0)]);
+    let batches = fixture.ask("SELECT run_id, step, value FROM align('far', 1, 'linear')").await.unwrap();
+    let bytes = batches.iter().map(RecordBatch::get_array_memory_size).max().unwrap();
+    assert!(bytes < 1 << 20, "{bytes}");
+    let steps: Vec<i64> =
+        batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Int64Type>().values().to_vec()).collect();
+    assert_eq!(steps, (0..100_000).collect::<Vec<i64>>());
+    let names = batches.iter().flat_map(|batch| batch.column(0).as_string_view().iter().map(Option::unwrap));
+    assert!(names.into_iter().all(|name| name == run));
+}
+
+#[tokio::test]
+async fn series_of_more_rows_than_a_batch_come_whole() {
+    let fixture = Fixture::new(|_| {}).await;
+    for (run, points) in [("a", 8_192), ("b", 8_193), ("c", 20_000)] {
+        let points: Vec<_> = (0..points).map(|step| ("long", run, step, step as f64)).collect();
+        fixture.ingest(&fixture.projects[0], &points);
+    }
+    let sql = "SELECT run_id, count(*) AS n, count(DISTINCT step) AS s, max(value) AS v, max(timestamp) AS t \
+               FROM lttb('long', 100000) GROUP BY 1 ORDER BY 1";
+    let all = sql.replace("lttb('long', 100000)", "(SELECT * FROM points WHERE metric = 'long')");
+    let text = |batches: Vec<_>| datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+    let (made, expected) = (text(fixture.ask(sql).await.unwrap()), text(fixture.ask(&all).await.unwrap()));
+    assert_eq!(made, expected);
+    assert!(made.contains("| c      | 20000 "), "{made}");
 }
