@@ -6,7 +6,9 @@ use std::{
     ops::ControlFlow,
 };
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, SetExpr, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, GroupByExpr, ObjectName, Query, Select, SetExpr, Statement, Visit, Visitor,
+};
 
 use crate::error::QueryError;
 
@@ -14,6 +16,8 @@ use crate::error::QueryError;
 const TABLES_MAX: u64 = 64;
 /// Common table expressions; each may be a level of the plan.
 const NAMES_MAX: usize = 128;
+/// Grouping sets of one GROUP BY, times its expressions: the planner writes them out.
+const GROUPED_MAX: u64 = 8_192;
 /// Levels of one expression.
 const DEPTH_MAX: usize = 640;
 
@@ -55,6 +59,22 @@ fn writes(body: &SetExpr) -> Option<&'static str> {
     }
 }
 
+/// Grouping sets that a GROUP BY is written out to, times the expressions in it.
+fn grouped(group_by: &[Expr]) -> u64 {
+    let (mut sets, mut members) = (1u64, 0u64);
+    for expr in group_by {
+        let (more_sets, more_members) = match expr {
+            Expr::Cube(list) => (1u64.checked_shl(list.len() as u32).unwrap_or(u64::MAX), list.len()),
+            Expr::Rollup(list) => (list.len() as u64 + 1, list.len()),
+            Expr::GroupingSets(list) => (list.len() as u64, list.iter().map(Vec::len).sum()),
+            _ => (1, 1),
+        };
+        sets = sets.saturating_mul(more_sets);
+        members = members.saturating_add(more_members as u64);
+    }
+    sets.saturating_mul(members)
+}
+
 impl Visitor for Shape {
     type Break = QueryError;
 
@@ -88,6 +108,21 @@ impl Visitor for Shape {
             }
             (None, Some(outer)) => *outer = outer.saturating_add(tables),
             (None, None) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<QueryError> {
+        let (GroupByExpr::All(with) | GroupByExpr::Expressions(_, with)) = &select.group_by;
+        if let Some(with) = with.first() {
+            // The planner would answer without.
+            let message = format!("GROUP BY … {with} is not understood: write GROUP BY ROLLUP (…) or CUBE (…)");
+            return ControlFlow::Break(QueryError::Plan { message });
+        }
+        let actual = if let GroupByExpr::Expressions(list, _) = &select.group_by { grouped(list) } else { 0 };
+        if actual > GROUPED_MAX {
+            let what = "grouping sets, times their expressions";
+            return ControlFlow::Break(too_complex(what, actual, GROUPED_MAX));
         }
         ControlFlow::Continue(())
     }

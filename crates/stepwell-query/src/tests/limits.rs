@@ -52,6 +52,34 @@ async fn i9_no_text_overflows_the_stack_or_the_planner() {
     }
 }
 
+/// Written out, each would take minutes and gigabytes while it is planned.
+#[tokio::test]
+async fn i9_grouping_sets_without_end_are_refused() {
+    let fixture = Fixture::new(|_| {}).await;
+    let terms: Vec<String> = (0..30).map(|n| format!("step + {n}")).collect();
+    let (cube, few) = (terms.join(","), terms[..8].join(","));
+    for group_by in [
+        format!("CUBE ({cube})"),
+        format!("step, CUBE ({cube})"),
+        format!("CUBE ({few}), CUBE ({few})"),
+        format!("ROLLUP ({few}), CUBE ({few}), GROUPING SETS ((run_id), (metric))"),
+    ] {
+        let sql = format!("SELECT count(*) FROM points GROUP BY {group_by}");
+        let answer = timeout(PATIENCE, fixture.ask(&sql)).await.unwrap();
+        assert!(matches!(answer, Err(QueryError::TooComplex { .. })), "{group_by}: {answer:?}");
+        let within = format!("SELECT 1 WHERE EXISTS ({sql})");
+        assert!(matches!(fixture.ask(&within).await, Err(QueryError::TooComplex { .. })), "{group_by}");
+    }
+    for group_by in ["CUBE (run_id, metric, step)", "ROLLUP (metric, run_id), step", "GROUPING SETS ((metric), ())"] {
+        fixture.ask(&format!("SELECT count(*) FROM points GROUP BY {group_by}")).await.unwrap();
+    }
+    // The planner answered these without what stands behind WITH.
+    for with in ["CUBE", "ROLLUP", "TOTALS"] {
+        let answer = fixture.ask(&format!("SELECT metric, count(*) FROM points GROUP BY metric WITH {with}")).await;
+        assert!(matches!(answer, Err(QueryError::Plan { .. })), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn long_lists_and_ordinary_nesting_pass() {
     let fixture = Fixture::new(|_| {}).await;
