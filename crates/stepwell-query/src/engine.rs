@@ -295,8 +295,8 @@ impl Planning {
         let state = self.session(snapshot, reader, projects, request.project.as_deref()).map_err(planning)?;
         check_tables(&state, &statement, &names, request.project.as_deref())?;
         let plan = state.statement_to_plan(statement).await.map_err(planning)?;
-        check_plan(&plan)?;
         let plan = bind(plan, request.params)?;
+        check_plan(&plan)?;
         let physical = state.create_physical_plan(&plan).await.map_err(planning)?;
         let physical = yielding(physical, ended).map_err(planning)?;
         let stream = execute_stream(physical.clone(), state.task_ctx()).map_err(planning)?;

@@ -4,7 +4,7 @@
 use datafusion::{
     catalog::{MemTable, TableProvider},
     common::{
-        Column, TableReference,
+        Column, ScalarValue, TableReference,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     datasource::source_as_provider,
@@ -19,6 +19,9 @@ use crate::{
 
 /// Parts of one expression once the aliases in it are written out.
 const EXPRESSION_PARTS_MAX: u64 = 16_384;
+/// Bytes of literals that the rows of a step may each hold: they are copied to each of the thousands of rows of a batch, which nothing
+/// counts.
+const LITERAL_BYTES_MAX: u64 = 16 << 10;
 
 /// Refuses a plan that changes, writes or reads anything but our tables, or that optimising would blow up.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
@@ -40,7 +43,7 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
     if let Some(fault) = fault {
         return Err(fault);
     }
-    column_parts(plan)?;
+    column_weights(plan)?;
     Ok(())
 }
 
@@ -58,58 +61,126 @@ fn is_ours(scan: &TableScan) -> Result<bool> {
         || schema == Some("information_schema"))
 }
 
-/// Per output column of `plan` the parts of the expression that it is, down to the nearest node that filters stop at.
-fn column_parts(plan: &LogicalPlan) -> Result<Vec<u64>, QueryError> {
-    let inputs = plan.inputs().into_iter().map(column_parts).collect::<Result<Vec<_>, _>>()?;
-    let below: Vec<u64> = inputs.concat();
-    for expr in plan.expressions() {
-        parts(&expr, plan, &below)?;
+/// What an expression is once the aliases in it are written out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    /// Literals are none: a long list of them is long, but grows nowhere.
+    parts: u64,
+    /// Bytes of literals. Those that a value is only looked up in are none.
+    literals: u64,
+}
+
+impl Weight {
+    const COLUMN: Self = Self { parts: 1, literals: 0 };
+
+    fn largest(all: impl Iterator<Item = Self>) -> Self {
+        let larger = |a: Self, b: Self| Self { parts: a.parts.max(b.parts), literals: a.literals.max(b.literals) };
+        all.fold(Self::COLUMN, larger)
     }
+}
+
+fn within(what: &'static str, actual: u64, limit: u64) -> Result<(), QueryError> {
+    if actual <= limit {
+        return Ok(());
+    }
+    let whole = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    Err(QueryError::TooComplex { what, actual: whole(actual), limit: whole(limit) })
+}
+
+/// What all of `weights` add to a row.
+fn check_literals(weights: &[Weight]) -> Result<(), QueryError> {
+    let bytes = weights.iter().map(|weight| weight.literals).fold(0, u64::saturating_add);
+    within("bytes of literals in a row, aliases written out", bytes, LITERAL_BYTES_MAX)
+}
+
+/// Per output column of `plan` the expression that it is, down to the nearest node that filters stop at.
+fn column_weights(plan: &LogicalPlan) -> Result<Vec<Weight>, QueryError> {
+    let inputs = plan.inputs().into_iter().map(column_weights).collect::<Result<Vec<_>, _>>()?;
+    let below: Vec<Weight> = inputs.concat();
+    let of = |exprs: &[Expr]| exprs.iter().map(|expr| weigh(expr, plan, &below)).collect::<Result<Vec<_>, _>>();
     let columns = plan.schema().fields().len();
-    Ok(match plan {
-        LogicalPlan::Projection(projection) => {
-            projection.expr.iter().map(|expr| parts(expr, plan, &below)).collect::<Result<_, _>>()?
-        }
+    // Its rows stand in the text.
+    let is_rows = matches!(plan, LogicalPlan::Values(_));
+    let own = of(&plan.expressions())?;
+    if !is_rows {
+        check_literals(&own)?;
+    }
+    let weights = match plan {
+        LogicalPlan::Projection(projection) => of(&projection.expr)?,
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.len() <= columns => {
-            let mut all =
-                aggregate.group_expr.iter().map(|expr| parts(expr, plan, &below)).collect::<Result<Vec<_>, _>>()?;
-            all.resize(columns, 1);
+            let of_groups = of(&aggregate.aggr_expr)?;
+            let literals = Weight::largest(of_groups.into_iter()).literals;
+            let mut all = of(&aggregate.group_expr)?;
+            all.resize(columns, Weight { literals, ..Weight::COLUMN });
             all
         }
+        LogicalPlan::Window(window) if below.len() + window.window_expr.len() == columns => {
+            let of_rows = of(&window.window_expr)?.into_iter();
+            below.iter().copied().chain(of_rows.map(|weight| Weight { parts: 1, ..weight })).collect()
+        }
+        LogicalPlan::Values(values) => {
+            let column = |at: usize| {
+                let of_rows = values.values.iter().filter_map(|row| row.get(at)).map(|expr| weigh(expr, plan, &[]));
+                Ok(Weight::largest(of_rows.collect::<Result<Vec<_>, QueryError>>()?.into_iter()))
+            };
+            (0..columns).map(column).collect::<Result<_, QueryError>>()?
+        }
         LogicalPlan::Union(_) => {
-            (0..columns).map(|i| inputs.iter().filter_map(|input| input.get(i)).copied().max().unwrap_or(1)).collect()
+            let column = |at: usize| Weight::largest(inputs.iter().filter_map(|input| input.get(at).copied()));
+            (0..columns).map(column).collect()
         }
         // Filters, joins, sorts and their kind hand columns through.
         _ if below.len() == columns => below,
-        _ => vec![below.iter().copied().max().unwrap_or(1); columns],
-    })
+        _ => vec![Weight::largest(below.into_iter()); columns],
+    };
+    check_literals(&weights)?;
+    Ok(weights)
 }
 
-/// Parts of `expr`, an expression of `plan`, with the columns of its inputs written out. Literals are none: a long list of
-/// them is long, but grows nowhere.
-fn parts(expr: &Expr, plan: &LogicalPlan, below: &[u64]) -> Result<u64, QueryError> {
-    let (mut total, mut fault) = (0u64, None);
+/// The weight of `expr`, an expression of `plan`, with the columns of its inputs written out.
+fn weigh(expr: &Expr, plan: &LogicalPlan, below: &[Weight]) -> Result<Weight, QueryError> {
+    let (mut total, mut looked_up, mut fault) = (Weight::default(), 0u64, None);
     expr.apply(|part| {
         let weight = match part {
-            Expr::Literal(..) => 0,
-            Expr::Column(column) => place_of(column, plan).and_then(|at| below.get(at).copied()).unwrap_or(1),
-            _ => 1,
+            Expr::Literal(value, _) => Weight { parts: 0, literals: literal_bytes(value) },
+            Expr::Column(column) => {
+                place_of(column, plan).and_then(|at| below.get(at).copied()).unwrap_or(Weight::COLUMN)
+            }
+            Expr::InList(list) => {
+                let literals = list.list.iter().filter_map(Expr::as_literal).map(literal_bytes);
+                looked_up = literals.fold(looked_up, u64::saturating_add);
+                Weight::COLUMN
+            }
+            _ => Weight::COLUMN,
         };
-        total = total.saturating_add(weight);
+        total.parts = total.parts.saturating_add(weight.parts);
+        total.literals = total.literals.saturating_add(weight.literals);
         if let Some(subquery) = subquery_of(part) {
-            fault = fault.take().or(column_parts(subquery).err());
+            match column_weights(subquery) {
+                // Its one value stands in each row.
+                Ok(of_value) if matches!(part, Expr::ScalarSubquery(_)) => {
+                    total.literals =
+                        of_value.iter().map(|value| value.literals).fold(total.literals, u64::saturating_add);
+                }
+                Ok(_) => {}
+                Err(error) => fault = fault.take().or(Some(error)),
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })
     .map_err(|error| QueryError::from_datafusion(error, 0, true))?;
-    match fault {
-        Some(fault) => Err(fault),
-        None if total > EXPRESSION_PARTS_MAX => Err(QueryError::TooComplex {
-            what: "parts in one expression, aliases written out",
-            actual: usize::try_from(total).unwrap_or(usize::MAX),
-            limit: EXPRESSION_PARTS_MAX as usize,
-        }),
-        None => Ok(total),
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    within("parts in one expression, aliases written out", total.parts, EXPRESSION_PARTS_MAX)?;
+    Ok(Weight { literals: total.literals.saturating_sub(looked_up), ..total })
+}
+
+fn literal_bytes(value: &ScalarValue) -> u64 {
+    const NUMBER_BYTES: u64 = 8;
+    match value {
+        ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) => bytes.len() as u64,
+        other => other.try_as_str().flatten().map_or(NUMBER_BYTES, |text| text.len() as u64),
     }
 }
 

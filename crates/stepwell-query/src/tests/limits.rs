@@ -80,6 +80,32 @@ async fn i9_grouping_sets_without_end_are_refused() {
     }
 }
 
+/// A literal is copied to each row of a batch.
+#[tokio::test]
+async fn i9_long_literals_in_rows_are_refused() {
+    let fixture = Fixture::new(|_| {}).await;
+    let long = "a".repeat(200_000);
+    let half = "a".repeat(10_000);
+    for sql in [
+        format!("SELECT '{long}' FROM points"),
+        format!("SELECT count(*) FROM points WHERE metric < '{long}'"),
+        format!("SELECT '{half}' AS a, '{half}' AS b FROM points"),
+        format!("SELECT c || '1', c || '2' FROM (SELECT '{half}' AS c) t, points"),
+        format!("SELECT c || '1', c || '2' FROM (VALUES ('{half}')) t(c), points"),
+        format!("SELECT c || '1', c || '2' FROM (SELECT max('{half}') AS c FROM points) t, points"),
+        format!("SELECT (SELECT '{half}') AS a, (SELECT '{half}') AS b FROM points"),
+        format!("SELECT {}step FROM points", (0..9_000).map(|n| format!("{n}, ")).collect::<String>()),
+    ] {
+        let answer = fixture.ask(&sql).await;
+        assert!(matches!(answer, Err(QueryError::TooComplex { .. })), "{sql:.80}: {answer:?}");
+    }
+    let bound = fixture.ask_with("SELECT $1 FROM points", vec![long.into()]).await;
+    assert!(matches!(bound, Err(QueryError::TooComplex { .. })), "{bound:?}");
+    fixture.ask(&format!("SELECT '{half}' FROM points")).await.unwrap();
+    let rows = (0..5_000).map(|n| format!("({n}, 'row {n}')")).collect::<Vec<_>>().join(",");
+    fixture.ask(&format!("SELECT * FROM (VALUES {rows}) AS t(a, b)")).await.unwrap();
+}
+
 #[tokio::test]
 async fn long_lists_and_ordinary_nesting_pass() {
     let fixture = Fixture::new(|_| {}).await;
