@@ -40,7 +40,7 @@ use crate::{
     error::QueryError,
     field_access::FieldAccessPlanner,
     filter_names::planner_rules,
-    functions,
+    functions::{self, bounded},
     guard::{REFUSED_FUNCTIONS, admit},
     memory::QueryPool,
     nearest::nearest,
@@ -360,6 +360,7 @@ impl Planning {
         builder.expr_planners().get_or_insert_default().insert(0, planner);
         if let Some(functions) = builder.scalar_functions() {
             functions.retain(|function| !REFUSED_FUNCTIONS.contains(&function.name()));
+            functions.iter_mut().for_each(|function| *function = bounded(function.clone(), self.config.memory_bytes));
         }
         let aggregates = functions::aggregates().into_iter().chain(functions::in_place_of_the_planners());
         builder.aggregate_functions().get_or_insert_default().extend(aggregates);

@@ -64,7 +64,10 @@ const NESTING_WORDS: [&str; 38] = [
 ];
 
 /// Functions that make much memory out of few bytes, outside the pool's view.
-pub(crate) const REFUSED_FUNCTIONS: [&str; 9] = [
+pub(crate) const REFUSED_FUNCTIONS: [&str; 11] = [
+    // To `FixedSizeBinary(2000000000)`, for each row.
+    "arrow_cast",
+    "arrow_try_cast",
     "repeat",
     "lpad",
     "rpad",

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod area;
+mod bounded;
 mod extremes;
 mod smooth;
 
@@ -14,6 +15,8 @@ use datafusion::{
     },
     logical_expr::{AggregateUDF, WindowUDF},
 };
+
+pub(crate) use bounded::bounded;
 
 /// All aggregate functions of ours.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {

@@ -106,6 +106,48 @@ async fn i9_long_literals_in_rows_are_refused() {
     fixture.ask(&format!("SELECT * FROM (VALUES {rows}) AS t(a, b)")).await.unwrap();
 }
 
+/// Each is short, and would make gigabytes in one value or in one batch.
+#[tokio::test]
+async fn i9_short_calls_with_endless_answers_are_refused() {
+    let fixture = Fixture::new(|_| {}).await;
+    let points: Vec<_> = (0..9_000).map(|step| ("train/loss", "a", step, 1.0)).collect();
+    fixture.ingest(&fixture.projects[0], &points);
+    let text = |letter: &str, bytes: usize| letter.repeat(bytes);
+    let elements = vec!["metric"; 1_000].join(",");
+    for sql in [
+        format!("SELECT length(replace('{}', 'a', '{}'))", text("a", 7_000), text("b", 7_000)),
+        format!("SELECT length(regexp_replace('{}', 'a', '{}', 'g'))", text("a", 7_000), text("b", 7_000)),
+        format!("SELECT length(replace(metric, 's', '{}')) FROM points", text("b", 9_000)),
+        format!("SELECT length(regexp_replace(metric, '.', '{}', 'g')) FROM points", text("b", 9_000)),
+        format!("SELECT length(regexp_replace(metric, '.*', '{}')) FROM points", text("\\0", 4_000)),
+        format!("SELECT length(concat_ws('{}', {elements})) FROM points", text("b", 9_000)),
+        format!("SELECT length(array_to_string(make_array({elements}), '{}')) FROM points", text("b", 9_000)),
+        format!("SELECT array_replace_all(make_array({elements}), metric, '{}') FROM points", text("b", 9_000)),
+        format!("SELECT to_char(timestamp, '{}') FROM points", text("%c", 4_000)),
+        format!(
+            "SELECT concat({}) FROM points",
+            vec![format!("replace(metric, 's', '{}')", text("b", 99)); 90].join(",")
+        ),
+        format!("SELECT levenshtein(replace(metric, 's', '{0}'), '{0}') FROM points", text("b", 500)),
+    ] {
+        let answer = timeout(PATIENCE, fixture.ask(&sql)).await.unwrap();
+        assert!(matches!(answer, Err(QueryError::MemoryExceeded { .. })), "{sql:.120}: {answer:?}");
+    }
+    for sql in ["SELECT arrow_cast(metric, 'FixedSizeBinary(2000000000)') FROM points", "SELECT repeat('a', 9)"] {
+        assert!(matches!(fixture.ask(sql).await, Err(QueryError::Plan { .. })), "{sql}");
+    }
+    for sql in [
+        "SELECT replace(metric, '/', '.'), replace(metric, run_id, 'x'), replace('a/b', '/', '.') FROM points",
+        "SELECT regexp_replace(metric, '^train/(.*)$', 'training \\1'), regexp_replace(run_id, '.', '', 'g') FROM points",
+        "SELECT concat(metric, ' of ', run_id, step), concat_ws(', ', metric, run_id, NULL), metric || 'x' FROM points",
+        "SELECT array_to_string(array_agg(DISTINCT metric), ', '), list_to_string(make_array(1, NULL), '-', '0') FROM points",
+        "SELECT to_char(timestamp, '%Y-%m-%d %H:%M:%S'), levenshtein(metric, 'train/los') FROM points",
+        "SELECT array_replace_all(make_array(step, 2), 2, 3), concat('a', NULL, 'b'), concat_ws('-', 'a', 'b') FROM points",
+    ] {
+        fixture.ask(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
 #[tokio::test]
 async fn long_lists_and_ordinary_nesting_pass() {
     let fixture = Fixture::new(|_| {}).await;
