@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Output};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use stepwell_tests::{Http, Server, command, repository};
 
@@ -91,6 +92,23 @@ fn check_series(http: &Http, run_id: &str, metric: &str, scalar: &Value) {
         let sum: f64 = finite.iter().sum();
         assert!((sum - number(&scalar["sum"])).abs() <= 1e-9 * sum.abs().max(1.0), "{what}: sum {sum}");
     }
+}
+
+#[test]
+fn i4_a_purged_run_is_imported_anew() {
+    let server = Server::start().unwrap();
+    let (http, expected) = (server.http(), expected());
+    import_ok(&server, &fixture().join("logdir"));
+    for row in http.sql("tb", "SELECT run_id FROM runs").unwrap() {
+        let run_id = utf8_percent_encode(row["run_id"].as_str().unwrap(), NON_ALPHANUMERIC);
+        let path = format!("/api/v1/runs/{run_id}");
+        assert_eq!(http.send("DELETE", &path, &[], &[]).unwrap().status, 204);
+        assert_eq!(http.send("POST", &format!("{path}/purge"), &[], &[]).unwrap().status, 204);
+    }
+    assert_eq!(count(&http), 0);
+    import_ok(&server, &fixture().join("logdir"));
+    assert_eq!(count(&http), raw_total(&expected), "I4: every stored point is there again");
+    server.check_log(&[]).unwrap();
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -74,7 +77,8 @@ impl Server {
             if self.runs.contains_key(&id) {
                 return (409, json!({"code": "run_exists", "detail": "the run exists"}));
             }
-            let run = json!({"run_id": id, "project_id": "1", "name": given["name"], "status": "running", "params": {}, "tags": {}});
+            let run = json!({"run_id": id, "project_id": "1", "name": given["name"], "status": "running", "params": {},
+                "tags": given.get("tags").cloned().unwrap_or(json!({}))});
             self.runs.insert(id, run.clone());
             return (201, run);
         }
@@ -95,8 +99,9 @@ fn fixture() -> std::path::PathBuf {
 }
 
 fn run(client: &Client, logdir: &Path) -> ImportReport {
-    let mut last = None;
-    let report = import(logdir, "tb", client, &mut |progress| last = Some(progress)).unwrap();
+    static IMPORTS: AtomicU64 = AtomicU64::new(0);
+    let (mut last, import_id) = (None, IMPORTS.fetch_add(1, Ordering::Relaxed).to_string());
+    let report = import(logdir, "tb", &import_id, client, &mut |progress| last = Some(progress)).unwrap();
     let last = last.unwrap();
     assert_eq!(last.bytes_done, last.bytes_total);
     report
@@ -135,10 +140,40 @@ fn i3_a_file_that_grows_is_continued_where_the_import_ended() {
     assert_eq!(added, 9_000);
 }
 
+/// What is purged is gone with its tags; that its producers were heard before is known on.
+#[test]
+fn i4_a_purged_run_is_imported_anew() {
+    let (client, server) = Server::start();
+    let first = run(&client, &fixture());
+    server.lock().unwrap().runs.clear();
+    let second = run(&client, &fixture());
+    assert!(first.points() > 0);
+    assert_eq!((second.points(), second.new_points()), (first.points(), first.points()));
+}
+
+#[test]
+fn i3_a_run_of_an_earlier_version_is_continued() {
+    let (client, server) = Server::start();
+    let first = run(&client, &fixture());
+    // As they were made before runs were told which import made them.
+    {
+        let mut server = server.lock().unwrap();
+        server.last.clear();
+        let made_by =
+            |run: &mut Value| run["tags"].as_object_mut().unwrap().remove("stepwell.import.tensorboard.made_by");
+        assert!(server.runs.values_mut().all(|run| made_by(run).is_some()));
+    }
+    let of_earlier_version = run(&client, &fixture());
+    assert_eq!(of_earlier_version.new_points(), first.points());
+    let of_resumed = "tb-0a3632c86979de4a5108cb1b";
+    assert!(server.lock().unwrap().last.contains_key(of_resumed), "the name that earlier versions gave");
+    assert_eq!(run(&client, &fixture()).new_points(), 0);
+}
+
 #[test]
 fn an_empty_directory_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let client = Client::new("http://127.0.0.1:1").unwrap();
-    let result = import(dir.path(), "tb", &client, &mut |_| {});
+    let result = import(dir.path(), "tb", "0", &client, &mut |_| {});
     assert!(matches!(result, Err(ImportError::NoEventFiles { .. })));
 }

@@ -68,14 +68,19 @@ fn run_mlflow(args: &MlflowArgs) -> Result<()> {
         bar.set_length(progress.runs_total);
         bar.set_position(progress.runs_done);
     };
-    let random = Env::real().random;
-    let producer = format!("mlflow-import-{:016x}{:016x}", random.next_u64(), random.next_u64());
+    let producer = format!("mlflow-import-{}", random_id());
     let report = mlflow::import(&args.source, args.artifacts.as_deref(), &client, producer, &mut show)
         .with_context(|| format!("import {}", args.source))?;
     bar.finish_and_clear();
     print!("{}", describe_mlflow(&report));
     ensure!(report.mismatches.is_empty(), "{} things differ from the source", report.mismatches.len());
     Ok(())
+}
+
+/// Names an import, and no other.
+fn random_id() -> String {
+    let random = Env::real().random;
+    format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
 }
 
 /// How many there are of each, how many were new, and what is not as it was.
@@ -109,7 +114,7 @@ fn run_tensorboard(args: &TensorboardArgs) -> Result<()> {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
     };
-    let report = tensorboard::import(&args.logdir, &args.project, &client, &mut show)
+    let report = tensorboard::import(&args.logdir, &args.project, &random_id(), &client, &mut show)
         .with_context(|| format!("import {}", args.logdir.display()))?;
     bar.finish_and_clear();
     print!("{}", describe(&report));

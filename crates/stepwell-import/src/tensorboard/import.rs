@@ -24,16 +24,20 @@ use super::{
 const BATCH_POINTS: usize = 50_000;
 /// Tags that keep where imports ended begin so; the file's name follows.
 const CUTS_TAG: &str = "stepwell.import.tensorboard/";
+/// The tag that keeps which import made the run. It is part of the producers' names: a purge takes it along, but not what the
+/// engine knows of producers, and a run that is made anew under the same id is to have its points anew.
+const MADE_BY_TAG: &str = "stepwell.import.tensorboard.made_by";
 /// How long a server that does not answer is waited for, per batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes read between two calls of the progress callback.
 const PROGRESS_BYTES: u64 = 1 << 18;
 
 /// Imports all runs below `logdir` into `project`, which is made if absent. Damaged records are skipped and reported.
-/// `progress` is called now and then, and at the end.
+/// `import_id` names this import, and no other; `progress` is called now and then, and at the end.
 pub fn import(
     logdir: &Path,
     project: &str,
+    import_id: &str,
     client: &Client,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImportReport, ImportError> {
@@ -46,7 +50,7 @@ pub fn import(
     let mut bytes_before = 0;
     for files in &runs {
         let mut done = |bytes| progress(Progress { bytes_done: bytes_before + bytes, bytes_total });
-        let run = RunImport::start(project, files, client)?;
+        let run = RunImport::start(project, import_id, files, client)?;
         let run = run.import(files, &mut report.skipped, &mut done)?;
         report.runs.push(run);
         bytes_before += files.files.iter().map(|(_, bytes)| bytes).sum::<u64>();
@@ -77,11 +81,12 @@ struct FileImport {
 }
 
 impl<'a> RunImport<'a> {
-    fn start(project: &'a str, files: &RunFiles, client: &'a Client) -> Result<Self, ImportError> {
+    fn start(project: &'a str, import_id: &str, files: &RunFiles, client: &'a Client) -> Result<Self, ImportError> {
         let path = files.path.clone();
         let run_id = run_id(project, &path);
         let mut new = NewRunRequest::new(project);
         (new.run_id, new.name) = (Some(run_id.clone()), Some(path.clone()));
+        new.tags.insert(MADE_BY_TAG.to_owned(), import_id.to_owned());
         new.started_at = files.files.first().and_then(|(file, len)| first_wall_time(file, *len)).map(format_utc_us);
         let run = match client.create_run(&new) {
             // An earlier import made it.
@@ -231,7 +236,10 @@ impl FileImport {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let tag = format!("{CUTS_TAG}{name}");
         let cuts = run.tags.get(&tag).map(|cuts| cuts.split(',').filter_map(|cut| cut.parse().ok()).collect());
-        let producer = format!("tb-{}", fingerprint(&[project, run_path, &name]));
+        let mut parts = vec![project, run_path, &name];
+        // Runs of earlier versions have no such tag, and producers without it.
+        parts.extend(run.tags.get(MADE_BY_TAG).map(String::as_str));
+        let producer = format!("tb-{}", fingerprint(&parts));
         Self { tag, producer, cuts: cuts.unwrap_or_default(), points: Points::default(), end: 0 }
     }
 }
