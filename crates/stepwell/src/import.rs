@@ -32,7 +32,7 @@ enum Source {
 struct MlflowArgs {
     /// A tracking URI (http://…), an mlruns directory, or MLflow's SQLite file or its URI (sqlite:///…)
     source: String,
-    /// Where the server of an SQLite file kept its runs' files [default: mlartifacts beside the file]
+    /// Where the server of a directory or SQLite file kept its runs' files [default: mlartifacts beside it]
     #[arg(long)]
     artifacts: Option<PathBuf>,
     /// The server
@@ -97,6 +97,10 @@ fn describe_mlflow(report: &mlflow::ImportReport) -> String {
     ];
     let mut text: String =
         counted.iter().map(|(what, count)| format!("{what}: {}, {} of them new\n", count.all, count.new)).collect();
+    if let Some(first) = &report.first_without_directory {
+        let (count, first) = (report.runs_without_directory, first.display());
+        text += &format!("runs without a directory of files: {count}, {first} is the first that is not there\n");
+    }
     if report.mismatches.is_empty() {
         text += &format!("read back and compared: all points, and {} bytes of files\n", report.file_bytes);
     }
@@ -141,6 +145,18 @@ mod tests {
     use stepwell_import::tensorboard::Skipped;
 
     use super::*;
+
+    #[test]
+    fn i4_the_report_says_that_runs_have_no_directory_of_files() {
+        let report = mlflow::ImportReport {
+            runs_without_directory: 2,
+            first_without_directory: Some("/gone/r/artifacts".into()),
+            ..mlflow::ImportReport::default()
+        };
+        let text = describe_mlflow(&report);
+        assert!(text.contains("runs without a directory of files: 2, /gone/r/artifacts is"), "{text}");
+        assert!(!describe_mlflow(&mlflow::ImportReport::default()).contains("directory"));
+    }
 
     #[test]
     fn the_report_names_file_and_place_of_what_was_skipped() {

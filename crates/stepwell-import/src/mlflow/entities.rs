@@ -1,6 +1,6 @@
 //! What there is to import, as every source gives it.
 
-use std::io::Read;
+use std::{io::Read, path::PathBuf};
 
 use super::ImportError;
 
@@ -102,6 +102,10 @@ pub(super) trait Source {
     fn files(&self, run: &Run) -> Result<Vec<File>, ImportError>;
     /// The bytes of one.
     fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError>;
+    /// The directory of a run's files, if there is none: it logged none, or they are no more where they were. A server does not say.
+    fn absent(&self, _run: &Run) -> Result<Option<PathBuf>, ImportError> {
+        Ok(None)
+    }
     /// By name.
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError>;
 }

@@ -36,16 +36,24 @@ pub enum ImportError {
     Database(#[from] rusqlite::Error),
     /// Its runs have files where this machine does not reach.
     #[error(
-        "run {run_id} has its files at {uri}, which is not read from here: run `mlflow server --backend-store-uri sqlite:///…` and import from \
-         its address"
+        "{owner} has its files at {uri}, which is not read from here: run `mlflow server --backend-store-uri …` on the source and import \
+         from its address"
     )]
-    FilesElsewhere { run_id: String, uri: String },
-    /// Nobody said where the server of an SQLite file kept what it was sent.
+    FilesElsewhere {
+        /// The run.
+        owner: String,
+        uri: String,
+    },
+    /// Nobody said where the server of a directory or an SQLite file kept what it was sent.
     #[error(
-        "run {run_id} has its files in its server's artifacts, and {} is no directory: name the server's --artifacts-destination with \
+        "{owner} has its files in its server's artifacts, and {} is no directory: name the server's --artifacts-destination with \
          --artifacts, an empty directory if there are none", path.display()
     )]
-    NoArtifacts { run_id: String, path: PathBuf },
+    NoArtifacts {
+        /// The run.
+        owner: String,
+        path: PathBuf,
+    },
 }
 
 impl ImportError {

@@ -1,16 +1,12 @@
 //! Folders of this machine, as stores without a server keep them.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-use super::ImportError;
-
-/// The path of a `file:` URI, or what is a path as it is.
-pub(super) fn local_path(name: &str) -> &Path {
-    Path::new(name.strip_prefix("file://").or_else(|| name.strip_prefix("file:")).unwrap_or(name))
-}
+use super::{ImportError, entities::File};
 
 /// Directories in one, by name; none if it is not there.
 pub(super) fn directories(parent: &Path) -> Result<Vec<PathBuf>, ImportError> {
@@ -26,6 +22,17 @@ fn entries(parent: &Path) -> Result<Vec<PathBuf>, ImportError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Whether there is a file below a directory.
+pub(super) fn has_files(root: &Path) -> Result<bool, ImportError> {
+    for path in entries(root)? {
+        let meta = fs::symlink_metadata(&path).map_err(|source| ImportError::read(&path, source))?;
+        if meta.is_file() || (meta.is_dir() && has_files(&path)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Files below a directory: their path with `/` between, and bytes. Links are not followed.
@@ -44,4 +51,15 @@ pub(super) fn names(root: &Path) -> Result<Vec<(String, u64)>, ImportError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The same as files of a run or logged model.
+pub(super) fn files(root: &Path) -> Result<Vec<File>, ImportError> {
+    Ok(names(root)?.into_iter().map(|(path, bytes)| File { path, bytes }).collect())
+}
+
+/// The bytes of one of them.
+pub(super) fn open(root: &Path, file: &File) -> Result<Box<dyn Read>, ImportError> {
+    let path = root.join(&file.path);
+    Ok(Box::new(fs::File::open(&path).map_err(|source| ImportError::read(&path, source))?))
 }

@@ -22,8 +22,8 @@ const BATCH_POINTS: usize = 50_000;
 
 /// Imports all of a tracking server (`http://…`), an `mlruns` directory or an SQLite file into the server of `client`: experiments,
 /// runs, params, tags, all points, files, registered models. What is there already is left; what was imported is read back and
-/// compared. `artifacts` is where the server of an SQLite file kept files, `mlartifacts` beside it if it is not given. `producer` names
-/// this import, and no other; `progress` is called after each run.
+/// compared. `artifacts` is where the server of a directory or an SQLite file kept files, `mlartifacts` beside it if it is not given.
+/// `producer` names this import, and no other; `progress` is called after each run.
 pub fn import(
     source: &str,
     artifacts: Option<&Path>,
@@ -36,7 +36,7 @@ pub fn import(
     } else if let Some(path) = sqlite::file_of(source) {
         Box::new(Sqlite::open(&path, artifacts)?)
     } else {
-        Box::new(Mlruns::open(source)?)
+        Box::new(Mlruns::open(source, artifacts)?)
     };
     let mut import = Import {
         source: &*source,
@@ -125,6 +125,10 @@ impl Import<'_> {
     /// Sends the files that are not there in their size; gives each with its checksum.
     fn files(&mut self, project: &Experiment, wanted: &Run) -> Result<Vec<(File, Sum)>, ImportError> {
         let files = self.source.files(wanted)?;
+        if let Some(directory) = self.source.absent(wanted)? {
+            self.report.runs_without_directory += 1;
+            self.report.first_without_directory.get_or_insert(directory);
+        }
         let there = if files.is_empty() { Vec::new() } else { self.target.api.files(wanted)? };
         let mut sums = Vec::new();
         for file in files {

@@ -9,7 +9,8 @@ use std::{
 use super::{
     ImportError,
     entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
-    folder::{directories, local_path, names},
+    folder::{directories, files, has_files, names, open},
+    place::{Places, local_path},
     yaml::{self, Flat},
 };
 
@@ -24,15 +25,27 @@ const STATUSES: [&str; 6] = ["RUNNING", "RUNNING", "SCHEDULED", "FINISHED", "FAI
 /// The directory.
 pub(super) struct Mlruns {
     root: PathBuf,
+    places: Places,
 }
 
 impl Mlruns {
-    /// A path, or the `file:` URI of one.
-    pub(super) fn open(name: &str) -> Result<Self, ImportError> {
-        let root = local_path(name).to_owned();
-        let mlruns = Self { root };
+    /// A path, or the `file:` URI of one; refuses one whose files are out of reach.
+    pub(super) fn open(name: &str, artifacts: Option<&Path>) -> Result<Self, ImportError> {
+        let root = local_path(name);
+        // Of the whole path: that of `.` has no parent.
+        let whole = fs::canonicalize(&root).unwrap_or_else(|_| root.clone());
+        let places = Places::new(whole.parent().unwrap_or(Path::new("")).to_owned(), artifacts);
+        let mlruns = Self { root, places };
         let is_one = mlruns.root.is_dir() && (mlruns.root.join(MODELS).is_dir() || !mlruns.folders()?.is_empty());
-        if is_one { Ok(mlruns) } else { Err(ImportError::NoSource { source_name: name.to_owned() }) }
+        if !is_one {
+            return Err(ImportError::NoSource { source_name: name.to_owned() });
+        }
+        for experiment in mlruns.folders()? {
+            for run in runs_in(&experiment)? {
+                mlruns.artifacts(&run)?;
+            }
+        }
+        Ok(mlruns)
     }
 
     /// Folders of experiments, deleted ones last.
@@ -54,14 +67,28 @@ impl Mlruns {
         candidates.find(|folder| folder.is_dir()).ok_or_else(|| ImportError::odd(format!("there is no run {}", run.id)))
     }
 
-    /// Where its files are: in its folder, or where its artifact URI says.
-    fn artifacts(&self, run: &Run) -> Result<PathBuf, ImportError> {
-        let folder = self.run_folder(run)?;
-        let uri = meta(&folder)?.text("artifact_uri");
+    /// Where the files of the run in a folder are: in it if any are, since in a copy of the directory the URIs still name the place
+    /// that it was copied from; else where its artifact URI says, as the file store makes the folder in any case.
+    fn artifacts(&self, folder: &Path) -> Result<PathBuf, ImportError> {
         let own = folder.join("artifacts");
-        let named = local_path(&uri).to_owned();
-        Ok(if !own.is_dir() && named.is_dir() { named } else { own })
+        let uri = meta(folder)?.text("artifact_uri");
+        if uri.is_empty() || has_files(&own)? {
+            return Ok(own);
+        }
+        self.places.of(&format!("run {}", id_of(folder)), &uri)
     }
+}
+
+/// The folders of an experiment's runs.
+fn runs_in(experiment: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    let mut found = directories(experiment)?;
+    found.retain(|folder| folder.join(META).is_file() && folder.join("params").is_dir());
+    Ok(found)
+}
+
+/// What is in a folder has its name for an id.
+fn id_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Source for Mlruns {
@@ -70,7 +97,7 @@ impl Source for Mlruns {
         for folder in self.folders()? {
             let meta = meta(&folder)?;
             let is_deleted = meta.text("lifecycle_stage") == "deleted" || folder.starts_with(self.root.join(TRASH));
-            let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let id = id_of(&folder);
             found.push(Experiment { id, name: meta.text("name"), is_deleted, tags: texts(&folder.join("tags"))? });
         }
         Ok(found)
@@ -78,15 +105,12 @@ impl Source for Mlruns {
 
     fn runs(&self, experiment: &Experiment) -> Result<Vec<Run>, ImportError> {
         let mut found = Vec::new();
-        for folder in directories(&self.folder(&experiment.id)?)? {
-            if !folder.join(META).is_file() || !folder.join("params").is_dir() {
-                continue;
-            }
+        for folder in runs_in(&self.folder(&experiment.id)?)? {
             let meta = meta(&folder)?;
             let tags = texts(&folder.join("tags"))?;
             let status: usize = meta.text("status").parse().unwrap_or(1);
             found.push(Run {
-                id: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                id: id_of(&folder),
                 name: meta.text("run_name"),
                 user: meta.text("user_id"),
                 status: STATUSES.get(status).copied().unwrap_or("RUNNING").to_owned(),
@@ -115,13 +139,16 @@ impl Source for Mlruns {
     }
 
     fn files(&self, run: &Run) -> Result<Vec<File>, ImportError> {
-        let found = names(&self.artifacts(run)?)?;
-        Ok(found.into_iter().map(|(path, bytes)| File { path, bytes }).collect())
+        files(&self.artifacts(&self.run_folder(run)?)?)
     }
 
     fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError> {
-        let path = self.artifacts(run)?.join(&file.path);
-        Ok(Box::new(fs::File::open(&path).map_err(|source| ImportError::read(&path, source))?))
+        open(&self.artifacts(&self.run_folder(run)?)?, file)
+    }
+
+    fn absent(&self, run: &Run) -> Result<Option<PathBuf>, ImportError> {
+        let folder = self.artifacts(&self.run_folder(run)?)?;
+        Ok((!folder.is_dir()).then_some(folder))
     }
 
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError> {
@@ -182,4 +209,73 @@ fn texts(root: &Path) -> Result<Pairs, ImportError> {
         Ok((name, fs::read_to_string(&path).map_err(|source| ImportError::read(&path, source))?))
     };
     names(root)?.into_iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of one run, as `FileStore.create_run` makes it: with a folder for files, used or not.
+    fn mlruns(parent: &Path, artifact_uri: &str) -> String {
+        let run = parent.join("mlruns/1/r");
+        ["params", "metrics", "artifacts"].iter().for_each(|name| fs::create_dir_all(run.join(name)).unwrap());
+        fs::write(parent.join("mlruns/1").join(META), "experiment_id: '1'\nname: e\n").unwrap();
+        fs::write(run.join(META), format!("artifact_uri: {artifact_uri}\nrun_name: n\nstatus: 3\n")).unwrap();
+        parent.join("mlruns").to_str().unwrap().to_owned()
+    }
+
+    /// A file in the folder of the run's files below `root`.
+    fn write(root: &Path, text: &str) {
+        fs::create_dir_all(root).unwrap();
+        fs::write(root.join("a.txt"), text).unwrap();
+    }
+
+    /// The texts of the run's files, and the directory that is not there.
+    fn files(store: &Mlruns) -> (Vec<String>, Option<PathBuf>) {
+        let experiment = store.experiments().unwrap().remove(0);
+        let run = store.runs(&experiment).unwrap().remove(0);
+        let text = |file| std::io::read_to_string(store.open(&run, &file).unwrap()).unwrap();
+        (store.files(&run).unwrap().into_iter().map(text).collect(), store.absent(&run).unwrap())
+    }
+
+    #[test]
+    fn i4_files_are_read_where_the_artifact_uri_says() {
+        let parent = tempfile::tempdir().unwrap();
+        let elsewhere = parent.path().join("my dir/r/artifacts");
+        let uri = format!("file://{}/my%20dir/r/artifacts", parent.path().display());
+        let source = mlruns(parent.path(), &uri);
+        let store = Mlruns::open(&source, None).unwrap();
+        assert_eq!(files(&store), (vec![], Some(elsewhere.clone())), "that there is none is said");
+        write(&elsewhere, "elsewhere");
+        assert_eq!(files(&store), (vec!["elsewhere".to_owned()], None));
+    }
+
+    #[test]
+    fn i4_files_of_a_server_are_read_from_its_artifacts_or_the_import_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let source = mlruns(parent.path(), "mlflow-artifacts:/1/r/artifacts");
+        assert!(matches!(Mlruns::open(&source, None), Err(ImportError::NoArtifacts { .. })));
+        write(&parent.path().join("told/1/r/artifacts"), "told");
+        let store = Mlruns::open(&source, Some(&parent.path().join("told"))).unwrap();
+        assert_eq!(files(&store).0, ["told"]);
+        write(&parent.path().join("mlartifacts/1/r/artifacts"), "beside");
+        assert_eq!(files(&Mlruns::open(&source, None).unwrap()).0, ["beside"]);
+    }
+
+    #[test]
+    fn i4_files_that_are_not_on_this_machine_refuse_the_import() {
+        let parent = tempfile::tempdir().unwrap();
+        let source = mlruns(parent.path(), "s3://bucket/1/r/artifacts");
+        assert!(matches!(Mlruns::open(&source, None), Err(ImportError::FilesElsewhere { .. })));
+    }
+
+    #[test]
+    fn files_of_a_copy_are_its_own_whatever_place_it_was_copied_from() {
+        let parent = tempfile::tempdir().unwrap();
+        let old = parent.path().join("old/mlruns/1/r/artifacts");
+        let source = mlruns(parent.path(), &format!("file://{}", old.display()));
+        write(&old, "old");
+        write(&parent.path().join("mlruns/1/r/artifacts/deep"), "own");
+        assert_eq!(files(&Mlruns::open(&source, None).unwrap()), (vec!["own".to_owned()], None));
+    }
 }

@@ -10,6 +10,7 @@ mod error;
 mod folder;
 mod import;
 mod mlruns;
+mod place;
 mod report;
 mod sqlite;
 mod target;

@@ -1,5 +1,7 @@
 //! What an import did.
 
+use std::path::PathBuf;
+
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -32,6 +34,11 @@ pub struct ImportReport {
     pub files: Count,
     /// Of all files, those that were there included.
     pub file_bytes: u64,
+    /// Runs of a source without a server that have no directory of files: as is so of one that logged none, and of one whose files
+    /// were moved.
+    pub runs_without_directory: u64,
+    /// Where the first of them should have it.
+    pub first_without_directory: Option<PathBuf>,
     pub models: Count,
     pub versions: Count,
     /// What is not in Stepwell as it is in the source, in words; none if the import is whole.

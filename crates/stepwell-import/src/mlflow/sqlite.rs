@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::{
     ImportError,
     entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
-    folder::{local_path, names},
+    folder::{files, open},
+    place::{Places, local_path},
 };
 
 const URI: &str = "sqlite:///";
@@ -22,8 +23,6 @@ const URI: &str = "sqlite:///";
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// How long to wait for who writes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Where a server keeps files if it is not told.
-const ARTIFACTS: &str = "mlartifacts";
 
 /// The path of a source that is an SQLite file, or its URI.
 pub(super) fn file_of(source: &str) -> Option<PathBuf> {
@@ -32,17 +31,14 @@ pub(super) fn file_of(source: &str) -> Option<PathBuf> {
     }
     let path = local_path(source);
     let mut start = [0; MAGIC.len()];
-    fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
-    (&start == MAGIC).then(|| path.to_owned())
+    fs::File::open(&path).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+    (&start == MAGIC).then_some(path)
 }
 
 /// The file.
 pub(super) struct Sqlite {
     database: Connection,
-    /// What relative paths in it are below.
-    folder: PathBuf,
-    /// What its server was sent.
-    artifacts: PathBuf,
+    places: Places,
 }
 
 impl Sqlite {
@@ -50,38 +46,22 @@ impl Sqlite {
     pub(super) fn open(path: &Path, artifacts: Option<&Path>) -> Result<Self, ImportError> {
         let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         database.busy_timeout(PATIENCE)?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let artifacts = artifacts.map_or_else(|| folder.join(ARTIFACTS), Path::to_owned);
-        let store = Self { database, folder, artifacts };
+        let places = Places::new(path.parent().unwrap_or(Path::new("")).to_owned(), artifacts);
+        let store = Self { database, places };
         if !store.has("runs")? || !store.has("latest_metrics")? {
             return Err(ImportError::NoSource { source_name: path.display().to_string() });
         }
         for (run_id, uri) in store.rows("SELECT run_uuid, artifact_uri FROM runs", (), pair)? {
-            store.place(&run_id, &uri)?;
+            store.places.of(&format!("run {run_id}"), &uri)?;
         }
         Ok(store)
     }
 
     /// Where the files of a run are.
-    fn place(&self, run_id: &str, uri: &str) -> Result<PathBuf, ImportError> {
-        let of_server = uri.strip_prefix("mlflow-artifacts:").map(|path| match path.strip_prefix("//") {
-            Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),
-            None => path.trim_start_matches('/'),
-        });
-        match of_server {
-            Some(path) if self.artifacts.is_dir() => Ok(self.artifacts.join(path)),
-            Some(_) => Err(ImportError::NoArtifacts { run_id: run_id.to_owned(), path: self.artifacts.clone() }),
-            None if uri.contains("://") && !uri.starts_with("file://") => {
-                Err(ImportError::FilesElsewhere { run_id: run_id.to_owned(), uri: uri.to_owned() })
-            }
-            None => Ok(self.folder.join(local_path(uri))),
-        }
-    }
-
     fn artifacts(&self, run: &Run) -> Result<PathBuf, ImportError> {
         let sql = "SELECT artifact_uri FROM runs WHERE run_uuid = ?1";
         let uri: Option<String> = self.database.query_row(sql, (&run.id,), |row| row.get(0)).optional()?.flatten();
-        self.place(&run.id, &uri.unwrap_or_default())
+        self.places.of(&format!("run {}", run.id), &uri.unwrap_or_default())
     }
 
     /// Whether there is such a table: old stores lack those of later versions.
@@ -207,12 +187,16 @@ impl Source for Sqlite {
     }
 
     fn files(&self, run: &Run) -> Result<Vec<File>, ImportError> {
-        Ok(names(&self.artifacts(run)?)?.into_iter().map(|(path, bytes)| File { path, bytes }).collect())
+        files(&self.artifacts(run)?)
     }
 
     fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError> {
-        let path = self.artifacts(run)?.join(&file.path);
-        Ok(Box::new(fs::File::open(&path).map_err(|source| ImportError::read(&path, source))?))
+        open(&self.artifacts(run)?, file)
+    }
+
+    fn absent(&self, run: &Run) -> Result<Option<PathBuf>, ImportError> {
+        let folder = self.artifacts(run)?;
+        Ok((!folder.is_dir()).then_some(folder))
     }
 
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError> {
@@ -247,4 +231,42 @@ fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {
 
 fn pair(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
     Ok((text(row, 0)?, text(row, 1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i4_the_uri_of_a_runs_files_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, files) = (folder.path().join("mlflow.db"), folder.path().join("my dir/r/artifacts"));
+        fs::create_dir_all(&files).unwrap();
+        fs::write(files.join("a.txt"), "a").unwrap();
+        let made = Connection::open(&path).unwrap();
+        made.execute_batch(
+            "CREATE TABLE latest_metrics (run_uuid TEXT, key TEXT);
+             CREATE TABLE runs (run_uuid TEXT, artifact_uri TEXT)",
+        )
+        .unwrap();
+        let uri = format!("file://{}/my%20dir/r/artifacts", folder.path().display());
+        made.execute("INSERT INTO runs VALUES ('r', ?1), ('none', ?1 || '/none')", (uri,)).unwrap();
+        let store = Sqlite::open(&path, None).unwrap();
+        let run = |id: &str| Run {
+            id: id.to_owned(),
+            name: String::new(),
+            user: String::new(),
+            status: String::new(),
+            start_ms: None,
+            end_ms: None,
+            is_deleted: false,
+            params: Pairs::new(),
+            tags: Pairs::new(),
+            metrics: Vec::new(),
+            datasets: Vec::new(),
+        };
+        assert_eq!(store.files(&run("r")).unwrap(), [File { path: "a.txt".to_owned(), bytes: 1 }]);
+        assert_eq!(store.absent(&run("r")).unwrap(), None);
+        assert_eq!(store.absent(&run("none")).unwrap(), Some(files.join("none")), "that there is none is said");
+    }
 }
