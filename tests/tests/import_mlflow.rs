@@ -132,6 +132,28 @@ fn i3_an_import_that_is_killed_goes_on() {
     counts(&import(&source.display().to_string(), &server), false);
 }
 
+/// Calls a server's MLflow API; the answer.
+fn call(server: &Server, path: &str, body: Value) -> Value {
+    server.http().post(&format!("/api/2.0/mlflow/{path}"), &body).unwrap().expect(200).unwrap()
+}
+
+#[test]
+fn i4_prompts_come_along() {
+    let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
+    let tags = json!([{"key": "mlflow.prompt.is_prompt", "value": "true"}]);
+    call(&source, "registered-models/create", json!({"name": "p", "tags": tags}));
+    let version = json!({"name": "p", "source": "prompt-template", "tags": tags});
+    call(&source, "model-versions/create", version);
+    for new in [1, 0] {
+        let text = import(source.url(), &server);
+        for what in ["registered models", "versions"] {
+            assert!(text.contains(&format!("{what}: 1, {new} of them new\n")), "{what} in {text}");
+        }
+        let path = "/api/2.0/mlflow/registered-models/get?name=p";
+        assert_eq!(server.http().get(path).unwrap().expect(200).unwrap()["registered_model"]["tags"], tags);
+    }
+}
+
 #[test]
 fn what_is_no_source_is_said_to_be_none() {
     let (directory, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());

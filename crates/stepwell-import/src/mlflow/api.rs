@@ -14,6 +14,8 @@ use super::{
 const RUNS_PAGE: u64 = 1_000;
 const MODELS_PAGE: u64 = 1_000;
 const POINTS_PAGE: &str = "25000";
+/// Searches of the registry leave prompts out where nobody asks for them.
+const PROMPTS: &str = "tag.`mlflow.prompt.is_prompt` = 'true'";
 
 /// A server that speaks it.
 #[derive(Debug, Clone)]
@@ -55,15 +57,27 @@ impl Api {
         }
     }
 
+    /// All of a kind that the registry has, prompts too.
+    fn registered(&self, path: &str, member: &str) -> Result<Vec<Value>, ImportError> {
+        let mut found = self.all_by_get(path, "", member)?;
+        match self.all_by_get(path, PROMPTS, member) {
+            Ok(prompts) => found.extend(prompts),
+            // Servers from before there were prompts may know no filter by tags.
+            Err(ImportError::Ask { source, .. }) if matches!(*source, ClientError::Problem { status: 400, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(found)
+    }
+
     /// All pages of a search that is asked for by GET.
-    fn all_by_get(&self, path: &str, member: &str) -> Result<Vec<Value>, ImportError> {
+    fn all_by_get(&self, path: &str, filter: &str, member: &str) -> Result<Vec<Value>, ImportError> {
         let (mut found, mut token) = (Vec::new(), String::new());
         loop {
             let most = MODELS_PAGE.to_string();
             let mut query = vec![("max_results", most.as_str())];
-            if !token.is_empty() {
-                query.push(("page_token", &token));
-            }
+            query.extend(
+                [("filter", filter), ("page_token", &token)].into_iter().filter(|(_, value)| !value.is_empty()),
+            );
             let mut page = self.get(path, &query)?;
             found.extend(list(&mut page, member));
             token = text(&page, "next_page_token").to_owned();
@@ -160,15 +174,20 @@ impl Source for Api {
     }
 
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError> {
-        let mut models: Vec<_> =
-            self.all_by_get("registered-models/search", "registered_models")?.iter().map(registered_model).collect();
-        for value in self.all_by_get("model-versions/search", "model_versions")? {
+        let found = self.registered("registered-models/search", "registered_models")?;
+        let mut models: Vec<_> = found.iter().map(registered_model).collect();
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        // Where prompts are models like others, both searches find them.
+        models.dedup_by(|a, b| a.name == b.name);
+        for value in self.registered("model-versions/search", "model_versions")? {
             if let Some(model) = models.iter_mut().find(|model| model.name == text(&value, "name")) {
                 model.versions.push(model_version(&value));
             }
         }
-        models.iter_mut().for_each(|model| model.versions.sort_by_key(|version| version.number));
-        models.sort_by(|a, b| a.name.cmp(&b.name));
+        for model in &mut models {
+            model.versions.sort_by_key(|version| version.number);
+            model.versions.dedup_by_key(|version| version.number);
+        }
         Ok(models)
     }
 }
