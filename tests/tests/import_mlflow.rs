@@ -1,14 +1,25 @@
 //! `stepwell import mlflow`: what MLflow's own client wrote, into an `mlruns` directory, an SQLite file or to a server, is in Stepwell afterwards as it
 //! was, and once however often it is imported.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use stepwell_tests::{Server, command, mlflow::Client, repository};
 
-/// What `fill.py` writes: points of six runs of 1,504 each, six files of each run, and so on.
-const COUNTS: [(&str, u64); 6] =
-    [("runs", 6), ("params", 18), ("points", 6 * 1_504), ("files", 18), ("registered models", 1), ("versions", 3)];
+/// What `fill.py` writes: points of six runs of 1,504 each, three files of each run and two of a logged model, and so on.
+const COUNTS: [(&str, u64); 7] = [
+    ("runs", 6),
+    ("params", 18),
+    ("points", 6 * 1_504),
+    ("files", 20),
+    ("registered models", 3),
+    ("versions", 5),
+    ("logged models", 1),
+];
 
 /// Has MLflow's client write something of everything. In `directory` are the files that a client without a server keeps.
 fn fill(tracking_uri: &str, directory: &Path) {
@@ -19,9 +30,13 @@ fn fill(tracking_uri: &str, directory: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn output(source: &str, server: &Server) -> Output {
+    command().unwrap().args(["import", "mlflow", source, "--server", server.url()]).output().unwrap()
+}
+
 /// Imports, and says what the import says.
 fn import(source: &str, server: &Server) -> String {
-    let output = command().unwrap().args(["import", "mlflow", source, "--server", server.url()]).output().unwrap();
+    let output = output(source, server);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("read back and compared"), "{text}");
@@ -61,6 +76,20 @@ fn check(server: &Server) {
     let run_id = version["run_id"].as_str().unwrap();
     let file = server.http().get(&format!("/get-artifact?run_id={run_id}&path=notes/a.txt")).unwrap();
     assert_eq!(file.text(), "of 5");
+    let version = &api("model-versions/get?name=model%20three&version=1")["model_version"];
+    let model_id = version["source"].as_str().unwrap().strip_prefix("models:/").unwrap();
+    let model = &api(&format!("logged-models/{model_id}"))["model"];
+    assert_eq!(model["info"]["name"], "logged");
+    assert_eq!(
+        (&model["info"]["status"], &model["info"]["source_run_id"]),
+        (&json!("LOGGED_MODEL_READY"), &json!(run_id))
+    );
+    assert_eq!(model["data"]["params"], json!([{"key": "p", "value": "1"}]));
+    let path = "/model-versions/get-artifact?name=model%20three&version=1&path=deep/%C3%BCn%C3%AF.bin";
+    assert_eq!(server.http().get(path).unwrap().body.len(), 25_600);
+    let prompt = &api("model-versions/get?name=prompt&version=1")["model_version"];
+    let tags = prompt["tags"].as_array().unwrap();
+    assert!(tags.contains(&json!({"key": "mlflow.prompt.text", "value": "say {{ what }}"})), "{tags:?}");
     server.check_log(&[]).unwrap();
 }
 
@@ -135,6 +164,77 @@ fn i3_an_import_that_is_killed_goes_on() {
 /// Calls a server's MLflow API; the answer.
 fn call(server: &Server, path: &str, body: Value) -> Value {
     server.http().post(&format!("/api/2.0/mlflow/{path}"), &body).unwrap().expect(200).unwrap()
+}
+
+/// Puts a file into a server's artifacts.
+fn put(server: &Server, uri: &Value, name: &str, bytes: &[u8]) {
+    let directory = uri.as_str().unwrap().strip_prefix("mlflow-artifacts:/").unwrap();
+    let path = format!("/api/2.0/mlflow-artifacts/artifacts/{directory}/{name}");
+    assert_eq!(server.http().send("PUT", &path, &[], bytes).unwrap().status, 200);
+}
+
+#[test]
+fn i4_a_version_of_a_logged_model_comes_with_the_models_files() {
+    let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
+    let deleted = call(&source, "experiments/create", json!({"name": "deleted"}))["experiment_id"].clone();
+    call(&source, "experiments/delete", json!({"experiment_id": deleted}));
+    let of = call(&source, "experiments/create", json!({"name": "e"}))["experiment_id"].clone();
+    let info = call(&source, "logged-models", json!({"experiment_id": of, "name": "logged"}))["model"]["info"].clone();
+    put(&source, &info["artifact_uri"], "sub/weights.bin", b"weights");
+    let id = info["model_id"].as_str().unwrap();
+    call(&source, "registered-models/create", json!({"name": "m"}));
+    let version = json!({"name": "m", "source": format!("models:/{id}"), "model_id": id});
+    call(&source, "model-versions/create", version);
+    for new in [1, 0] {
+        let text = import(source.url(), &server);
+        for what in ["versions", "logged models", "files"] {
+            assert!(text.contains(&format!("{what}: 1, {new} of them new\n")), "{what} in {text}");
+        }
+        let get = |path: &str| server.http().get(path).unwrap();
+        let file = get("/model-versions/get-artifact?name=m&version=1&path=sub/weights.bin");
+        assert_eq!((file.status, file.text().as_str()), (200, "weights"));
+        let found = get("/api/2.0/mlflow/experiments/get-by-name?experiment_name=deleted").expect(200).unwrap();
+        assert_eq!(found["experiment"]["lifecycle_stage"], "deleted");
+    }
+    server.check_log(&[]).unwrap();
+}
+
+/// One version's run was purged, as `mlflow gc` does it; another is a copy of a model that comes later by name.
+#[test]
+fn i4_a_version_that_is_refused_is_reported_and_all_else_imported() {
+    let (source, server) = (Server::start().unwrap(), Server::start().unwrap());
+    let deleted = call(&source, "experiments/create", json!({"name": "deleted"}))["experiment_id"].clone();
+    call(&source, "experiments/delete", json!({"experiment_id": deleted}));
+    let of = call(&source, "experiments/create", json!({"name": "e"}))["experiment_id"].clone();
+    let [kept, gone] = [(); 2].map(|()| {
+        let info = call(&source, "runs/create", json!({"experiment_id": of}))["run"]["info"].clone();
+        put(&source, &info["artifact_uri"], "m/a.txt", b"a");
+        info
+    });
+    ["m", "z"].iter().for_each(|name| drop(call(&source, "registered-models/create", json!({"name": name}))));
+    let version = |name: &str, run: &Value, source_uri: String| {
+        call(&source, "model-versions/create", json!({"name": name, "run_id": run["run_id"], "source": source_uri}));
+    };
+    let files = |run: &Value| format!("{}/m", run["artifact_uri"].as_str().unwrap());
+    version("z", &kept, files(&kept));
+    version("m", &kept, "models:/z/1".to_owned());
+    version("m", &gone, files(&gone));
+    version("m", &kept, files(&kept));
+    let path = format!("/api/v1/runs/{}", gone["run_id"].as_str().unwrap());
+    assert_eq!(source.http().send("DELETE", &path, &[], &[]).unwrap().status, 204);
+    assert_eq!(source.http().send("POST", &format!("{path}/purge"), &[], &[]).unwrap().status, 204);
+    for _ in 0..2 {
+        let output = output(source.url(), &server);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && text.contains("differs: model \"m\", version 2: "), "{text}");
+        let get = |path: &str| server.http().get(&format!("/api/2.0/mlflow/{path}")).unwrap();
+        let found = |version: u64| get(&format!("model-versions/get?name=m&version={version}"));
+        assert_eq!(found(1).expect(200).unwrap()["model_version"]["source"], "models:/z/1");
+        assert_eq!([2, 3, 4].map(|version| found(version).status), [404, 200, 404]);
+        let found = get("experiments/get-by-name?experiment_name=deleted").expect(200).unwrap();
+        assert_eq!(found["experiment"]["lifecycle_stage"], "deleted");
+    }
+    server.check_log(&[]).unwrap();
 }
 
 #[test]

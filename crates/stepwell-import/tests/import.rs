@@ -1,10 +1,10 @@
 //! Whole imports into a server that keeps what an import needs: runs, tags, and points once per (producer, sequence).
 
+mod http;
+
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use http::{Request, serve};
 use serde_json::{Value, json};
 use stepwell_client::Client;
 use stepwell_import::tensorboard::{ImportError, ImportReport, import};
@@ -25,49 +26,24 @@ struct Server {
 
 impl Server {
     fn start() -> (Client, Arc<Mutex<Self>>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let server = Arc::new(Mutex::new(Self::default()));
         let shared = server.clone();
-        stepwell_env::spawn("test-server", move || {
-            listener.incoming().for_each(|stream| shared.lock().unwrap().answer(stream.unwrap()));
-        })
-        .unwrap();
-        (client, server)
+        let url = serve(move |request| shared.lock().unwrap().answer(request));
+        (Client::new(&url).unwrap(), server)
     }
 
-    fn answer(&mut self, mut stream: TcpStream) {
-        let mut reader = BufReader::new(&stream);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if line.trim_end().is_empty() {
-                break;
-            }
-            lines.push(line.trim_end().to_owned());
-        }
-        let header = |name: &str| {
-            let prefix = format!("{name}: ");
-            lines.iter().find_map(|line| line.to_ascii_lowercase().strip_prefix(&prefix).map(str::to_owned))
-        };
-        let mut body = Vec::new();
-        let length = header("content-length").map_or(0, |text| text.parse().unwrap());
-        reader.take(length).read_to_end(&mut body).unwrap();
-        let mut words = lines[0].split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    fn answer(&mut self, request: &Request) -> (u16, Vec<u8>) {
+        let (header, path) = (|name: &str| request.header(name).unwrap(), &request.path_and_query);
         let (status, answer) = if path.ends_with("/ingest") {
-            let (producer, sequence) = (header("stepwell-producer").unwrap(), header("stepwell-sequence").unwrap());
+            let (producer, sequence) = (header("stepwell-producer"), header("stepwell-sequence"));
             let (last, sequence) = (self.last.entry(producer).or_default(), sequence.parse::<u64>().unwrap());
             let duplicate = sequence <= *last;
             *last = sequence.max(*last);
             (200, json!({"points": 0, "first_lsn": null, "last_lsn": null, "duplicate": duplicate}))
         } else {
-            self.run(method, path.rsplit('/').next().unwrap(), &body)
+            self.run(&request.method, path.rsplit('/').next().unwrap(), &request.body)
         };
-        let body = answer.to_string();
-        let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all((head + &body).as_bytes()).unwrap();
+        (status, answer.to_string().into_bytes())
     }
 
     fn run(&mut self, method: &str, escaped: &str, body: &[u8]) -> (u16, Value) {

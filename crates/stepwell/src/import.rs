@@ -94,12 +94,15 @@ fn describe_mlflow(report: &mlflow::ImportReport) -> String {
         ("files", report.files),
         ("registered models", report.models),
         ("versions", report.versions),
+        ("logged models", report.logged_models),
     ];
     let mut text: String =
         counted.iter().map(|(what, count)| format!("{what}: {}, {} of them new\n", count.all, count.new)).collect();
     if let Some(first) = &report.first_without_directory {
-        let (count, first) = (report.runs_without_directory, first.display());
-        text += &format!("runs without a directory of files: {count}, {first} is the first that is not there\n");
+        let (count, first) = (report.without_directory, first.display());
+        text += &format!(
+            "without a directory of files: {count} runs or logged models, {first} is the first that is not there\n"
+        );
     }
     if report.mismatches.is_empty() {
         text += &format!("read back and compared: all points, and {} bytes of files\n", report.file_bytes);
@@ -147,14 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i4_the_report_says_that_runs_have_no_directory_of_files() {
+    fn i4_the_report_says_that_there_is_no_directory_of_files() {
         let report = mlflow::ImportReport {
-            runs_without_directory: 2,
+            without_directory: 2,
             first_without_directory: Some("/gone/r/artifacts".into()),
             ..mlflow::ImportReport::default()
         };
         let text = describe_mlflow(&report);
-        assert!(text.contains("runs without a directory of files: 2, /gone/r/artifacts is"), "{text}");
+        assert!(text.contains("without a directory of files: 2 runs or logged models, /gone/r/artifacts is"), "{text}");
         assert!(!describe_mlflow(&mlflow::ImportReport::default()).contains("directory"));
     }
 

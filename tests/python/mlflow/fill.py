@@ -46,6 +46,12 @@ def main():
     client.delete_model_version("model one", "2")
     client.transition_model_version_stage("model one", "3", "Production")
     client.set_registered_model_alias("model one", "champion", "4")
+    # As `log_model` with a registered name does it: the version's files are the logged model's.
+    logged = client.create_logged_model(experiments[2], "logged", run_id, tags={"k": "v"}, params={"p": "1"}, model_type="any")
+    client.log_model_artifacts(logged.model_id, "files")
+    client.finalize_logged_model(logged.model_id, "READY")
+    mlflow.register_model(f"models:/{logged.model_id}", "model three")
+    client.register_prompt("prompt", "say {{ what }}")
     client.delete_experiment(experiments[2])
 
 

@@ -3,11 +3,12 @@
 use std::io::Read;
 
 use serde_json::{Map, Value, json};
-use stepwell_client::{ClientError, Rest};
+use stepwell_client::{ClientError, Rest, encoded_path};
 
 use super::{
     ImportError,
-    entities::{Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    entities::{Experiment, File, LoggedModel, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    place::below_server,
 };
 
 /// Of one page of runs, models and points; as many as servers give.
@@ -38,6 +39,10 @@ impl Api {
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, ImportError> {
         self.told(path, self.rest.post(&full(path), body))
+    }
+
+    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value, ImportError> {
+        self.told(path, self.rest.patch(&full(path), body))
     }
 
     pub(super) fn told<T>(&self, what: &str, answer: Result<T, ClientError>) -> Result<T, ImportError> {
@@ -105,16 +110,24 @@ impl Api {
         }
     }
 
-    fn files_below(&self, run_id: &str, path: &str, found: &mut Vec<File>) -> Result<(), ImportError> {
+    /// The files of an owner, by path.
+    fn all_files(&self, listing: &Listing<'_>) -> Result<Vec<File>, ImportError> {
+        let mut found = Vec::new();
+        self.files_below(listing, "", &mut found)?;
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    fn files_below(&self, listing: &Listing<'_>, path: &str, found: &mut Vec<File>) -> Result<(), ImportError> {
         let mut token = String::new();
         loop {
-            let mut query = vec![("run_id", run_id)];
-            query.extend([("path", path), ("page_token", &token)].into_iter().filter(|(_, value)| !value.is_empty()));
-            let mut page = self.get("artifacts/list", &query)?;
+            let query = [("run_id", listing.run_id), (listing.directory, path), ("page_token", &token)];
+            let query: Vec<_> = query.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            let mut page = self.get(listing.call, &query)?;
             for file in list(&mut page, "files") {
                 let path = text(&file, "path").to_owned();
                 match file["is_dir"].as_bool() {
-                    Some(true) => self.files_below(run_id, &path, found)?,
+                    Some(true) => self.files_below(listing, &path, found)?,
                     _ => found.push(File { path, bytes: integer(&file, "file_size").unwrap_or(0).unsigned_abs() }),
                 }
             }
@@ -124,6 +137,15 @@ impl Api {
             }
         }
     }
+}
+
+/// How files are listed.
+struct Listing<'a> {
+    call: &'a str,
+    /// Empty if they are not a run's.
+    run_id: &'a str,
+    /// What the directory is called in the call.
+    directory: &'a str,
 }
 
 impl Source for Api {
@@ -162,10 +184,7 @@ impl Source for Api {
     }
 
     fn files(&self, run: &Run) -> Result<Vec<File>, ImportError> {
-        let mut found = Vec::new();
-        self.files_below(&run.id, "", &mut found)?;
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
+        self.all_files(&Listing { call: "artifacts/list", run_id: &run.id, directory: "path" })
     }
 
     fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError> {
@@ -190,6 +209,38 @@ impl Source for Api {
         }
         Ok(models)
     }
+
+    fn logged_model(&self, id: &str) -> Result<Option<LoggedModel>, ImportError> {
+        match self.rest.get(&full(&of_model(id)), &[]) {
+            Ok(answer) => Ok(Some(logged_model(&answer["model"]))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(ImportError::ask(&of_model(id), error)),
+        }
+    }
+
+    fn model_files(&self, model: &LoggedModel) -> Result<Vec<File>, ImportError> {
+        let call = format!("{}/artifacts/directories", of_model(&model.id));
+        self.all_files(&Listing { call: &call, run_id: "", directory: "artifact_directory_path" })
+    }
+
+    fn open_of_model(&self, model: &LoggedModel, file: &File) -> Result<Box<dyn Read>, ImportError> {
+        let answer = match below_server(&model.location) {
+            Some(directory) => {
+                let path = encoded_path(&format!("{directory}/{}", file.path));
+                self.rest.download(&format!("/api/2.0/mlflow-artifacts/artifacts/{path}"), &[])
+            }
+            // What the server keeps elsewhere it gives only to who asks as its web pages do.
+            None => {
+                let path = format!("/ajax-api/2.0/mlflow/{}/artifacts/files", of_model(&model.id));
+                self.rest.download(&path, &[("artifact_file_path", &file.path)])
+            }
+        };
+        Ok(Box::new(self.told(&file.path, answer)?))
+    }
+}
+
+fn of_model(id: &str) -> String {
+    format!("logged-models/{}", encoded_path(id))
 }
 
 fn full(path: &str) -> String {
@@ -251,6 +302,23 @@ fn model_version(value: &Value) -> ModelVersion {
         description: text(value, "description").to_owned(),
         stage: text(value, "current_stage").to_owned(),
         tags: pairs(value, "tags"),
+    }
+}
+
+/// A logged model as an answer has it.
+pub(super) fn logged_model(value: &Value) -> LoggedModel {
+    let (info, data) = (&value["info"], &value["data"]);
+    let owned = |name: &str| text(info, name).to_owned();
+    LoggedModel {
+        id: owned("model_id"),
+        experiment_id: owned("experiment_id"),
+        name: owned("name"),
+        kind: owned("model_type"),
+        source_run_id: owned("source_run_id"),
+        status: owned("status"),
+        location: owned("artifact_uri"),
+        params: pairs(data, "params"),
+        tags: pairs(info, "tags"),
     }
 }
 

@@ -87,6 +87,26 @@ pub(super) struct ModelVersion {
     pub(super) tags: Pairs,
 }
 
+/// A model that MLflow 3 logged, with everything but its files and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LoggedModel {
+    pub(super) id: String,
+    pub(super) experiment_id: String,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) source_run_id: String,
+    /// One of [`MODEL_STATUSES`].
+    pub(super) status: String,
+    /// The URI of its files.
+    pub(super) location: String,
+    pub(super) params: Pairs,
+    pub(super) tags: Pairs,
+}
+
+/// Statuses of logged models as MLflow's API has them, by their number in its stores.
+pub(super) const MODEL_STATUSES: [&str; 4] =
+    ["LOGGED_MODEL_STATUS_UNSPECIFIED", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"];
+
 /// The stage of a version that was deleted: MLflow's stores keep it so that its number is not given again.
 pub(super) const DELETED_STAGE: &str = "Deleted_Internal";
 
@@ -108,4 +128,14 @@ pub(super) trait Source {
     }
     /// By name.
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError>;
+    /// A logged model, if it is there.
+    fn logged_model(&self, id: &str) -> Result<Option<LoggedModel>, ImportError>;
+    /// The files of one, by path.
+    fn model_files(&self, model: &LoggedModel) -> Result<Vec<File>, ImportError>;
+    /// The bytes of one.
+    fn open_of_model(&self, model: &LoggedModel, file: &File) -> Result<Box<dyn Read>, ImportError>;
+    /// As [`Source::absent`] of a run.
+    fn absent_of_model(&self, _model: &LoggedModel) -> Result<Option<PathBuf>, ImportError> {
+        Ok(None)
+    }
 }

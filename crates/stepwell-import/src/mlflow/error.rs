@@ -1,8 +1,9 @@
 //! Why an import stopped.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use stepwell_client::ClientError;
+use stepwell_types::ErrorKind;
 
 /// Why an import stopped. What was sent stays, and the next import goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum ImportError {
          from its address"
     )]
     FilesElsewhere {
-        /// The run.
+        /// The run or logged model.
         owner: String,
         uri: String,
     },
@@ -50,13 +51,44 @@ pub enum ImportError {
          --artifacts, an empty directory if there are none", path.display()
     )]
     NoArtifacts {
-        /// The run.
+        /// The run or logged model.
         owner: String,
         path: PathBuf,
     },
+    /// A version's files are those of a logged model that was purged, or that the source's server does not give: one that was deleted,
+    /// or one of a deleted experiment of a file store.
+    #[error("its files are those of the logged model {id}, which the source does not have")]
+    NoLoggedModel { id: String },
+    /// A number that Stepwell has given already is not given again.
+    #[error("{model}: version {wanted} cannot be made, {made} would be the next")]
+    VersionTaken { model: String, wanted: u64, made: String },
 }
 
 impl ImportError {
+    /// Whether it is about the one thing that was asked for, so that others may be imported all the same.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Ask { source, .. } => {
+                matches!(source.kind(), ErrorKind::InvalidCall | ErrorKind::NotFound | ErrorKind::Conflict)
+            }
+            Self::FilesElsewhere { .. }
+            | Self::NoArtifacts { .. }
+            | Self::NoLoggedModel { .. }
+            | Self::VersionTaken { .. } => true,
+            Self::Read { .. } | Self::Odd { .. } | Self::NoSource { .. } | Self::Database(_) => false,
+        }
+    }
+
+    /// What is wrong and why, for a report.
+    pub(super) fn in_full(&self) -> String {
+        let (mut text, mut cause) = (self.to_string(), self.source());
+        while let Some(error) = cause {
+            text += &format!(": {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     pub(super) fn ask(what: &str, source: ClientError) -> Self {
         Self::Ask { what: what.to_owned(), source: Box::new(source) }
     }

@@ -1,19 +1,17 @@
 //! The way of everything from a source into Stepwell: what is there already stays, what is missing is sent, all is read back.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeMap, io::Read, path::Path};
 
 use stepwell_client::{Client, Points};
 
 use super::{
     ImportError, ImportReport, Progress,
     api::Api,
-    entities::{Experiment, File, ModelVersion, Point, RegisteredModel, Run, Source},
+    entities::{Experiment, File, LoggedModel, Run, Source},
+    files,
     mlruns::Mlruns,
     sqlite::{self, Sqlite},
+    sum::Sum,
     target::{Target, missing_points},
 };
 
@@ -43,47 +41,58 @@ pub fn import(
         target: Target::new(client, producer)?,
         report: ImportReport::default(),
         projects: BTreeMap::new(),
+        experiments: BTreeMap::new(),
+        deleted: Vec::new(),
+        logged_models: BTreeMap::new(),
     };
-    let experiments = source.experiments()?;
-    let runs = experiments.iter().map(|experiment| source.runs(experiment)).collect::<Result<Vec<_>, _>>()?;
-    let runs_total = runs.iter().map(Vec::len).sum::<usize>() as u64;
-    let mut projects = Vec::new();
-    for (experiment, runs) in experiments.iter().zip(&runs) {
-        projects
-            .push(import.experiment(experiment, runs, &mut |runs_done| progress(Progress { runs_done, runs_total }))?);
-    }
-    import.models()?;
-    // Only now: a version cannot be of a run in the trash.
-    for (experiment, project) in experiments.iter().zip(&projects) {
-        if experiment.is_deleted {
-            import.target.delete_experiment(project)?;
-        }
-    }
+    let imported = import.all(progress);
+    // Only now: a version cannot be of a run in the trash. Also where the import failed: a deleted experiment is not to stay active.
+    let deleted = import.delete_experiments();
+    imported.and(deleted)?;
     Ok(import.report)
 }
 
-struct Import<'a> {
-    source: &'a dyn Source,
-    target: Target,
-    report: ImportReport,
+pub(super) struct Import<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) target: Target,
+    pub(super) report: ImportReport,
     /// Projects of runs, both by their ids.
-    projects: BTreeMap<String, String>,
+    pub(super) projects: BTreeMap<String, String>,
+    /// Projects of experiments, both by their ids.
+    pub(super) experiments: BTreeMap<String, String>,
+    /// Projects of experiments that were deleted, active for the time of the import.
+    deleted: Vec<Experiment>,
+    /// Logged models that are there, by their ids in the source.
+    pub(super) logged_models: BTreeMap<String, LoggedModel>,
 }
 
 impl Import<'_> {
-    fn experiment(
-        &mut self,
-        wanted: &Experiment,
-        runs: &[Run],
-        done: &mut dyn FnMut(u64),
-    ) -> Result<Experiment, ImportError> {
+    fn all(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), ImportError> {
+        let experiments = self.source.experiments()?;
+        let runs = experiments.iter().map(|experiment| self.source.runs(experiment)).collect::<Result<Vec<_>, _>>()?;
+        let runs_total = runs.iter().map(Vec::len).sum::<usize>() as u64;
+        for (experiment, runs) in experiments.iter().zip(&runs) {
+            self.experiment(experiment, runs, &mut |runs_done| progress(Progress { runs_done, runs_total }))?;
+        }
+        self.models()
+    }
+
+    fn delete_experiments(&self) -> Result<(), ImportError> {
+        self.deleted.iter().try_for_each(|project| self.target.delete_experiment(project))
+    }
+
+    fn experiment(&mut self, wanted: &Experiment, runs: &[Run], done: &mut dyn FnMut(u64)) -> Result<(), ImportError> {
         let (project, is_new) = self.target.experiment(wanted)?;
+        if wanted.is_deleted {
+            self.deleted.push(project.clone());
+        }
+        self.experiments.insert(wanted.id.clone(), project.id.clone());
         self.report.experiments.add(1, is_new.into());
         for run in runs {
             self.run(&project, run)?;
             done(self.report.runs.all);
         }
-        Ok(project)
+        Ok(())
     }
 
     fn run(&mut self, project: &Experiment, wanted: &Run) -> Result<(), ImportError> {
@@ -125,25 +134,12 @@ impl Import<'_> {
     /// Sends the files that are not there in their size; gives each with its checksum.
     fn files(&mut self, project: &Experiment, wanted: &Run) -> Result<Vec<(File, Sum)>, ImportError> {
         let files = self.source.files(wanted)?;
-        if let Some(directory) = self.source.absent(wanted)? {
-            self.report.runs_without_directory += 1;
-            self.report.first_without_directory.get_or_insert(directory);
-        }
+        self.report.lacks(self.source.absent(wanted)?);
         let there = if files.is_empty() { Vec::new() } else { self.target.api.files(wanted)? };
-        let mut sums = Vec::new();
-        for file in files {
-            let mut bytes = Summed::new(self.source.open(wanted, &file)?);
-            let is_new = !there.contains(&file);
-            if is_new {
-                self.target.file(project, wanted, &file, &mut bytes)?;
-            } else {
-                drain(&mut bytes, &file)?;
-            }
-            self.report.files.add(1, is_new.into());
-            self.report.file_bytes += bytes.sum.count;
-            sums.push((file, bytes.sum));
-        }
-        Ok(sums)
+        let (source, target) = (self.source, &self.target);
+        let location = format!("mlflow-artifacts:/{}/{}/artifacts", project.id, wanted.id);
+        let send = |file: &File, bytes: &mut dyn Read| target.file(&location, file, bytes);
+        files::copy(&mut self.report, files, &there, |file| source.open(wanted, file), send)
     }
 
     /// Reads back what was imported of a run.
@@ -175,111 +171,7 @@ impl Import<'_> {
                 }
             }
         }
-        for (file, sum) in files {
-            let mut bytes = Summed::new(self.target.api.open(&found, file)?);
-            drain(&mut bytes, file)?;
-            if bytes.sum != *sum {
-                wrong(format!("file {:?}: {} bytes there, {} in the source", file.path, bytes.sum.count, sum.count));
-            }
-        }
-        Ok(())
+        let (target, owner) = (&self.target, format!("run {}", wanted.id));
+        files::compare(&mut self.report, &owner, files, |file| target.api.open(&found, file))
     }
-
-    fn models(&mut self) -> Result<(), ImportError> {
-        let models = self.source.models()?;
-        let there = if models.is_empty() { Vec::new() } else { self.target.api.models()? };
-        for model in &models {
-            let found = there.iter().find(|found| found.name == model.name);
-            self.target.model(model, found)?;
-            self.report.models.add(1, found.is_none().into());
-            let is_there = |version: &ModelVersion| {
-                found.is_some_and(|found| found.versions.iter().any(|v| v.number == version.number))
-            };
-            let new: Vec<&ModelVersion> = model.versions.iter().filter(|version| !is_there(version)).collect();
-            self.report.versions.add(model.versions.len(), new.len());
-            for version in new {
-                self.target.version(&model.name, version, &self.moved(version))?;
-            }
-            for (alias, version) in &model.aliases {
-                if !found.is_some_and(|found| found.aliases.contains(&(alias.clone(), version.clone()))) {
-                    self.target.alias(&model.name, alias, version)?;
-                }
-            }
-        }
-        self.verify_models(&models)
-    }
-
-    /// Where a version's files are now: those among its run's files came with it.
-    fn moved(&self, version: &ModelVersion) -> String {
-        let of_run = version.source.split_once(&format!("/{}/artifacts", version.run_id));
-        match (of_run, self.projects.get(&version.run_id)) {
-            (Some((_, path)), Some(project)) => {
-                format!("mlflow-artifacts:/{project}/{}/artifacts{path}", version.run_id)
-            }
-            _ => version.source.clone(),
-        }
-    }
-
-    fn verify_models(&mut self, models: &[RegisteredModel]) -> Result<(), ImportError> {
-        let there = if models.is_empty() { Vec::new() } else { self.target.api.models()? };
-        for model in models {
-            let Some(found) = there.iter().find(|found| found.name == model.name) else {
-                self.report.mismatches.push(format!("model {:?} is not there", model.name));
-                continue;
-            };
-            let facts = |model: &RegisteredModel| {
-                let version = |v: &ModelVersion| (v.number, v.run_id.clone(), v.stage.clone(), v.description.clone());
-                (model.versions.iter().map(version).collect::<Vec<_>>(), model.aliases.clone())
-            };
-            if facts(model) != facts(found) {
-                self.report.mismatches.push(format!("model {:?} has other versions or aliases", model.name));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How much there is, and a checksum of it in its order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Sum {
-    count: u64,
-    crc: u32,
-}
-
-impl Sum {
-    fn of_points(points: &[Point]) -> Self {
-        let crc = points.iter().fold(0, |crc, point| {
-            let mut bytes = [0; 24];
-            bytes[..8].copy_from_slice(&point.step.to_le_bytes());
-            bytes[8..16].copy_from_slice(&point.timestamp_ms.to_le_bytes());
-            bytes[16..].copy_from_slice(&point.bits.to_le_bytes());
-            crc32c::crc32c_append(crc, &bytes)
-        });
-        Self { count: points.len() as u64, crc }
-    }
-}
-
-/// Bytes that are summed as they pass.
-struct Summed<R> {
-    inner: R,
-    sum: Sum,
-}
-
-impl<R> Summed<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, sum: Sum::default() }
-    }
-}
-
-impl<R: Read> Read for Summed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.sum.crc = crc32c::crc32c_append(self.sum.crc, &buffer[..read]);
-        self.sum.count += read as u64;
-        Ok(read)
-    }
-}
-
-fn drain(bytes: &mut impl Read, file: &File) -> Result<(), ImportError> {
-    io::copy(bytes, &mut io::sink()).map(|_| ()).map_err(|source| ImportError::read(file.path.as_ref(), source))
 }

@@ -8,7 +8,10 @@ use std::{
 
 use super::{
     ImportError,
-    entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    entities::{
+        DELETED_STAGE, Experiment, File, LoggedModel, MODEL_STATUSES, ModelVersion, Pairs, Point, RegisteredModel, Run,
+        Source,
+    },
     folder::{directories, files, has_files, names, open},
     place::{Places, local_path},
     yaml::{self, Flat},
@@ -67,15 +70,27 @@ impl Mlruns {
         candidates.find(|folder| folder.is_dir()).ok_or_else(|| ImportError::odd(format!("there is no run {}", run.id)))
     }
 
-    /// Where the files of the run in a folder are: in it if any are, since in a copy of the directory the URIs still name the place
-    /// that it was copied from; else where its artifact URI says, as the file store makes the folder in any case.
+    /// Where the files of the run in a folder are.
     fn artifacts(&self, folder: &Path) -> Result<PathBuf, ImportError> {
+        self.place(folder, &format!("run {}", id_of(folder)), &meta(folder)?.text("artifact_uri"))
+    }
+
+    /// Where the files of a run or logged model are: in its folder if any are, since in a copy of the directory the URIs still name
+    /// the place that it was copied from; else where its URI says, as the file store makes a run's folder for files in any case.
+    fn place(&self, folder: &Path, owner: &str, uri: &str) -> Result<PathBuf, ImportError> {
         let own = folder.join("artifacts");
-        let uri = meta(folder)?.text("artifact_uri");
-        if uri.is_empty() || has_files(&own)? {
-            return Ok(own);
-        }
-        self.places.of(&format!("run {}", id_of(folder)), &uri)
+        if uri.is_empty() || has_files(&own)? { Ok(own) } else { self.places.of(owner, uri) }
+    }
+
+    /// The folder of a logged model, in that of its experiment.
+    fn model_folder(&self, id: &str) -> Result<Option<PathBuf>, ImportError> {
+        let mut candidates = self.folders()?.into_iter().map(|folder| folder.join(MODELS).join(id));
+        Ok(candidates.find(|folder| folder.join(META).is_file()))
+    }
+
+    fn model_artifacts(&self, model: &LoggedModel) -> Result<PathBuf, ImportError> {
+        let folder = self.model_folder(&model.id)?.unwrap_or_default();
+        self.place(&folder, &format!("logged model {}", model.id), &model.location)
     }
 }
 
@@ -174,6 +189,37 @@ impl Source for Mlruns {
         }
         Ok(found)
     }
+
+    fn logged_model(&self, id: &str) -> Result<Option<LoggedModel>, ImportError> {
+        let Some(folder) = self.model_folder(id)? else { return Ok(None) };
+        let meta = meta(&folder)?;
+        let status = meta.text("status").parse().ok().and_then(|number: usize| MODEL_STATUSES.get(number));
+        let model = LoggedModel {
+            id: meta.text("model_id"),
+            experiment_id: folder.parent().and_then(Path::parent).map(id_of).unwrap_or_default(),
+            name: meta.text("name"),
+            kind: meta.text("model_type"),
+            source_run_id: meta.text("source_run_id"),
+            status: (*status.unwrap_or(&MODEL_STATUSES[0])).to_owned(),
+            location: meta.text("artifact_location"),
+            params: texts(&folder.join("params"))?,
+            tags: texts(&folder.join("tags"))?,
+        };
+        Ok((model.id == id).then_some(model))
+    }
+
+    fn model_files(&self, model: &LoggedModel) -> Result<Vec<File>, ImportError> {
+        files(&self.model_artifacts(model)?)
+    }
+
+    fn open_of_model(&self, model: &LoggedModel, file: &File) -> Result<Box<dyn Read>, ImportError> {
+        open(&self.model_artifacts(model)?, file)
+    }
+
+    fn absent_of_model(&self, model: &LoggedModel) -> Result<Option<PathBuf>, ImportError> {
+        let folder = self.model_artifacts(model)?;
+        Ok((!folder.is_dir()).then_some(folder))
+    }
 }
 
 fn model_version(folder: &Path) -> Result<ModelVersion, ImportError> {
@@ -267,6 +313,23 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let source = mlruns(parent.path(), "s3://bucket/1/r/artifacts");
         assert!(matches!(Mlruns::open(&source, None), Err(ImportError::FilesElsewhere { .. })));
+    }
+
+    #[test]
+    fn a_logged_model_is_found_in_its_experiment_by_its_id_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let source = mlruns(parent.path(), "''");
+        let folder = parent.path().join("mlruns/1/models/m-1");
+        write(&folder.join("artifacts"), "a");
+        fs::write(folder.join(META), "model_id: m-1\nname: n\nmodel_type: null\nstatus: 3\n").unwrap();
+        let store = Mlruns::open(&source, None).unwrap();
+        let model = store.logged_model("m-1").unwrap().unwrap();
+        assert_eq!((model.experiment_id.as_str(), model.status.as_str()), ("1", "LOGGED_MODEL_UPLOAD_FAILED"));
+        assert_eq!(store.model_files(&model).unwrap(), [File { path: "a.txt".to_owned(), bytes: 1 }]);
+        assert_eq!(store.absent_of_model(&model).unwrap(), None);
+        for id in ["m-2", "..", ""] {
+            assert_eq!(store.logged_model(id).unwrap(), None, "{id}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) fn local_path(name: &str) -> PathBuf {
 }
 
 /// The path of a URI below the artifacts of a server; `None` if they are not a server's.
-fn below_server(uri: &str) -> Option<&str> {
+pub(super) fn below_server(uri: &str) -> Option<&str> {
     let path = uri.strip_prefix("mlflow-artifacts:")?;
     Some(match path.strip_prefix("//") {
         Some(with_host) => with_host.split_once('/').map_or("", |(_, path)| path),

@@ -34,13 +34,25 @@ pub struct ImportReport {
     pub files: Count,
     /// Of all files, those that were there included.
     pub file_bytes: u64,
-    /// Runs of a source without a server that have no directory of files: as is so of one that logged none, and of one whose files
-    /// were moved.
-    pub runs_without_directory: u64,
+    /// Runs and logged models of a source without a server that have no directory of files: as is so of one that logged none, and of
+    /// one whose files were moved.
+    pub without_directory: u64,
     /// Where the first of them should have it.
     pub first_without_directory: Option<PathBuf>,
     pub models: Count,
     pub versions: Count,
+    /// Those that versions name.
+    pub logged_models: Count,
     /// What is not in Stepwell as it is in the source, in words; none if the import is whole.
     pub mismatches: Vec<String>,
+}
+
+impl ImportReport {
+    /// Notes whose directory of files is not there.
+    pub(super) fn lacks(&mut self, directory: Option<PathBuf>) {
+        if let Some(directory) = directory {
+            self.without_directory += 1;
+            self.first_without_directory.get_or_insert(directory);
+        }
+    }
 }

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 
 use super::{
     ImportError,
-    entities::{DELETED_STAGE, Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run, Source},
+    entities::{
+        DELETED_STAGE, Experiment, File, LoggedModel, MODEL_STATUSES, ModelVersion, Pairs, Point, RegisteredModel, Run,
+        Source,
+    },
     folder::{files, open},
     place::{Places, local_path},
 };
@@ -62,6 +65,10 @@ impl Sqlite {
         let sql = "SELECT artifact_uri FROM runs WHERE run_uuid = ?1";
         let uri: Option<String> = self.database.query_row(sql, (&run.id,), |row| row.get(0)).optional()?.flatten();
         self.places.of(&format!("run {}", run.id), &uri.unwrap_or_default())
+    }
+
+    fn model_artifacts(&self, model: &LoggedModel) -> Result<PathBuf, ImportError> {
+        self.places.of(&format!("logged model {}", model.id), &model.location)
     }
 
     /// Whether there is such a table: old stores lack those of later versions.
@@ -221,6 +228,47 @@ impl Source for Sqlite {
             })
         };
         self.rows(sql, (), pair)?.into_iter().map(model).collect()
+    }
+
+    fn logged_model(&self, id: &str) -> Result<Option<LoggedModel>, ImportError> {
+        if !self.has("logged_models")? {
+            return Ok(None);
+        }
+        // A deleted one too: its files are what the version has.
+        let sql = "SELECT experiment_id, name, model_type, source_run_id, status, artifact_location FROM logged_models \
+                   WHERE model_id = ?1";
+        let found = self.database.query_row(sql, (id,), |row| {
+            let status = MODEL_STATUSES.get(usize::from(row.get::<_, u16>(4)?)).unwrap_or(&MODEL_STATUSES[0]);
+            Ok(LoggedModel {
+                id: id.to_owned(),
+                experiment_id: row.get::<_, i64>(0)?.to_string(),
+                name: text(row, 1)?,
+                kind: text(row, 2)?,
+                source_run_id: text(row, 3)?,
+                status: (*status).to_owned(),
+                location: text(row, 5)?,
+                params: Pairs::new(),
+                tags: Pairs::new(),
+            })
+        });
+        let Some(mut model) = found.optional()? else { return Ok(None) };
+        let pairs = |sql: &str| self.pairs(sql, id);
+        model.params = pairs("SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?1 ORDER BY 1")?;
+        model.tags = pairs("SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ?1 ORDER BY 1")?;
+        Ok(Some(model))
+    }
+
+    fn model_files(&self, model: &LoggedModel) -> Result<Vec<File>, ImportError> {
+        files(&self.model_artifacts(model)?)
+    }
+
+    fn open_of_model(&self, model: &LoggedModel, file: &File) -> Result<Box<dyn Read>, ImportError> {
+        open(&self.model_artifacts(model)?, file)
+    }
+
+    fn absent_of_model(&self, model: &LoggedModel) -> Result<Option<PathBuf>, ImportError> {
+        let folder = self.model_artifacts(model)?;
+        Ok((!folder.is_dir()).then_some(folder))
     }
 }
 

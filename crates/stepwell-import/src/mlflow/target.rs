@@ -8,12 +8,17 @@ use stepwell_types::{ErrorKind, ProducerSequence, format_utc_us};
 
 use super::{
     ImportError,
-    api::Api,
-    entities::{Experiment, File, ModelVersion, Pairs, Point, RegisteredModel, Run},
+    api::{Api, logged_model},
+    entities::{Experiment, File, LoggedModel, ModelVersion, Pairs, Point, RegisteredModel, Run},
+    place::below_server,
 };
 
 /// Params and tags of one call; MLflow's limits.
 const PAIRS_MAX: usize = 100;
+/// The tag of a logged model that keeps its id in the source: here it gets another, by which no later import could know it.
+const ORIGIN_TAG: &str = "stepwell.import.mlflow.model_id";
+/// The tag of one that says which versions publish it; a server keeps it itself.
+const PUBLISHED_TAG: &str = "mlflow.modelVersions";
 /// How long a server that does not answer is waited for, per batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -127,21 +132,46 @@ impl Target {
         Ok(())
     }
 
-    /// Sends a file of a run.
-    pub(super) fn file(
-        &self,
-        project: &Experiment,
-        run: &Run,
-        file: &File,
-        bytes: &mut dyn Read,
-    ) -> Result<(), ImportError> {
-        let path = format!(
-            "/api/2.0/mlflow-artifacts/artifacts/{}/{}/artifacts/{}",
-            project.id,
-            run.id,
-            encoded_path(&file.path)
-        );
+    /// Sends a file that is to be below a URI of Stepwell's artifacts.
+    pub(super) fn file(&self, location: &str, file: &File, bytes: &mut dyn Read) -> Result<(), ImportError> {
+        let directory = below_server(location)
+            .ok_or_else(|| ImportError::odd(format!("files at {location} are not kept by Stepwell")))?;
+        let path = encoded_path(&format!("{directory}/{}", file.path));
+        let path = format!("/api/2.0/mlflow-artifacts/artifacts/{path}");
         self.api.told(&file.path, self.api.rest().upload(&path, bytes))
+    }
+
+    /// The logged model that an import before this one made of one of the source.
+    pub(super) fn found_logged_model(
+        &self,
+        project: &str,
+        wanted: &LoggedModel,
+    ) -> Result<Option<LoggedModel>, ImportError> {
+        let filter = format!("tags.`{ORIGIN_TAG}` = '{}'", wanted.id);
+        let answer = self.api.post("logged-models/search", &json!({"experiment_ids": [project], "filter": filter}))?;
+        Ok(answer["models"].get(0).map(logged_model))
+    }
+
+    pub(super) fn make_logged_model(&self, project: &str, wanted: &LoggedModel) -> Result<LoggedModel, ImportError> {
+        let body = json!({"experiment_id": project, "name": wanted.name, "model_type": wanted.kind,
+            "source_run_id": wanted.source_run_id, "params": as_json(&wanted.params), "tags": as_json(&tags_of(wanted))});
+        Ok(logged_model(&self.api.post("logged-models", &body)?["model"]))
+    }
+
+    /// What is missing of a logged model whose files are there, and its status as it was.
+    pub(super) fn complete_logged_model(&self, wanted: &LoggedModel, made: &LoggedModel) -> Result<(), ImportError> {
+        let call = format!("logged-models/{}", encoded_path(&made.id));
+        let (params, tags) = (missing(&wanted.params, &made.params), missing(&tags_of(wanted), &made.tags));
+        if !params.is_empty() {
+            self.api.post(&format!("{call}/params"), &json!({"params": as_json(&params)}))?;
+        }
+        if !tags.is_empty() {
+            self.api.patch(&format!("{call}/tags"), &json!({"tags": as_json(&tags)}))?;
+        }
+        if wanted.status != made.status {
+            self.api.patch(&call, &json!({"model_id": made.id, "status": wanted.status}))?;
+        }
+        Ok(())
     }
 
     /// A registered model, made if absent, with its description, tags and aliases.
@@ -157,27 +187,42 @@ impl Target {
     }
 
     /// A version, and placeholders for those before it that the source has no more: its number stays.
-    pub(super) fn version(&self, model: &str, wanted: &ModelVersion, source: &str) -> Result<(), ImportError> {
+    pub(super) fn version(
+        &self,
+        model: &str,
+        wanted: &ModelVersion,
+        source: &str,
+        model_id: Option<&str>,
+    ) -> Result<(), ImportError> {
+        let mut body = json!({"name": model, "source": source, "run_id": wanted.run_id, "description": wanted.description,
+            "tags": as_json(&wanted.tags)});
+        if let Some(model_id) = model_id {
+            body["model_id"] = model_id.into();
+        }
         loop {
-            let body = json!({"name": model, "source": source, "run_id": wanted.run_id, "description": wanted.description,
-                "tags": as_json(&wanted.tags)});
             let made = self.api.post("model-versions/create", &body)?;
             let version = made["model_version"]["version"].as_str().unwrap_or_default().to_owned();
-            match version.parse::<u64>() {
-                Ok(number) if number < wanted.number => {
-                    let gone = json!({"name": model, "version": version});
-                    let answer = self.api.rest().delete("/api/2.0/mlflow/model-versions/delete", &gone);
-                    self.api.told("model-versions/delete", answer)?;
-                }
-                Ok(number) if number == wanted.number => break,
-                _ => {
-                    return Err(ImportError::odd(format!(
-                        "{model}: version {} cannot be made, {version} was",
-                        wanted.number
-                    )));
-                }
+            let number: u64 = version
+                .parse()
+                .map_err(|_| ImportError::odd(format!("{model}: a version was made whose number is {version:?}")))?;
+            if number == wanted.number {
+                return Ok(());
+            }
+            let gone = json!({"name": model, "version": version});
+            let answer = self.api.rest().delete("/api/2.0/mlflow/model-versions/delete", &gone);
+            self.api.told("model-versions/delete", answer)?;
+            if number > wanted.number {
+                return Err(ImportError::VersionTaken {
+                    model: model.to_owned(),
+                    wanted: wanted.number,
+                    made: version,
+                });
             }
         }
+    }
+
+    /// The stage of a version, as it was.
+    pub(super) fn stage(&self, model: &str, wanted: &ModelVersion) -> Result<(), ImportError> {
         if !matches!(wanted.stage.as_str(), "" | "None") {
             let body = json!({"name": model, "version": wanted.number.to_string(), "stage": wanted.stage,
                 "archive_existing_versions": false});
@@ -196,6 +241,12 @@ impl Target {
 pub(super) fn missing_points(wanted: &[Point], found: &[Point]) -> Vec<Point> {
     let found: BTreeSet<&Point> = found.iter().collect();
     wanted.iter().filter(|point| !found.contains(point)).copied().collect()
+}
+
+/// What the tags of a logged model are to be.
+pub(super) fn tags_of(wanted: &LoggedModel) -> Pairs {
+    let own = wanted.tags.iter().filter(|(key, _)| ![ORIGIN_TAG, PUBLISHED_TAG].contains(&key.as_str())).cloned();
+    own.chain([(ORIGIN_TAG.to_owned(), wanted.id.clone())]).collect()
 }
 
 fn missing(wanted: &Pairs, found: &Pairs) -> Pairs {
