@@ -47,7 +47,7 @@ pub enum ClientError {
         #[source]
         source: ArrowError,
     },
-    /// The outbox's overflow file failed; the points of this call are not kept.
+    /// The outbox's overflow file failed; none of the points of this call is kept.
     #[error("the outbox's overflow file {} failed", path.display())]
     Spool {
         path: PathBuf,

@@ -59,14 +59,14 @@ impl Queue {
         name
     }
 
-    /// Appends a point.
-    pub(crate) fn push(&mut self, point: Point) -> Result<(), ClientError> {
+    /// Appends points: all of them, or none if it fails.
+    pub(crate) fn push(&mut self, points: Vec<Point>) -> Result<(), ClientError> {
         // Once something is in the file, all that follows goes there, or it would overtake.
-        if self.spool.len() == 0 && self.memory.len() < self.limit_points {
-            self.memory.push_back(point);
-            return Ok(());
-        }
-        self.spool.push(&point)
+        let room = if self.spool.len() == 0 { self.limit_points.saturating_sub(self.memory.len()) } else { 0 };
+        let in_memory = room.min(points.len());
+        self.spool.push(&points[in_memory..])?;
+        self.memory.extend(points.into_iter().take(in_memory));
+        Ok(())
     }
 
     /// Takes up to `limit` points from the front.
@@ -90,7 +90,7 @@ mod tests {
         let mut queue = Queue::new(10 * size_of::<Point>(), path.clone());
         let push = |queue: &mut Queue, step: i64| {
             let (run_id, metric) = (queue.name("r"), queue.name("m"));
-            queue.push(Point { run_id, metric, step, timestamp_us: 0, value: step as f64 }).unwrap();
+            queue.push(vec![Point { run_id, metric, step, timestamp_us: 0, value: step as f64 }]).unwrap();
         };
         (0..100).for_each(|step| push(&mut queue, step));
         assert_eq!((queue.len(), queue.spooled()), (100, 90));
@@ -104,5 +104,27 @@ mod tests {
         assert!(!path.exists());
         push(&mut queue, 1);
         assert_eq!(queue.spooled(), 0, "memory is used again");
+    }
+
+    /// Who logs again what was refused would have had the first points of it twice.
+    #[test]
+    fn i4_a_call_is_taken_whole_or_refused_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut queue = Queue::new(10 * size_of::<Point>(), path.clone());
+        let point = |step| Point { run_id: "r".into(), metric: "m".into(), step, timestamp_us: 0, value: 0.0 };
+        queue.push((0..8).map(point).collect()).unwrap();
+        // Something else has the name of the file.
+        std::fs::create_dir(&path).unwrap();
+        let call: Vec<Point> = (8..12).map(point).collect();
+        queue.push(call.clone()).unwrap_err();
+        assert_eq!(queue.len(), 8);
+        std::fs::remove_dir(&path).unwrap();
+        queue.push(call).unwrap();
+        let mut steps = Vec::new();
+        while queue.len() > 0 {
+            steps.extend(queue.take(7).unwrap().iter().map(|point| point.step));
+        }
+        assert_eq!(steps, (0..12).collect::<Vec<_>>());
     }
 }

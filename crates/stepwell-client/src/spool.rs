@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,71 +19,97 @@ const FORMAT_VERSION: u32 = 1;
 /// Lengths of the two names, then step, timestamp and value.
 const POINT_BYTES: usize = 4 + 4 + 8 + 8 + 8;
 
-/// A queue of points in a file.
+/// Records are gathered up to so many bytes before they are written.
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// A queue of points in a file. The disk may be full while the network is gone: what cannot be written is refused, and what was
+/// taken before stays.
 pub(crate) struct Spool {
     path: PathBuf,
-    files: Option<(BufWriter<File>, SpoolReader<BufReader<File>>)>,
+    file: Option<SpoolFile>,
+    /// Whole records that follow those in the file.
+    buffer: Vec<u8>,
+    buffer_points: u64,
+}
+
+struct SpoolFile {
+    output: File,
+    input: SpoolReader<BufReader<File>>,
+    /// Points that nobody has taken.
     points: u64,
+    /// Where its records end.
+    whole_bytes: u64,
+    /// A part of a record may follow them.
+    is_torn: bool,
 }
 
 impl Spool {
     /// An empty queue; the file is made when first needed.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, files: None, points: 0 }
+        Self { path, file: None, buffer: Vec::new(), buffer_points: 0 }
     }
 
     /// Points held.
     pub(crate) fn len(&self) -> u64 {
-        self.points
+        self.buffer_points + self.file.as_ref().map_or(0, |file| file.points)
     }
 
-    /// Appends a point.
-    pub(crate) fn push(&mut self, point: &Point) -> Result<(), ClientError> {
-        let (path, name_bytes) = (&self.path, point.run_id.len() + point.metric.len());
-        let mut record = Vec::with_capacity(POINT_BYTES + name_bytes);
-        for name in [&point.run_id, &point.metric] {
-            record.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
+    /// Appends points: all of them, or none if it fails.
+    pub(crate) fn push(&mut self, points: &[Point]) -> Result<(), ClientError> {
+        if points.is_empty() {
+            return Ok(());
         }
-        record.extend_from_slice(&point.step.to_le_bytes());
-        record.extend_from_slice(&point.timestamp_us.to_le_bytes());
-        record.extend_from_slice(&point.value.to_le_bytes());
-        record.extend_from_slice(point.run_id.as_bytes());
-        record.extend_from_slice(point.metric.as_bytes());
-        let files = match &mut self.files {
-            Some(files) => files,
-            empty => empty.insert(open(path).map_err(|source| failed(path, source))?),
-        };
-        files.0.write_all(&record).map_err(|source| failed(path, source))?;
-        self.points += 1;
+        if self.file.is_none() {
+            self.file = Some(SpoolFile::create(&self.path).map_err(|source| failed(&self.path, source))?);
+        }
+        let (bytes_before, points_before) = (self.buffer.len(), self.buffer_points);
+        points.iter().for_each(|point| write_record(&mut self.buffer, point));
+        self.buffer_points += points.len() as u64;
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        let written = self.write_out();
+        if written.is_err() {
+            self.buffer.truncate(bytes_before);
+            self.buffer_points = points_before;
+        }
+        written.map_err(|source| failed(&self.path, source))
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.append(&self.buffer)?;
+        file.points += self.buffer_points;
+        self.buffer.clear();
+        self.buffer_points = 0;
         Ok(())
     }
 
-    /// Takes up to `limit` points from the front. The file goes once it is empty. If reading fails the rest is lost: the
-    /// number of points that were is in [`Spool::len`] before the call.
+    /// Takes up to `limit` points from the front. The file goes once all are taken. If it cannot be read the points in it are lost:
+    /// [`Spool::len`] is smaller by so many.
     pub(crate) fn take(&mut self, limit: usize) -> Result<Vec<Point>, ClientError> {
-        let result = self.try_take(limit).map_err(|source| failed(&self.path, source));
-        if result.is_err() {
-            self.points = 0;
+        let result = match &mut self.file {
+            Some(file) if file.points > 0 => file.take(limit),
+            // Never written, or not yet: nothing needs to be written for it to be read.
+            _ => self.take_buffered(limit),
+        };
+        if result.is_err() || self.len() == 0 {
+            self.remove_file();
         }
-        if self.points == 0 {
-            self.remove();
-        }
-        result
+        result.map_err(|source| failed(&self.path, source))
     }
 
-    fn try_take(&mut self, limit: usize) -> io::Result<Vec<Point>> {
-        let Some((writer, reader)) = &mut self.files else { return Ok(Vec::new()) };
-        writer.flush()?;
-        let count = limit.min(usize::try_from(self.points).unwrap_or(usize::MAX));
-        let points = (0..count).map(|_| reader.expect_point()).collect::<io::Result<Vec<_>>>()?;
-        self.points -= count as u64;
-        Ok(points)
+    fn take_buffered(&mut self, limit: usize) -> io::Result<Vec<Point>> {
+        let mut rest = SpoolReader { input: self.buffer.as_slice() };
+        let points = rest.take(limit, self.buffer_points);
+        let left_bytes = if points.is_ok() { rest.input.len() } else { 0 };
+        self.buffer.drain(..self.buffer.len() - left_bytes);
+        self.buffer_points -= points.as_ref().map_or(self.buffer_points, |points| points.len() as u64);
+        points
     }
 
-    fn remove(&mut self) {
-        if let Some((writer, _)) = self.files.take() {
-            // Without the buffered rest: nobody will read it.
-            drop(writer.into_parts());
+    fn remove_file(&mut self) {
+        if self.file.take().is_some() {
             // A leftover file in a temporary directory harms nobody.
             let _ = fs::remove_file(&self.path);
         }
@@ -92,21 +118,64 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.remove();
+        self.remove_file();
     }
+}
+
+impl SpoolFile {
+    fn create(path: &Path) -> io::Result<Self> {
+        let output = OpenOptions::new().append(true).create_new(true).open(path)?;
+        let begun = Self::begin(output, path);
+        if begun.is_err() {
+            // Or the next attempt would find it in its way.
+            let _ = fs::remove_file(path);
+        }
+        begun
+    }
+
+    fn begin(mut output: File, path: &Path) -> io::Result<Self> {
+        let header = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes()].concat();
+        output.write_all(&header)?;
+        let input = SpoolReader::new(BufReader::new(File::open(path)?))?;
+        Ok(Self { output, input, points: 0, whole_bytes: header.len() as u64, is_torn: false })
+    }
+
+    /// Appends whole records: all, or none that anybody reads.
+    fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.output.set_len(self.whole_bytes)?;
+        }
+        self.is_torn = true;
+        if let Err(error) = self.output.write_all(records) {
+            self.is_torn = self.output.set_len(self.whole_bytes).is_err();
+            return Err(error);
+        }
+        self.is_torn = false;
+        self.whole_bytes += records.len() as u64;
+        Ok(())
+    }
+
+    fn take(&mut self, limit: usize) -> io::Result<Vec<Point>> {
+        let points = self.input.take(limit, self.points)?;
+        self.points -= points.len() as u64;
+        Ok(points)
+    }
+}
+
+fn write_record(records: &mut Vec<u8>, point: &Point) {
+    records.reserve(POINT_BYTES + point.run_id.len() + point.metric.len());
+    for name in [&point.run_id, &point.metric] {
+        records.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    records.extend_from_slice(&point.step.to_le_bytes());
+    records.extend_from_slice(&point.timestamp_us.to_le_bytes());
+    records.extend_from_slice(&point.value.to_le_bytes());
+    records.extend_from_slice(point.run_id.as_bytes());
+    records.extend_from_slice(point.metric.as_bytes());
 }
 
 fn failed(path: &Path, source: io::Error) -> ClientError {
     ClientError::Spool { path: path.to_owned(), source }
-}
-
-fn open(path: &Path) -> io::Result<(BufWriter<File>, SpoolReader<BufReader<File>>)> {
-    let write = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let mut write = BufWriter::with_capacity(1 << 16, write);
-    write.write_all(MAGIC)?;
-    write.write_all(&FORMAT_VERSION.to_le_bytes())?;
-    write.flush()?;
-    Ok((write, SpoolReader::new(BufReader::new(File::open(path)?))?))
 }
 
 /// Reads the points of a spool file in the order in which they were written: those that a killed process left there.
@@ -132,6 +201,12 @@ impl<R: Read> SpoolReader<R> {
         let Some(point) = self.next_point()? else { return Ok(false) };
         points.push(&point.run_id, &point.metric, point.step, point.timestamp_us, point.value);
         Ok(true)
+    }
+
+    /// Up to `limit` of the `held` points that there are.
+    fn take(&mut self, limit: usize, held: u64) -> io::Result<Vec<Point>> {
+        let count = limit.min(usize::try_from(held).unwrap_or(usize::MAX));
+        (0..count).map(|_| self.expect_point()).collect()
     }
 
     fn expect_point(&mut self) -> io::Result<Point> {
@@ -196,9 +271,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::new(path.clone());
-        spool.push(&point(-1, 1_000_000, values[0])).unwrap();
-        spool.push(&point(7, 0, values[1])).unwrap();
-        spool.files.as_mut().unwrap().0.flush().unwrap();
+        spool.push(&[point(-1, 1_000_000, values[0])]).unwrap();
+        spool.push(&[point(7, 0, values[1])]).unwrap();
+        spool.write_out().unwrap();
         let written = fs::read(&path).unwrap();
         assert_eq!(written, GOLDEN.concat());
         let read = spool.take(9).unwrap();
@@ -226,5 +301,73 @@ mod tests {
         let mut later = whole;
         later[8] = 2;
         assert!(SpoolReader::new(&later[..]).is_err());
+    }
+
+    fn steps(points: &[Point]) -> Vec<i64> {
+        points.iter().map(|point| point.step).collect()
+    }
+
+    /// The disk was full when the server came back, and the whole file was given up, gigabytes of readable points in it.
+    #[test]
+    fn i4_a_disk_that_takes_no_more_keeps_what_was_taken_and_refuses_whole_calls() {
+        let point = |step| Point { run_id: "r".into(), metric: "m".into(), step, timestamp_us: 0, value: 0.5 };
+        let many = |from: i64| (from..from + (BUFFER_BYTES / POINT_BYTES) as i64).map(point).collect::<Vec<_>>();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::new(path.clone());
+        spool.push(&(0..10).map(point).collect::<Vec<_>>()).unwrap();
+        spool.write_out().unwrap();
+        // Opened for reading, it refuses to be written.
+        let output = &mut spool.file.as_mut().unwrap().output;
+        let writable = std::mem::replace(output, File::open(&path).unwrap());
+        spool.push(&[point(10)]).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(spool.push(&many(11)), Err(ClientError::Spool { .. })));
+            assert_eq!(spool.len(), 11, "none of a call that fails");
+        }
+        assert_eq!(steps(&spool.take(5).unwrap()), [0, 1, 2, 3, 4]);
+        assert_eq!(steps(&spool.take(9).unwrap()), [5, 6, 7, 8, 9]);
+        spool.push(&[point(11)]).unwrap();
+        assert_eq!(steps(&spool.take(1).unwrap()), [10]);
+        spool.file.as_mut().unwrap().output = writable;
+        spool.push(&many(12)).unwrap();
+        let last = 12 + many(12).len() as i64;
+        assert_eq!(steps(&spool.take(usize::MAX).unwrap()), (11..last).collect::<Vec<_>>());
+        assert!(!path.exists() && spool.len() == 0);
+    }
+
+    /// A write that was cut short leaves half a record; who reads on behind it would read nonsense.
+    #[test]
+    fn a_torn_write_is_cut_off_before_the_next() {
+        let point = |step| Point { run_id: "r".into(), metric: "m".into(), step, timestamp_us: 0, value: 0.5 };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::new(path.clone());
+        spool.push(&[point(0)]).unwrap();
+        spool.write_out().unwrap();
+        let file = spool.file.as_mut().unwrap();
+        file.output.write_all(b"half").unwrap();
+        file.is_torn = true;
+        spool.push(&[point(1)]).unwrap();
+        spool.write_out().unwrap();
+        let mut left = SpoolReader::new(File::open(&path).unwrap()).unwrap();
+        assert_eq!(steps(&left.take(2, 2).unwrap()), [0, 1]);
+        assert_eq!(steps(&spool.take(2).unwrap()), [0, 1]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_loses_its_own_points_only() {
+        let point = |step| Point { run_id: "r".into(), metric: "m".into(), step, timestamp_us: 0, value: 0.5 };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::new(path.clone());
+        spool.push(&[point(0), point(1)]).unwrap();
+        spool.write_out().unwrap();
+        spool.push(&[point(2)]).unwrap();
+        spool.file.as_ref().unwrap().output.set_len(20).unwrap();
+        spool.take(9).unwrap_err();
+        assert_eq!(spool.len(), 1);
+        spool.push(&[point(3)]).unwrap();
+        assert_eq!(steps(&spool.take(9).unwrap()), [2, 3]);
     }
 }

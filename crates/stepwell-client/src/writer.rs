@@ -132,7 +132,8 @@ impl Writer {
     }
 
     /// Takes points of one step and returns without waiting for the network. `timestamp_us` counts microseconds since
-    /// the Unix epoch, UTC. Fails for names that no server takes, and if the overflow file fails.
+    /// the Unix epoch, UTC. Fails for names that no server takes, and if the overflow file takes no more; then none of the points
+    /// is taken.
     pub fn log(&self, run_id: &str, step: i64, timestamp_us: i64, metrics: &[(&str, f64)]) -> Result<(), ClientError> {
         // One bad name would have the server refuse a whole batch, other runs' points included.
         check_run_id(run_id)?;
@@ -140,15 +141,16 @@ impl Writer {
         let mut state = self.shared.lock();
         let was_empty = state.queue.len() == 0;
         let run_id = state.queue.name(run_id);
-        for &(metric, value) in metrics {
+        let point = |&(metric, value): &(&str, f64)| {
             let metric = state.queue.name(metric);
-            let point = Point { run_id: run_id.clone(), metric, step, timestamp_us, value };
-            if let Err(error) = state.queue.push(point) {
-                state.stats.last_error = Some(error.to_string());
-                return Err(error);
-            }
-            state.stats.logged += 1;
+            Point { run_id: run_id.clone(), metric, step, timestamp_us, value }
+        };
+        let points = metrics.iter().map(point).collect();
+        if let Err(error) = state.queue.push(points) {
+            state.stats.last_error = Some(error.to_string());
+            return Err(error);
         }
+        state.stats.logged += metrics.len() as u64;
         if was_empty || state.queue.len() >= self.batch_points {
             self.shared.changed.notify_all();
         }
