@@ -7,6 +7,10 @@ use std::{
 
 use stepwell_metadata::{ForkPoint, NewRun, ParamValue, ProjectRuns, Run, RunPatch};
 use stepwell_types::{check_project_name, check_run_id};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 use uuid::{Builder, Uuid};
 
 use crate::{app::App, code::ErrorCode, error::AppError, history::blocking};
@@ -130,6 +134,15 @@ impl App {
     /// Runs work that takes a while beside the threads that answer.
     pub async fn beside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
         blocking(move || Ok(work())).await
+    }
+
+    /// Runs work that takes a while and needs what its caller has: what else waits for this thread goes on at another.
+    pub fn in_place<T>(&self, work: impl FnOnce() -> T) -> T {
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+            // There is no other.
+            _ => work(),
+        }
     }
 
     /// Reads a run, also if it or its project is in the trash.

@@ -54,11 +54,22 @@ impl Received {
         self,
         work: impl FnOnce(Vec<u8>, &mut Budget) -> Result<T, DecodeError> + Send + 'static,
     ) -> Result<T, Problem> {
+        Ok(self.decode_held(work).await?.0)
+    }
+
+    /// The same for who goes on to hold what `work` made: it counts as long as the budget is kept.
+    pub(crate) async fn decode_held<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Vec<u8>, &mut Budget) -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<(T, Budget), Problem> {
         let Self { bytes, encoding, mut budget } = self;
         let inline_max =
             if encoding == ContentEncoding::Identity { INLINE_BYTES_MAX } else { INLINE_COMPRESSED_BYTES_MAX };
         let inline = bytes.len() <= inline_max;
-        let run = move || encoding.decode(bytes, &mut budget).and_then(|bytes| work(bytes, &mut budget));
+        let run = move || {
+            let decoded = encoding.decode(bytes, &mut budget).and_then(|bytes| work(bytes, &mut budget))?;
+            Ok::<_, DecodeError>((decoded, budget))
+        };
         let decoded = if inline { run() } else { spawn(run).await? };
         Ok(decoded?)
     }

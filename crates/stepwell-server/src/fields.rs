@@ -3,17 +3,12 @@
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use stepwell_types::parse_utc_us;
+use stepwell_types::{json_tree_bytes, parse_utc_us};
 
 use crate::{
     decode::{Budget, DecodeError},
     problem::Problem,
 };
-
-/// What an object takes in memory beside its members, and what any value does while its list grows, bytes. An object of nine
-/// bytes takes 84 times as much.
-const OBJECT_BYTES: usize = 700;
-const VALUE_BYTES: usize = 120;
 
 /// The members of a request body that nobody has read yet.
 #[derive(Debug)]
@@ -34,13 +29,7 @@ impl Fields {
 
     /// Charges the budget with what reading `body` can take, before it is read.
     pub(crate) fn charge(body: &[u8], budget: &mut Budget) -> Result<(), DecodeError> {
-        // Each value but the first follows one of these bytes; those within texts are few enough to be counted too.
-        let bytes_of = |byte: &u8| match byte {
-            b'{' => OBJECT_BYTES,
-            b'[' | b',' | b':' => VALUE_BYTES,
-            _ => 0,
-        };
-        budget.decode(body.iter().map(bytes_of).sum())
+        budget.decode(json_tree_bytes(body))
     }
 
     /// The same for a member that is an object itself.

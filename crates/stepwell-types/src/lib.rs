@@ -6,6 +6,7 @@ mod error_kind;
 mod filter;
 mod ids;
 mod invariant;
+mod json;
 pub mod limits;
 mod schema;
 mod segment_meta;
@@ -22,6 +23,7 @@ pub use ids::{
     check_run_id,
 };
 pub use invariant::Invariant;
+pub use json::json_tree_bytes;
 pub use schema::{points_schema, summaries_schema};
 pub use segment_meta::{FileMeta, SegmentMeta, TailMeta};
 pub use series_columns::SeriesColumns;

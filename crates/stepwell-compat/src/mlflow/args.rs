@@ -1,34 +1,45 @@
 //! What a request says: members of its JSON object, or of its query string, read with MLflow's own refusals.
 
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
+
 use percent_encoding::percent_decode_str;
 use serde::Serializer;
 use serde_json::{Map, Value};
+use stepwell_types::json_tree_bytes;
 
-use super::failure::Failure;
+use super::{Charge, failure::Failure};
 
 const SEE_DOCS: &str = " See the API docs for more information about request parameters.";
 
-/// The members of an object. In a query string every value is text, and a name may occur again.
+/// The members of an object, which may be one within those of another. In a query string every value is text, and a name may occur
+/// again.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Args {
-    members: Map<String, Value>,
+pub(crate) struct Args<'a> {
+    members: Cow<'a, Map<String, Value>>,
     is_query: bool,
 }
 
-impl Args {
+impl Args<'static> {
     /// Of a body: an object; nothing is an empty one, and old clients send it as text in JSON.
-    pub(crate) fn of_body(body: &[u8]) -> Result<Self, Failure> {
+    pub(crate) fn of_body(body: &[u8], charge: Charge<'_>) -> Result<Self, Failure> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
         let malformed =
             |error: serde_json::Error| Failure::invalid(format!("The body of the request is not JSON: {error}."));
+        charge(json_tree_bytes(body))?;
         let value = match serde_json::from_slice(body).map_err(malformed)? {
-            Value::String(text) => serde_json::from_str(&text).map_err(malformed)?,
+            Value::String(text) => {
+                charge(json_tree_bytes(text.as_bytes()))?;
+                serde_json::from_str(&text).map_err(malformed)?
+            }
             value => value,
         };
         match value {
-            Value::Object(members) => Ok(Self { members, is_query: false }),
+            Value::Object(members) => Ok(Self { members: Cow::Owned(members), is_query: false }),
             Value::Null => Ok(Self::default()),
             other => {
                 Err(Failure::invalid(format!("The body of the request is {}; it must be an object.", shown(&other))))
@@ -51,9 +62,11 @@ impl Args {
                 values.push(Value::String(decode(value)?));
             }
         }
-        Ok(Self { members, is_query: true })
+        Ok(Self { members: Cow::Owned(members), is_query: true })
     }
+}
 
+impl Args<'_> {
     /// The member as it is; null is absence. Of a query string the first of its name.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         let value = match self.members.get(name)? {
@@ -143,32 +156,38 @@ impl Args {
         let text = |value: &'_ Value| value.as_str().is_some();
         let values = self.list(name)?;
         match values.iter().find(|value| !text(value)) {
-            Some(_) => Err(invalid_value(name, &Value::Array(values.to_vec()))),
+            Some(_) => Err(self.invalid_list(name)),
             None => Ok(values.iter().filter_map(Value::as_str).collect()),
         }
     }
 
     /// A list of objects.
-    pub(crate) fn objects(&self, name: &str) -> Result<Vec<Self>, Failure> {
-        let object = |value: &Value| match value {
-            Value::Object(members) => Ok(Self { members: members.clone(), is_query: false }),
-            _ => Err(invalid_value(name, &Value::Array(self.list(name)?.to_vec()))),
-        };
-        self.list(name)?.iter().map(object).collect()
+    pub(crate) fn objects(&self, name: &str) -> Result<Vec<Args<'_>>, Failure> {
+        let values = self.list(name)?.iter();
+        values
+            .map(|value| match value {
+                Value::Object(members) => Ok(Args { members: Cow::Borrowed(members), is_query: false }),
+                _ => Err(self.invalid_list(name)),
+            })
+            .collect()
+    }
+
+    fn invalid_list(&self, name: &str) -> Failure {
+        invalid_value(name, self.members.get(name).unwrap_or(&Value::Null))
     }
 
     /// An object, if there is one.
-    pub(crate) fn object(&self, name: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn object(&self, name: &str) -> Result<Option<Args<'_>>, Failure> {
         match self.value(name) {
             None => Ok(None),
-            Some(Value::Object(members)) => Ok(Some(Self { members: members.clone(), is_query: false })),
+            Some(Value::Object(members)) => Ok(Some(Args { members: Cow::Borrowed(members), is_query: false })),
             Some(other) => Err(invalid_value(name, other)),
         }
     }
 
     /// A list of `{key, value}`; a key must be there, a value may be absent.
     pub(crate) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, Failure> {
-        let pair = |object: &Self| {
+        let pair = |object: &Args<'_>| {
             let value = object.text("value")?.unwrap_or_default();
             Ok((object.text("key")?.unwrap_or_default().to_owned(), value.to_owned()))
         };
@@ -240,14 +259,29 @@ pub(crate) fn invalid_value(name: &str, value: &Value) -> Failure {
     ))
 }
 
-/// A value as JSON, the long ones cut.
+/// A value as JSON, the long ones cut: they are not written beyond that.
 fn shown(value: &Value) -> String {
     const CHARS_MAX: usize = 200;
-    let text = value.to_string();
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    struct Shown {
+        text: String,
+        chars_left: usize,
     }
+    impl Write for Shown {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let end = text.char_indices().nth(self.chars_left).map_or(text.len(), |(end, _)| end);
+            self.text.push_str(&text[..end]);
+            if end < text.len() {
+                return Err(fmt::Error);
+            }
+            self.chars_left -= text.chars().count();
+            Ok(())
+        }
+    }
+    let mut shown = Shown { text: String::new(), chars_left: CHARS_MAX };
+    if write!(shown, "{value}").is_err() {
+        shown.text.push('…');
+    }
+    shown.text
 }
 
 fn whole(number: f64) -> Option<i64> {
@@ -261,7 +295,7 @@ mod tests {
 
     #[test]
     fn refusals_are_those_of_mlflow() {
-        let args = Args::of_body(br#"{"name": 5, "step": "7", "at": 3.0, "tags": "x"}"#).unwrap();
+        let args = Args::of_body(br#"{"name": 5, "step": "7", "at": 3.0, "tags": "x"}"#, &|_| Ok(())).unwrap();
         let hint = "Invalid value 5 for parameter 'name' supplied:  Hint: Value was of type 'int'. See the API docs for more \
                     information about request parameters.";
         assert_eq!(args.required("name").unwrap_err().message, hint);
@@ -283,9 +317,36 @@ mod tests {
     fn i5_numbers_survive_the_way_there_and_back() {
         for value in [0.1, -0.0, f64::MAX, 5e-324, f64::INFINITY, f64::NEG_INFINITY] {
             let body = format!(r#"{{"value": {}}}"#, float_json(value));
-            let args = Args::of_body(body.as_bytes()).unwrap();
+            let args = Args::of_body(body.as_bytes(), &|_| Ok(())).unwrap();
             assert_eq!(args.float("value").unwrap().map(f64::to_bits), Some(value.to_bits()), "{body}");
         }
         assert!(float_of_text("inf").is_none() && float_of_text("NaN").is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn i9_json_is_charged_before_it_is_read_also_where_it_is_text() {
+        let charged = |body: &str| {
+            let charged = std::sync::Mutex::new(0);
+            let refused = Args::of_body(body.as_bytes(), &|bytes| {
+                *charged.lock().unwrap() += bytes;
+                // It is not JSON either: who reads it says another thing.
+                if bytes > 2_000 { Err(Failure::invalid("no room")) } else { Ok(()) }
+            });
+            (*charged.lock().unwrap(), refused.map_err(|failure| failure.message))
+        };
+        let (bytes, refused) = charged(r#"{"a":[{},{},{}"#);
+        assert!(bytes > 4 * 700 && refused == Err("no room".to_owned()), "{bytes} {refused:?}");
+        let escaped = r#""\u007b\"a\":[\u007b},\u007b},\u007b}]}""#;
+        let (bytes, refused) = charged(escaped);
+        assert!(bytes > 4 * 700 && refused == Err("no room".to_owned()), "{bytes} {refused:?}");
+        assert_eq!(charged(r#"{"a":[{}]}"#).1.unwrap().objects("a").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn long_values_are_shown_cut() {
+        let long = |chars: usize| shown(&Value::from("ä".repeat(chars)));
+        assert_eq!(long(198), format!("\"{}\"", "ä".repeat(198)));
+        assert_eq!(long(199), format!("\"{}…", "ä".repeat(199)));
+        assert_eq!(shown(&Value::from(vec![7; 1_000])).chars().count(), 201);
     }
 }

@@ -9,7 +9,8 @@ use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt};
 
 pub use self::path::path_of;
 use super::{
-    Answer, args::Args, failure::Failure, json_text, registry, routes::Call, run_json::run_artifact_uri, runs,
+    Answer, Charge, args::Args, failure::Failure, json_text, read, registry, routes::Call, run_json::run_artifact_uri,
+    runs,
 };
 
 /// What a client asks of an upload in parts.
@@ -41,9 +42,15 @@ pub async fn delete(app: &App, path: &str) -> Answer {
 
 /// An upload in parts: `path` is the directory, the body has the name of the file. A part goes to what `url_of` gives for the id of
 /// the upload and the part's number.
-pub async fn parts(app: &App, what: Parts, path: &str, body: &[u8], url_of: impl Fn(&str, u32) -> String) -> Answer {
+pub async fn parts(
+    app: &App,
+    what: Parts,
+    path: &str,
+    (body, charge): (&[u8], Charge<'_>),
+    url_of: impl Fn(&str, u32) -> String,
+) -> Answer {
     let done = async {
-        let args = Args::of_body(body)?;
+        let args = read(app, body, || Args::of_body(body, charge))?;
         let file = args.required("path")?;
         let name = file.rsplit('/').next().unwrap_or(file);
         let path = path_of(&format!("{}/{name}", path.trim_end_matches('/')))?;
@@ -59,7 +66,7 @@ pub async fn parts(app: &App, what: Parts, path: &str, body: &[u8], url_of: impl
     Answer::of(done.await.and_then(|value| json_text(&value)))
 }
 
-fn create(app: &App, path: &str, args: &Args, url_of: impl Fn(&str, u32) -> String) -> Result<Value, Failure> {
+fn create(app: &App, path: &str, args: &Args<'_>, url_of: impl Fn(&str, u32) -> String) -> Result<Value, Failure> {
     let count = args.integer("num_parts")?.unwrap_or(1);
     let count =
         u32::try_from(count).map_err(|_| Failure::invalid(format!("num_parts is {count}; it must be a count.")))?;
@@ -69,8 +76,8 @@ fn create(app: &App, path: &str, args: &Args, url_of: impl Fn(&str, u32) -> Stri
     Ok(json!({"upload_id": upload_id, "credentials": credentials}))
 }
 
-async fn complete(app: &App, path: &str, args: &Args) -> Result<Value, Failure> {
-    let receipt = |part: &Args| {
+async fn complete(app: &App, path: &str, args: &Args<'_>) -> Result<Value, Failure> {
+    let receipt = |part: &Args<'_>| {
         let number = part.integer("part_number")?.and_then(|number| u32::try_from(number).ok());
         let number = number.ok_or_else(|| Failure::invalid("A part has no part_number."))?;
         let sha256 = part.text("etag")?.unwrap_or_default().trim_matches('"').to_owned();
@@ -121,8 +128,7 @@ pub async fn of_run(app: &App, query: Option<&str>) -> Result<String, Failure> {
 pub async fn of_model_version(app: &App, query: Option<&str>) -> Result<String, Failure> {
     let args = Args::of_query(query.unwrap_or_default())?;
     let path = path_of(args.required("path")?)?;
-    let where_from = Call { method: "GET", path: &["model-versions", "get-download-uri"], args: &args };
-    let answer = registry::route(app, where_from).await?;
+    let answer = registry::download_uri(app, &args).await?;
     Ok(below(&held(answer["artifact_uri"].as_str().unwrap_or_default())?, &path))
 }
 

@@ -7,6 +7,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
+    Charge,
     args::{Args, float_of_text, missing},
     failure::Failure,
 };
@@ -55,12 +56,13 @@ pub(crate) struct Pair<'a> {
 
 impl<'a> Logged<'a> {
     /// Reads a body.
-    pub(crate) fn of_body(body: &'a [u8]) -> Result<Self, Failure> {
+    pub(crate) fn of_body(body: &'a [u8], charge: Charge<'_>) -> Result<Self, Failure> {
+        charge(bytes_max(body))?;
         // As text, it is found to be UTF-8 once, not again for each name in it.
         let quick = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str(text).ok());
         let logged = match quick {
             Some(logged) => logged,
-            None => Logged::of_args(&Args::of_body(body)?)?,
+            None => Logged::of_args(&Args::of_body(body, charge)?)?,
         };
         logged.check_present()?;
         Ok(logged)
@@ -84,8 +86,15 @@ impl<'a> Logged<'a> {
     }
 }
 
+/// The most that reading a body takes, bytes: a list that grows has half as much again, and the rest of what it grew into is empty.
+fn bytes_max(body: &[u8]) -> usize {
+    let objects = body.iter().filter(|&&byte| byte == b'{').count();
+    // Texts with escapes are copied.
+    body.len().saturating_add(objects.saturating_mul(3 * size_of::<Metric<'_>>()))
+}
+
 impl Logged<'static> {
-    fn of_args(args: &Args) -> Result<Self, Failure> {
+    fn of_args(args: &Args<'_>) -> Result<Self, Failure> {
         let pairs = |name: &str| -> Result<Vec<Pair<'static>>, Failure> {
             let pair = |(key, value)| Pair { key: Cow::Owned(key), value: Cow::Owned(value) };
             Ok(args.pairs(name)?.into_iter().map(pair).collect())
@@ -105,7 +114,7 @@ impl Logged<'static> {
 }
 
 impl Metric<'static> {
-    fn of_args(args: &Args, at: usize) -> Result<Self, Failure> {
+    fn of_args(args: &Args<'_>, at: usize) -> Result<Self, Failure> {
         let absent = |member: &str| missing(&format!("metrics[{at}].{member}"));
         let text = |name: &str| Ok::<_, Failure>(args.text(name)?.map(|text| Cow::Owned(text.to_owned())));
         Ok(Self {
@@ -180,7 +189,7 @@ mod tests {
 
     fn both(body: &str) -> (Logged<'_>, Logged<'static>) {
         let quick = serde_json::from_slice(body.as_bytes()).unwrap();
-        (quick, Logged::of_args(&Args::of_body(body.as_bytes()).unwrap()).unwrap())
+        (quick, Logged::of_args(&Args::of_body(body.as_bytes(), &|_| Ok(())).unwrap()).unwrap())
     }
 
     #[test]
@@ -200,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_by_its_place() {
-        let refusal = |body: &str| Logged::of_body(body.as_bytes()).unwrap_err().message;
+        let refusal = |body: &str| Logged::of_body(body.as_bytes(), &|_| Ok(())).unwrap_err().message;
         let missing = |name: &str| missing(name).message;
         for (metric, name) in [
             (r#"{"key": "a", "value": 2.5}"#, "metrics[0].timestamp"),

@@ -93,7 +93,7 @@ pub(crate) fn check_is_active(project: &Project) -> Result<(), Failure> {
     }
 }
 
-async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn create(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.required("name")?;
     let artifact_location = args.text("artifact_location")?.filter(|location| !location.is_empty());
     let tags: BTreeMap<String, String> = args.pairs("tags")?.into_iter().collect();
@@ -112,12 +112,12 @@ async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
     }
 }
 
-async fn get(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn get(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let project = by_id(app, args.required("experiment_id")?).await?;
     Ok(json!({"experiment": experiment_json(&project)}))
 }
 
-async fn get_by_name(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn get_by_name(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.required("experiment_name")?;
     let mut project = app.find_project(name).await?;
     if project.is_none() && name == DEFAULT_NAME {
@@ -129,7 +129,7 @@ async fn get_by_name(app: &App, args: &Args) -> Result<Value, Failure> {
     }
 }
 
-async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn update(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (experiment_id, name) = (args.required("experiment_id")?, args.required("new_name")?);
     names::check_length("name", names::EXPERIMENT_NAME_CHARS_MAX, name)?;
     let project = by_id(app, experiment_id).await?;
@@ -142,7 +142,7 @@ async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
     }
 }
 
-async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let project = by_id(app, args.required("experiment_id")?).await?;
     if project.deleted_at_us.is_some() {
         return Err(no_experiment(&project.project_id));
@@ -151,7 +151,7 @@ async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-async fn restore(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn restore(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let project = by_id(app, args.required("experiment_id")?).await?;
     if project.deleted_at_us.is_none() {
         return Err(no_experiment(&project.project_id));
@@ -161,7 +161,7 @@ async fn restore(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn set_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (experiment_id, key) = (args.required("experiment_id")?, args.required("key")?);
     let value = args.text("value")?.unwrap_or_default();
     check_tag(key, value)?;
@@ -171,7 +171,7 @@ async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn delete_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (experiment_id, key) = (args.required("experiment_id")?, args.required("key")?);
     let project = by_id(app, experiment_id).await?;
     check_is_active(&project)?;

@@ -50,7 +50,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure>
     }
 }
 
-async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn get(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let (run_id, metric) = (args.run_id()?, args.required("metric_key")?);
     let offset = PageToken::parse(args.text("page_token")?)?.offset;
     let max_results = match args.integer("max_results")? {
@@ -70,7 +70,7 @@ async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     })
 }
 
-async fn bulk(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn bulk(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let mut run_ids = args.texts("run_id")?;
     if run_ids.is_empty() {
         return Err(Failure::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
@@ -106,7 +106,7 @@ async fn bulk(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     json_text(&Page { metrics: Some(metrics), next_page_token: None })
 }
 
-async fn interval(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn interval(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     const SEE_DOCS: &str = " See the API docs for more information about request parameters.";
     let run_ids = args.texts("run_ids")?;
     if run_ids.is_empty() {

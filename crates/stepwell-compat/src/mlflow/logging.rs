@@ -9,15 +9,16 @@ use std::{
 use ahash::RandomState;
 use serde_json::{Map, Value, json};
 use stepwell_app::{App, AppError, ErrorCode, RunPatch};
-use stepwell_types::{Batch, SeriesKey};
+use stepwell_types::{Batch, SeriesKey, json_tree_bytes};
 
 use super::{
+    Charge,
     args::{Args, missing},
     batch::{Logged, Metric, Pair},
     failure::Failure,
     lineage,
     names::{self, KEY_CHARS_MAX},
-    params, python,
+    params, python, read,
     runs::{self, micros},
     tags,
 };
@@ -28,8 +29,8 @@ const ALL_MAX: usize = 1_000;
 
 /// Takes all of a batch, or refuses all of it; where points are refused for want of room, params and tags may be there already,
 /// and are the same when it is sent again.
-pub(crate) async fn log_batch(app: &App, body: &[u8]) -> Result<Value, Failure> {
-    let logged = Logged::of_body(body)?;
+pub(crate) async fn log_batch(app: &App, body: &[u8], charge: Charge<'_>) -> Result<Value, Failure> {
+    let logged = read(app, body, || Logged::of_body(body, charge))?;
     check(&logged)?;
     let run_id = logged.run_id.as_ref();
     if logged.metrics.is_empty() || !logged.params.is_empty() || !logged.tags.is_empty() {
@@ -44,7 +45,7 @@ pub(crate) async fn log_batch(app: &App, body: &[u8]) -> Result<Value, Failure> 
     Ok(json!({}))
 }
 
-pub(crate) async fn log_metric(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn log_metric(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run_id = args.run_id()?;
     let text = |name: &str| Ok::<_, Failure>(args.text(name)?.map(|text| Cow::Owned(text.to_owned())));
     let metric = Metric {
@@ -61,7 +62,7 @@ pub(crate) async fn log_metric(app: &App, args: &Args) -> Result<Value, Failure>
     Ok(json!({}))
 }
 
-pub(crate) async fn log_param(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn log_param(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (run_id, key) = (args.run_id()?, args.required("key")?);
     let value = args.text("value")?.unwrap_or_default();
     check_key(key, "Param key", || "key".to_owned())?;
@@ -82,7 +83,7 @@ pub(crate) async fn log_param(app: &App, args: &Args) -> Result<Value, Failure> 
     }
 }
 
-pub(crate) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn set_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (run_id, key) = (args.run_id()?, args.required("key")?);
     let value = args.text("value")?.unwrap_or_default();
     check_key(key, "key", || "key".to_owned())?;
@@ -91,7 +92,7 @@ pub(crate) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-pub(crate) async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn delete_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (run_id, key) = (args.run_id()?, args.required("key")?);
     let run = runs::active(app, run_id).await?;
     if !tags::shown(&run).contains_key(key) {
@@ -102,8 +103,10 @@ pub(crate) async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure>
 }
 
 /// Adds a model to the run's history of models, which is a tag.
-pub(crate) async fn log_model(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn log_model(app: &App, args: &Args<'_>, charge: Charge<'_>) -> Result<Value, Failure> {
     let (run_id, text) = (args.run_id()?, args.required("model_json")?);
+    // What it has was not to be seen in the body, where it may have been escaped.
+    charge(json_tree_bytes(text.as_bytes()))?;
     let Ok(model) = serde_json::from_str::<Map<String, Value>>(text) else {
         return Err(Failure::invalid(format!("Malformed model info. \n {text} \n is not a valid JSON.")));
     };

@@ -37,14 +37,22 @@ use self::{args::Args, routes::Call};
 /// The version of MLflow whose server this one stands in for; clients ask it before they use what older servers lack.
 pub const MLFLOW_VERSION: &str = "3.17.2";
 
+/// Longer bodies take a while to read, bytes.
+const INLINE_BYTES_MAX: usize = 512 << 10;
+
+/// Counts bytes that a request is read into, before they are taken; refuses it where there is no room.
+pub type Charge<'a> = &'a (dyn Fn(usize) -> Result<(), Failure> + Sync);
+
 /// A request as it came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub method: &'a str,
     /// What follows `/mlflow/`, still percent-encoded.
     pub path: &'a str,
     pub query: Option<&'a str>,
     pub body: &'a [u8],
+    /// Whoever answers keeps count until there is the answer.
+    pub charge: Charge<'a>,
 }
 
 /// What is answered: JSON.
@@ -82,14 +90,19 @@ async fn handle(app: &App, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let segments: Vec<&str> = path.iter().map(String::as_str).collect();
     // What most requests are reads its body by itself.
     if request.method == "POST" && segments == ["runs", "log-batch"] {
-        return json_text(&logging::log_batch(app, request.body).await?);
+        return json_text(&logging::log_batch(app, request.body, request.charge).await?);
     }
     let args = match (request.method, request.query) {
         ("GET", Some(query)) => Args::of_query(query)?,
-        _ => Args::of_body(request.body)?,
+        _ => read(app, request.body, || Args::of_body(request.body, request.charge))?,
     };
-    let call = Call { method: request.method, path: &segments, args: &args };
+    let call = Call { method: request.method, path: &segments, args: &args, charge: request.charge };
     routes::dispatch(app, call).await
+}
+
+/// Reads a body without holding up other requests of this thread.
+fn read<T>(app: &App, body: &[u8], work: impl FnOnce() -> T) -> T {
+    if body.len() > INLINE_BYTES_MAX { app.in_place(work) } else { work() }
 }
 
 /// An answer as it is sent.

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use stepwell_app::App;
 
 use super::{
-    args::Args, artifacts, experiments, failure::Failure, history, json_text, lineage, registry, runs, traces, webhooks,
+    Charge, args::Args, artifacts, experiments, failure::Failure, history, json_text, lineage, registry, runs, traces,
+    webhooks,
 };
 
 /// A request, taken apart.
@@ -13,7 +14,9 @@ pub(crate) struct Call<'a> {
     pub(crate) method: &'a str,
     /// Segments after `/mlflow/`, percent-decoded.
     pub(crate) path: &'a [&'a str],
-    pub(crate) args: &'a Args,
+    pub(crate) args: &'a Args<'a>,
+    /// For what is read of texts in them.
+    pub(crate) charge: Charge<'a>,
 }
 
 impl Call<'_> {

@@ -31,7 +31,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure>
         ("POST", [_, "log-parameter"]) => logging::log_param(app, call.args).await,
         ("POST", [_, "log-inputs"]) => lineage::log_inputs(app, call.args).await,
         ("POST", [_, "outputs"]) => lineage::log_outputs(app, call.args).await,
-        ("POST", [_, "log-model"]) => logging::log_model(app, call.args).await,
+        ("POST", [_, "log-model"]) => logging::log_model(app, call.args, call.charge).await,
         _ => call.unknown(),
     };
     json_text(&answer?)
@@ -75,7 +75,7 @@ pub(crate) fn not_active(run_id: &str) -> Failure {
     Failure::invalid(format!("The run {run_id} must be in the 'active' state. Current state is deleted."))
 }
 
-async fn create(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn create(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let experiment_id = args.text("experiment_id")?.unwrap_or_default();
     let started_at_us = args.integer("start_time")?.map(|ms| micros("start_time", ms)).transpose()?;
     let given = args.text("run_name")?.filter(|name| !name.is_empty());
@@ -111,7 +111,7 @@ async fn create(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     json_text(&Answer { run: RunJson::new(&run, &project, &[], None) })
 }
 
-async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn get(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     let project = project_of(app, &run).await?;
     let mut metrics = app.latest_metrics(&run.project_id, std::slice::from_ref(&run.run_id)).await?;
@@ -120,7 +120,7 @@ async fn get(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     json_text(&Answer { run: RunJson::new(&run, &project, &metrics, links.as_ref()) })
 }
 
-async fn update(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+async fn update(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let run_id = args.run_id()?;
     let ended_at_us = args.integer("end_time")?.map(|ms| micros("end_time", ms)).transpose()?;
     let status = args.value("status").map(status).transpose()?;
@@ -133,7 +133,7 @@ async fn update(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
     json_text(&InfoAnswer { run_info: RunInfoJson::new(&run, &project) })
 }
 
-async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     if run.deleted_at_us.is_none() {
         app.delete_run(&run.run_id).await?;
@@ -141,7 +141,7 @@ async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-async fn restore(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn restore(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     if run.deleted_at_us.is_some() {
         experiments::check_is_active(&project_of(app, &run).await?)?;

@@ -13,7 +13,7 @@ use super::{
     view::{View, results_max},
 };
 
-pub(crate) async fn search(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn search(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let filter = Filter::parse(Surface::Experiments, args.text("filter")?.unwrap_or_default())?;
     let order = Order::parse(Surface::Experiments, &args.texts("order_by")?)?;
     let (view, results_max) = (View::of(args, "view_type")?, results_max(args)?);

@@ -38,7 +38,7 @@ struct Answer<'a> {
     next_page_token: Option<String>,
 }
 
-pub(crate) async fn search(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn search(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let wanted = Wanted::of(args)?;
     // Runs first: what they logged before they were read is in a later look at their metrics.
     let mut parts: Vec<Part> = Vec::new();
@@ -77,7 +77,7 @@ pub(crate) async fn search(app: &App, args: &Args) -> Result<Vec<u8>, Failure> {
 }
 
 impl Wanted {
-    fn of(args: &Args) -> Result<Self, Failure> {
+    fn of(args: &Args<'_>) -> Result<Self, Failure> {
         if let Some(wanted) = args.integer("max_results")?.filter(|&wanted| wanted > RESULTS_MAX) {
             return Err(invalid_value("max_results", &Value::from(wanted)));
         }

@@ -56,7 +56,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
 }
 
 /// A trace that is over, of MLflow 3.
-async fn start(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn start(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let trace = args.object("trace")?.unwrap_or_default();
     let info =
         trace.object("trace_info")?.ok_or_else(|| Failure::invalid("Missing value for required parameter 'trace'."))?;
@@ -65,7 +65,7 @@ async fn start(app: &App, args: &Args) -> Result<Value, Failure> {
 }
 
 /// A trace that begins, of MLflow 2.
-async fn start_v2(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn start_v2(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let trace = Trace {
         trace_id: app.new_trace_id(),
         project_id: args.required("experiment_id")?.to_owned(),
@@ -84,7 +84,7 @@ async fn start_v2(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({"trace_info": v2(&app.put_trace(trace).await?)}))
 }
 
-async fn end_v2(app: &App, trace_id: &str, args: &Args) -> Result<Value, Failure> {
+async fn end_v2(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let trace = get(app, trace_id).await?;
     let ended_at_us = time::us_of_ms(args.integer("timestamp_ms")?.unwrap_or(0));
     let tags = pairs(args, "tags")?.into_iter().map(|(key, value)| (key, Some(value))).collect();
@@ -105,7 +105,7 @@ async fn located(app: &App, mut trace: Trace) -> Result<Trace, Failure> {
     Ok(trace)
 }
 
-async fn batch(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn batch(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let mut told = Told::new(app.reader(), v3);
     for trace_id in args.texts("trace_ids")? {
         told.tell(app, trace_id).await?;
@@ -113,7 +113,7 @@ async fn batch(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(if told.infos.is_empty() { json!({}) } else { json!({"trace_infos": told.infos}) })
 }
 
-async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let selection = TraceSelection {
         started_by_us: args.integer("max_timestamp_millis")?.map(time::end_of_ms),
         limit: args.integer("max_traces")?.map(|limit| u32::try_from(limit.max(0)).unwrap_or(u32::MAX)),
@@ -127,7 +127,7 @@ async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({"traces_deleted": deleted}))
 }
 
-async fn link(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn link(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (trace_ids, run_id) = (args.texts("trace_ids")?, args.required("run_id")?);
     if trace_ids.len() > LINKS_MAX {
         return Err(Failure::invalid(format!(
@@ -148,7 +148,7 @@ async fn link(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-async fn set_tag(app: &App, trace_id: &str, args: &Args) -> Result<Value, Failure> {
+async fn set_tag(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let key = tag_key(args, "set")?;
     let value = args.text("value")?.unwrap_or_default().chars().take(TAG_CHARS_MAX).collect();
     let patch = TracePatch { tags: BTreeMap::from([(key, Some(value))]), ..TracePatch::default() };
@@ -156,7 +156,7 @@ async fn set_tag(app: &App, trace_id: &str, args: &Args) -> Result<Value, Failur
     Ok(json!({}))
 }
 
-async fn delete_tag(app: &App, trace_id: &str, args: &Args) -> Result<Value, Failure> {
+async fn delete_tag(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let key = tag_key(args, "deleted")?;
     if !get(app, trace_id).await?.tags.contains_key(&key) {
         return Err(Failure::absent(format!("No trace tag with key '{key}' for trace with ID '{trace_id}'")));
@@ -166,7 +166,7 @@ async fn delete_tag(app: &App, trace_id: &str, args: &Args) -> Result<Value, Fai
     Ok(json!({}))
 }
 
-fn tag_key(args: &Args, what: &str) -> Result<String, Failure> {
+fn tag_key(args: &Args<'_>, what: &str) -> Result<String, Failure> {
     let key = args.required("key")?;
     if key.chars().count() > KEY_CHARS_MAX {
         return Err(Failure::invalid(format!("'key' exceeds the maximum length of {KEY_CHARS_MAX} characters")));
@@ -188,6 +188,6 @@ fn found(trace_id: &str, result: Result<Trace, AppError>) -> Result<Trace, Failu
     })
 }
 
-fn pairs(args: &Args, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+fn pairs(args: &Args<'_>, name: &str) -> Result<BTreeMap<String, String>, Failure> {
     Ok(args.pairs(name)?.into_iter().collect())
 }

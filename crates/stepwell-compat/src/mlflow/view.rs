@@ -17,7 +17,7 @@ pub(crate) enum View {
 
 impl View {
     /// Reads it by its name or number; without one, what is active.
-    pub(crate) fn of(args: &Args, name: &str) -> Result<Self, Failure> {
+    pub(crate) fn of(args: &Args<'_>, name: &str) -> Result<Self, Failure> {
         let Some(value) = args.value(name) else { return Ok(Self::Active) };
         let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
         match (value.as_str(), number) {
@@ -43,7 +43,7 @@ pub(crate) const RESULTS_MAX: i64 = 50_000;
 const RESULTS_DEFAULT: i64 = 1_000;
 
 /// How many results a page may have.
-pub(crate) fn results_max(args: &Args) -> Result<usize, Failure> {
+pub(crate) fn results_max(args: &Args<'_>) -> Result<usize, Failure> {
     let wanted = args.integer("max_results")?.unwrap_or(RESULTS_DEFAULT);
     let refused = |must_be: String| {
         Failure::invalid(format!("Invalid value {wanted} for parameter 'max_results' supplied. It must be {must_be}"))

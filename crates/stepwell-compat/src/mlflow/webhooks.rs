@@ -87,7 +87,7 @@ fn shown(webhook: &Webhook) -> Value {
     json!({"webhook": webhook_json(webhook)})
 }
 
-async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn create(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, url) = (args.required("name")?, args.required("url")?);
     let events = events(args)?;
     if events.is_empty() {
@@ -106,7 +106,7 @@ async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(shown(&app.create_webhook(new).await?))
 }
 
-async fn list(app: &App, args: &Args) -> Result<Value, Failure> {
+async fn list(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let limit = args.integer("max_results")?.filter(|number| *number != 0).unwrap_or(LISTED_DEFAULT);
     let limit = u64::try_from(limit).ok().filter(|_| (1..=LISTED_MAX).contains(&limit));
     let limit = limit.ok_or_else(|| Failure::invalid("max_results must be between 1 and 1000."))?;
@@ -118,7 +118,7 @@ async fn list(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(list_json("webhooks", found.iter().map(webhook_json).collect(), next))
 }
 
-async fn update(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+async fn update(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let text = |name: &str| Ok::<_, Failure>(args.text(name)?.map(ToOwned::to_owned));
     let events = events(args)?;
     let patch = WebhookPatch {
@@ -136,7 +136,7 @@ async fn update(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
     Ok(shown(&app.update_webhook(id, patch).await.map_err(or_not_found(id))?))
 }
 
-async fn test(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+async fn test(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let asked = args.object("event")?.map(|event| self::event(&event)).transpose()?;
     let webhook = find(app, id).await?;
     let first = webhook.events.first().cloned().unwrap_or_default();
@@ -153,7 +153,7 @@ async fn test(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
 }
 
 /// The names of events that a request has; each once.
-fn events(args: &Args) -> Result<Vec<String>, Failure> {
+fn events(args: &Args<'_>) -> Result<Vec<String>, Failure> {
     let mut events = args.objects("events")?.iter().map(event).collect::<Result<Vec<_>, _>>()?;
     events.sort();
     events.dedup();
@@ -161,7 +161,7 @@ fn events(args: &Args) -> Result<Vec<String>, Failure> {
 }
 
 /// The name of an event.
-fn event(args: &Args) -> Result<String, Failure> {
+fn event(args: &Args<'_>) -> Result<String, Failure> {
     let entity = word(args, "entity", &ENTITIES.map(|(entity, _)| entity))?.ok_or_else(|| missing("entity"))?;
     let action = word(args, "action", &ACTIONS)?.ok_or_else(|| missing("action"))?;
     let known = ENTITIES.iter().find(|(known, _)| *known == entity).map_or(&[] as &[&str], |(_, actions)| actions);
@@ -175,7 +175,7 @@ fn event(args: &Args) -> Result<String, Failure> {
 }
 
 /// One of some words, which requests have in capitals or as its number, from 1.
-fn word(args: &Args, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Failure> {
+fn word(args: &Args<'_>, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Failure> {
     let Some(value) = args.value(name) else { return Ok(None) };
     let found = match value {
         Value::String(text) => words.iter().find(|word| word.to_uppercase() == *text),
@@ -187,7 +187,7 @@ fn word(args: &Args, name: &str, words: &[&'static str]) -> Result<Option<&'stat
     found.copied().map(Some).ok_or_else(|| invalid_value(name, value))
 }
 
-fn is_active(args: &Args) -> Result<Option<bool>, Failure> {
+fn is_active(args: &Args<'_>) -> Result<Option<bool>, Failure> {
     Ok(word(args, "status", &STATUSES)?.map(|status| status == STATUSES[0]))
 }
 

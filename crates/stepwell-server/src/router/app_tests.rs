@@ -98,3 +98,52 @@ async fn i9_bodies_past_the_budget_of_the_server_are_told_to_come_back() {
     let (status, _, _) = send(&router, "POST", "/api/v1/ingest", &[NDJSON], vec![b' '; 100]).await;
     assert_eq!(status, 200, "the refused body gave its bytes back");
 }
+
+/// A request of a few KiB, inflated, was read into gigabytes of values.
+#[tokio::test]
+async fn i9_json_of_mlflow_is_charged_to_its_request() {
+    let config = ServerConfig { decoded_limit_bytes: 2000, ..Default::default() };
+    let (_dir, router) = open(config).await;
+    let model = r#"{"run_id":"r","model_json":"[\u007b},\u007b},\u007b}]"}"#;
+    for (path, body) in [
+        ("/api/2.0/mlflow/runs/search", r#"{"a":[{},{},{}]}"#),
+        ("/api/2.0/mlflow/nothing", r#"{"a":[{},{},{}]}"#),
+        ("/api/2.0/mlflow/runs/log-batch", r#"{"metrics":[{},{},{},{},{},{},{}]}"#),
+        ("/api/2.0/mlflow/runs/log-model", model),
+        ("/api/2.0/mlflow-artifacts/mpu/create/d", r#"{"a":[{},{},{}]}"#),
+    ] {
+        let (status, _, bytes) = send(&router, "POST", path, &[JSON], body).await;
+        let refusal: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((status, &refusal["error_code"]), (400, &Value::from("BAD_REQUEST")), "{path}: {refusal}");
+        assert!(refusal["message"].as_str().unwrap().contains("more than 2000 bytes"), "{path}: {refusal}");
+    }
+}
+
+#[tokio::test]
+async fn i9_json_of_mlflow_past_the_budget_of_the_server_is_told_to_come_back() {
+    let (_dir, router) = open(ServerConfig { in_flight_limit_bytes: 2000, ..Default::default() }).await;
+    let path = "/api/2.0/mlflow/runs/search";
+    for (body, expected) in [(r#"{"a":[{},{},{}]}"#, 429), (r#"{}"#, 200)] {
+        let (status, answered, bytes) = send(&router, "POST", path, &[JSON], body).await;
+        assert_eq!(status, expected, "{}", String::from_utf8_lossy(&bytes));
+        assert_eq!(answered.contains_key("retry-after"), expected == 429);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_honest_batches_of_mlflow_have_room() {
+    let (_dir, router) = open(ServerConfig::default()).await;
+    let created = send(&router, "POST", "/api/2.0/mlflow/runs/create", &[JSON], r#"{"experiment_id":"0"}"#).await;
+    let created: Value = serde_json::from_slice(&created.2).unwrap();
+    let run_id = &created["run"]["info"]["run_id"];
+    let metric = |step: usize, key: &str| serde_json::json!({"key": key, "value": 0.5, "timestamp": 1, "step": step});
+    // The second is long enough to be read beside other requests.
+    for key in ["loss".to_owned(), "k".repeat(250)] {
+        let metrics: Vec<Value> = (0..1_000).map(|step| metric(step, &key)).collect();
+        let padding = "x".repeat(if key.len() > 4 { 512 << 10 } else { 0 });
+        let body = serde_json::json!({"run_id": run_id, "metrics": metrics, "padding": padding}).to_string();
+        let (status, _, bytes) =
+            send(&router, "POST", "/api/2.0/mlflow/runs/log-batch", &[JSON], body.into_bytes()).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&bytes));
+    }
+}

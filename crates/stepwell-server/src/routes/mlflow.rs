@@ -1,5 +1,7 @@
 //! MLflow's REST API: requests go to `stepwell-compat` as they came, answers come back as MLflow gives them.
 
+use std::sync::{Mutex, PoisonError};
+
 use axum::{
     body::Body,
     extract::{Path, RawQuery, State},
@@ -9,7 +11,7 @@ use axum::{
 use stepwell_app::AppError;
 use stepwell_compat::mlflow::{self, Answer, Failure};
 
-use crate::{body::receive, held_body, problem::Problem, router::Shared, state::ServerState};
+use crate::{body::receive, decode::Budget, held_body, problem::Problem, router::Shared, state::ServerState};
 
 /// The spellings under which clients ask; each has the same endpoints.
 pub(crate) const PREFIXES: [&str; 4] =
@@ -64,14 +66,26 @@ async fn answer(
     body: Body,
 ) -> Result<Reply, Problem> {
     let app = state.app()?;
-    let body = receive(state, headers, body).await?.decode(|bytes, _| Ok(bytes)).await?;
-    let request = mlflow::Request { method: method.as_str(), path, query, body: &body };
+    let (body, budget) = receive(state, headers, body).await?.decode_held(|bytes, _| Ok(bytes)).await?;
+    let budget = Mutex::new(budget);
+    let charge = |bytes| charge(&budget, bytes);
+    let request = mlflow::Request { method: method.as_str(), path, query, body: &body, charge: &charge };
     Ok(Reply(mlflow::answer(app, request).await))
+}
+
+/// Charges the budget of a request with what reading its body takes.
+pub(super) fn charge(budget: &Mutex<Budget>, bytes: usize) -> Result<(), Failure> {
+    let charged = budget.lock().unwrap_or_else(PoisonError::into_inner).decode(bytes);
+    charged.map_err(|error| failure(&error.into()))
 }
 
 /// What the network's layer refuses, in MLflow's words.
 pub(super) fn refusal(problem: &Problem) -> Reply {
-    Reply(Failure::of_status(problem.status(), problem.detail(), problem.retry_after_seconds()).answer())
+    Reply(failure(problem).answer())
+}
+
+fn failure(problem: &Problem) -> Failure {
+    Failure::of_status(problem.status(), problem.detail(), problem.retry_after_seconds())
 }
 
 /// An answer of the dialect.

@@ -1,6 +1,6 @@
 //! MLflow's calls whose bodies are files: its proxy of artifacts, and the older calls about those of one run.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::{
     Router,
@@ -15,7 +15,7 @@ use stepwell_compat::mlflow::{
     artifacts::{self, Parts},
 };
 
-use super::mlflow::{Reply, refusal};
+use super::mlflow::{Reply, charge, refusal};
 use crate::{
     artifacts::{receive_artifact, send_artifact, turn_away},
     body::receive,
@@ -129,10 +129,12 @@ async fn parts(
     body: Body,
 ) -> Result<Reply, Refusal> {
     let app = state.app()?;
-    let body = receive(state, headers, body).await?.decode(|bytes, _| Ok(bytes)).await?;
+    let (body, budget) = receive(state, headers, body).await?.decode_held(|bytes, _| Ok(bytes)).await?;
+    let budget = Mutex::new(budget);
+    let charge = |bytes| charge(&budget, bytes);
     let base = format!("{}{}/mpu/part", address(headers), PREFIXES[0]);
     let url = |upload_id: &str, number: u32| format!("{base}/{upload_id}/{number}");
-    Ok(Reply(artifacts::parts(app, what, path, &body, url).await))
+    Ok(Reply(artifacts::parts(app, what, path, (&body, &charge), url).await))
 }
 
 /// A part of an upload; its receipt is the ETag.

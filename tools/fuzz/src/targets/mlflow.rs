@@ -141,7 +141,7 @@ fn open() -> Result<Fixture, Box<dyn Error>> {
                 "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": project_id}}, "state": "OK"}}})),
         ] {
             let body = body.to_string();
-            let request = Request { method: "POST", path, query: None, body: body.as_bytes() };
+            let request = Request { method: "POST", path, query: None, body: body.as_bytes(), charge: &|_| Ok(()) };
             let answered = answer(&app, request).await;
             assert_eq!(answered.status, 200, "{path}: {}", String::from_utf8_lossy(&answered.body));
         }
@@ -170,7 +170,8 @@ fn request(input: &[u8]) {
         None => (None, rest),
     };
     let fixture = fixture();
-    let answered = fixture.runtime.block_on(answer(&fixture.app, Request { method, path, query, body }));
+    let request = Request { method, path, query, body, charge: &|_| Ok(()) };
+    let answered = fixture.runtime.block_on(answer(&fixture.app, request));
     let text = || String::from_utf8_lossy(&answered.body).into_owned();
     assert!(answered.status < 500, "{method} {path}: {} {}", answered.status, text());
     let said: Value = serde_json::from_slice(&answered.body).unwrap_or_else(|error| panic!("{error}: {}", text()));

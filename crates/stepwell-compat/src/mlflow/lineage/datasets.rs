@@ -26,7 +26,7 @@ const USES_MAX: u32 = 1_000;
 pub(crate) const CONTEXT: &str = "mlflow.data.context";
 
 /// `runs/log-inputs`
-pub(crate) async fn log_inputs(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn log_inputs(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run_id = args.run_id()?;
     let datasets = args.objects("datasets")?.iter().map(dataset_input).collect::<Result<Vec<_>, _>>()?;
     let model_ids = args.objects("models")?.iter().map(model_id).collect::<Result<Vec<_>, _>>()?;
@@ -41,7 +41,7 @@ pub(crate) async fn log_inputs(app: &App, args: &Args) -> Result<Value, Failure>
 }
 
 /// `runs/outputs`
-pub(crate) async fn log_outputs(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn log_outputs(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run_id = args.run_id()?;
     let output = |args: &Args| {
         Ok::<_, Failure>(ModelOutput { model_id: model_id(args)?, step: args.integer("step")?.unwrap_or(0) })
@@ -56,7 +56,7 @@ pub(crate) async fn log_outputs(app: &App, args: &Args) -> Result<Value, Failure
 }
 
 /// `experiments/search-datasets`
-pub(crate) async fn search_datasets(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn search_datasets(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let ids = args.texts("experiment_ids")?;
     if ids.is_empty() {
         return Err(Failure::invalid("SearchDatasets request must specify at least one experiment_id."));
@@ -79,11 +79,11 @@ pub(crate) async fn search_datasets(app: &App, args: &Args) -> Result<Value, Fai
     Ok(list_json("dataset_summaries", uses.iter().map(summary).collect(), None))
 }
 
-fn model_id(args: &Args) -> Result<String, Failure> {
+fn model_id(args: &Args<'_>) -> Result<String, Failure> {
     Ok(args.text("model_id")?.unwrap_or_default().to_owned())
 }
 
-fn dataset_input(args: &Args) -> Result<DatasetInput, Failure> {
+fn dataset_input(args: &Args<'_>) -> Result<DatasetInput, Failure> {
     let given = args.object("dataset")?.unwrap_or_default();
     let text = |name: &str| Ok::<_, Failure>(given.text(name)?.map(ToOwned::to_owned));
     let dataset = Dataset {

@@ -32,7 +32,7 @@ fn shown(model: &LoggedModel) -> Value {
     json!({"model": json::model(model)})
 }
 
-pub(super) async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn create(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let experiment_id = args.required("experiment_id")?;
     let name = args.given("name")?;
     let params: BTreeMap<String, String> = args.pairs("params")?.into_iter().collect();
@@ -62,7 +62,7 @@ pub(super) async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(shown(&app.create_logged_model(&new).await?))
 }
 
-pub(super) async fn get(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn get(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let allow_deleted = args.text("allow_deleted")?.is_some_and(|text| text.eq_ignore_ascii_case("true"));
     match app.logged_model(id).await? {
         Some(model) if allow_deleted || !model.is_deleted => Ok(shown(&model)),
@@ -71,12 +71,12 @@ pub(super) async fn get(app: &App, id: &str, args: &Args) -> Result<Value, Failu
 }
 
 /// The list of a directory of a model's artifacts.
-pub(super) async fn artifacts(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn artifacts(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let model = app.logged_model(id).await?.filter(|model| !model.is_deleted).ok_or_else(|| not_found(id))?;
     listed(app, &model.location, args.text("artifact_directory_path")?).await
 }
 
-pub(super) async fn finalize(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn finalize(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let status = args.value("status").ok_or_else(|| missing("status"))?;
     let status = match (status.as_str(), status.as_i64()) {
         (Some("LOGGED_MODEL_STATUS_UNSPECIFIED"), _) | (_, Some(0)) => LoggedModelStatus::Unspecified,
@@ -93,7 +93,7 @@ pub(super) async fn delete(app: &App, id: &str) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-pub(super) async fn set_tags(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn set_tags(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let tags: BTreeMap<String, String> = args.pairs("tags")?.into_iter().collect();
     app.tag_logged_model(id, &tags).await.map_err(or_not_found(id))?;
     Ok(json!({}))
@@ -109,7 +109,7 @@ pub(super) async fn delete_tag(app: &App, id: &str, key: &str) -> Result<Value, 
     }
 }
 
-pub(super) async fn log_params(app: &App, id: &str, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn log_params(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let params: BTreeMap<String, String> = args.pairs("params")?.into_iter().collect();
     app.add_logged_model_params(id, &params).await.map_err(|error| match error.code {
         ErrorCode::ParamConflict => Failure::new(Kind::BadRequest, error.message),

@@ -19,7 +19,7 @@ pub(super) struct OrderBy {
 }
 
 impl OrderBy {
-    pub(super) fn of(args: &Args) -> Result<Self, Failure> {
+    pub(super) fn of(args: &Args<'_>) -> Result<Self, Failure> {
         Ok(Self {
             field_name: args.text("field_name")?.unwrap_or_default().to_owned(),
             is_ascending: args.flag("ascending")?.unwrap_or(true),

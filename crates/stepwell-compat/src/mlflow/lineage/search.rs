@@ -76,7 +76,7 @@ impl Record for Searched<'_> {
     }
 }
 
-pub(super) async fn models(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn models(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let ids: Vec<String> = args.texts("experiment_ids")?.into_iter().map(ToOwned::to_owned).collect();
     if ids.is_empty() {
         return Err(missing("experiment_ids"));
@@ -111,7 +111,7 @@ pub(super) async fn models(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(list_json("models", page.items.iter().map(|found| json::model(&found.model)).collect(), next))
 }
 
-fn dataset(args: &Args) -> Result<DatasetFilter, Failure> {
+fn dataset(args: &Args<'_>) -> Result<DatasetFilter, Failure> {
     let name = args.given("dataset_name")?;
     let name = name.ok_or_else(|| Failure::invalid("`dataset_name` in the `datasets` clause must be specified."))?;
     Ok(DatasetFilter { name, digest: args.given("dataset_digest")? })

@@ -12,7 +12,7 @@ mod versions;
 use serde_json::Value;
 use stepwell_app::App;
 
-pub(crate) use self::events::example;
+pub(crate) use self::{events::example, versions::download_uri};
 use super::{failure::Failure, routes::Call};
 
 /// Endpoints below `registered-models` and `model-versions`.
@@ -37,7 +37,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("DELETE" | "POST", ["model-versions", "delete"]) => versions::delete(app, args).await,
         ("GET", ["model-versions", "get"]) => versions::get(app, args).await,
         ("GET", ["model-versions", "search"]) => search::versions(app, args).await,
-        ("GET", ["model-versions", "get-download-uri"]) => versions::download_uri(app, args).await,
+        ("GET", ["model-versions", "get-download-uri"]) => download_uri(app, args).await,
         ("POST", ["model-versions", "set-tag"]) => versions::set_tag(app, args).await,
         ("DELETE", ["model-versions", "delete-tag"]) => versions::delete_tag(app, args).await,
         _ => call.unknown(),

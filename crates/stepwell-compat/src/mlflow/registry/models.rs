@@ -40,7 +40,7 @@ async fn shown(app: &App, model: &RegisteredModel) -> Result<Value, Failure> {
     Ok(json!({"registered_model": json::model(model, &newest.unwrap_or_default())}))
 }
 
-pub(super) async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn create(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.required("name")?;
     let tags: BTreeMap<String, String> = args.pairs("tags")?.into_iter().collect();
     let description = args.text("description")?.unwrap_or_default();
@@ -72,12 +72,12 @@ fn taken(name: &str, is_old_prompt: bool, is_new_prompt: bool) -> Failure {
     ))
 }
 
-pub(super) async fn get(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn get(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let model = find(app, args.required("name")?).await?;
     shown(app, &model).await
 }
 
-pub(super) async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn update(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.required("name")?;
     let description = args.text("description")?.unwrap_or_default();
     names::check_model(name, "name")?;
@@ -85,7 +85,7 @@ pub(super) async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
     shown(app, &model).await
 }
 
-pub(super) async fn rename(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn rename(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, new_name) = (args.required("name")?, args.required("new_name")?);
     names::check_model(new_name, "new_name")?;
     names::check_model(name, "name")?;
@@ -98,14 +98,14 @@ pub(super) async fn rename(app: &App, args: &Args) -> Result<Value, Failure> {
     }
 }
 
-pub(super) async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.required("name")?;
     names::check_model(name, "name")?;
     app.delete_registered_model(name).await.map_err(or_not_found(name))?;
     Ok(json!({}))
 }
 
-pub(super) async fn latest_versions(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn latest_versions(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, stages) = (args.required("name")?, args.texts("stages")?);
     let model = find(app, name).await?;
     let stages = stages.into_iter().map(names::stage).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +114,7 @@ pub(super) async fn latest_versions(app: &App, args: &Args) -> Result<Value, Fai
     Ok(list_json("model_versions", wanted.map(|version| json::version(version, true)).collect(), None))
 }
 
-pub(super) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn set_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, key) = (args.required("name")?, args.required("key")?);
     let value = args.text("value")?.unwrap_or_default();
     names::check_model(name, "name")?;
@@ -124,7 +124,7 @@ pub(super) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-pub(super) async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn delete_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, key) = (args.required("name")?, args.required("key")?);
     names::check_model(name, "name")?;
     crate::mlflow::names::check(key, || "key".to_owned())?;
@@ -133,7 +133,7 @@ pub(super) async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure>
     Ok(json!({}))
 }
 
-pub(super) async fn set_alias(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn set_alias(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, alias, given) = (args.required("name")?, args.required("alias")?, args.required("version")?);
     names::check_model(name, "name")?;
     names::check_alias(alias)?;
@@ -147,7 +147,7 @@ pub(super) async fn set_alias(app: &App, args: &Args) -> Result<Value, Failure> 
     Ok(json!({}))
 }
 
-pub(super) async fn delete_alias(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn delete_alias(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, alias) = (args.required("name")?, args.required("alias")?);
     names::check_model(name, "name")?;
     names::check_alias(alias)?;

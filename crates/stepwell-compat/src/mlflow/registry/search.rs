@@ -58,7 +58,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(args: &Args, surface: Surface, (default, most): (usize, usize)) -> Result<Self, Failure> {
+    fn of(args: &Args<'_>, surface: Surface, (default, most): (usize, usize)) -> Result<Self, Failure> {
         let max_results = match args.integer("max_results")? {
             None => default,
             Some(number) => match usize::try_from(number) {
@@ -96,7 +96,7 @@ impl Asked {
     }
 }
 
-pub(super) async fn models(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn models(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let mut asked = Asked::of(args, Surface::RegisteredModels, (MODELS_DEFAULT, MODELS_MAX))?;
     let takes_prompts = asked.takes_prompts();
     let all = app.registered_models().await?.into_iter();
@@ -108,7 +108,7 @@ pub(super) async fn models(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(list_json("registered_models", shown.collect(), page.next))
 }
 
-pub(super) async fn versions(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn versions(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let mut asked = Asked::of(args, Surface::ModelVersions, (VERSIONS_MAX, VERSIONS_MAX))?;
     if asked.max_results == 0 {
         return Err(Failure::invalid("Invalid value for max_results. It must be a positive integer, but got 0"));

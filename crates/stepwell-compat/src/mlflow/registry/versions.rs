@@ -30,7 +30,7 @@ fn or_not_found(name: &str, version: i64) -> impl Fn(AppError) -> Failure + '_ {
 }
 
 /// The version that a request names.
-fn named(args: &Args) -> Result<(&str, i64), Failure> {
+fn named<'a>(args: &'a Args<'_>) -> Result<(&'a str, i64), Failure> {
     let (name, version) = (args.required("name")?, args.required("version")?);
     names::check_model(name, "name")?;
     Ok((name, names::version(version)?))
@@ -59,7 +59,7 @@ fn shown(version: &ModelVersion) -> Value {
     json!({"model_version": json::version(version, true)})
 }
 
-pub(super) async fn create(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn create(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, source) = (args.required("name")?, args.required("source")?);
     let (run_id, model_id) = (args.text("run_id")?, args.text("model_id")?);
     let tags: BTreeMap<String, String> = args.pairs("tags")?.into_iter().collect();
@@ -119,12 +119,12 @@ async fn note_published(app: &App, model_id: &str, version: &ModelVersion) -> Re
     Ok(())
 }
 
-pub(super) async fn get(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn get(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, version) = named(args)?;
     Ok(shown(&find(app, name, version).await?))
 }
 
-pub(super) async fn get_by_alias(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn get_by_alias(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, alias) = (args.required("name")?, args.required("alias")?);
     names::check_model(name, "name")?;
     names::check_alias(alias)?;
@@ -132,14 +132,14 @@ pub(super) async fn get_by_alias(app: &App, args: &Args) -> Result<Value, Failur
     Ok(shown(&of_alias(app, &model, alias).await?))
 }
 
-pub(super) async fn update(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn update(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let description = args.text("description")?;
     let (name, version) = named(args)?;
     let changed = app.describe_model_version(name, version, description).await.map_err(or_not_found(name, version))?;
     Ok(shown(&changed))
 }
 
-pub(super) async fn transition(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn transition(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     args.required("name")?;
     args.required("version")?;
     let given = args.required("stage")?;
@@ -156,20 +156,20 @@ pub(super) async fn transition(app: &App, args: &Args) -> Result<Value, Failure>
     Ok(shown(&moved.map_err(or_not_found(name, version))?))
 }
 
-pub(super) async fn delete(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (name, version) = named(args)?;
     app.delete_model_version(name, version).await.map_err(or_not_found(name, version))?;
     Ok(json!({}))
 }
 
-pub(super) async fn download_uri(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(crate) async fn download_uri(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let name = args.text("name")?.unwrap_or_default();
     names::check_model(name, "name")?;
     let version = find(app, name, names::version(args.text("version")?.unwrap_or_default())?).await?;
     Ok(json!({"artifact_uri": version.location}))
 }
 
-pub(super) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn set_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (given, key) = (args.required("version")?, args.required("key")?);
     let value = args.text("value")?.unwrap_or_default();
     let (name, version) = named(args)?;
@@ -180,7 +180,7 @@ pub(super) async fn set_tag(app: &App, args: &Args) -> Result<Value, Failure> {
     Ok(json!({}))
 }
 
-pub(super) async fn delete_tag(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn delete_tag(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let (given, key) = (args.required("version")?, args.required("key")?);
     let (name, version) = named(args)?;
     crate::mlflow::names::check(key, || "key".to_owned())?;

@@ -37,7 +37,7 @@ impl Server {
     }
 
     async fn request(&self, method: &str, path: &str, query: Option<&str>, body: &[u8]) -> (u16, Value) {
-        let answer = answer(&self.app, Request { method, path, query, body }).await;
+        let answer = answer(&self.app, Request { method, path, query, body, charge: &|_| Ok(()) }).await;
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
     }
 

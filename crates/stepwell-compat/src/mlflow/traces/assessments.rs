@@ -65,7 +65,7 @@ impl Trouble {
     }
 }
 
-async fn create(app: &App, trace_id: &str, args: &Args) -> Result<Value, Failure> {
+async fn create(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let given = args.object("assessment")?.ok_or_else(|| missing("assessment"))?;
     let mut assessment = Map::new();
     for name in GIVEN.iter().chain(&VALUES) {
@@ -106,7 +106,7 @@ async fn get(app: &App, trace_id: &str, id: &str) -> Result<Value, Failure> {
 }
 
 /// Changes what the mask names; metadata are added to those there are.
-async fn update(app: &App, trace_id: &str, id: &str, args: &Args) -> Result<Value, Failure> {
+async fn update(app: &App, trace_id: &str, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
     let given = args.object("assessment")?.ok_or_else(|| missing("assessment"))?;
     let mask = mask(args)?;
     if VALUES[..2].iter().all(|name| mask.iter().any(|path| path == name)) {
@@ -143,7 +143,7 @@ fn change(assessment: &mut Value, path: &str, value: &Value) -> Result<(), Failu
 }
 
 /// What is to be changed: a text, as protocol buffers write a mask in JSON, or its paths.
-fn mask(args: &Args) -> Result<Vec<String>, Failure> {
+fn mask(args: &Args<'_>) -> Result<Vec<String>, Failure> {
     let value = args.value("update_mask").ok_or_else(|| missing("update_mask"))?;
     match value {
         // In JSON its names are in camel case.

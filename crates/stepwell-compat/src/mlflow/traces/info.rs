@@ -20,7 +20,7 @@ pub(super) fn state(text: &str) -> Result<String, Failure> {
 }
 
 /// Reads what a client of MLflow 3 sends. Spans elsewhere than here are not known to this server, and neither is their place.
-pub(super) fn from_v3(info: &Args) -> Result<Trace, Failure> {
+pub(super) fn from_v3(info: &Args<'_>) -> Result<Trace, Failure> {
     let location = info.object("trace_location")?.unwrap_or_default();
     let experiment = location.object("mlflow_experiment")?.unwrap_or_default();
     Ok(Trace {
@@ -39,7 +39,7 @@ pub(super) fn from_v3(info: &Args) -> Result<Trace, Failure> {
     })
 }
 
-fn texts(info: &Args, name: &str) -> Result<BTreeMap<String, String>, Failure> {
+fn texts(info: &Args<'_>, name: &str) -> Result<BTreeMap<String, String>, Failure> {
     let Some(value) = info.value(name) else { return Ok(BTreeMap::new()) };
     let invalid =
         |_| Failure::invalid(format!("Invalid value for parameter '{name}' supplied: it must map texts to texts."));

@@ -18,7 +18,7 @@ const NAME_TAG: &str = "mlflow.traceName";
 const RUN_METADATA: &str = "mlflow.sourceRun";
 
 /// Of MLflow 3: experiments are among the locations.
-pub(super) async fn v3(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn v3(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let mut project_ids = Vec::new();
     for location in args.objects("locations")? {
         if let Some(experiment) = location.object("mlflow_experiment")? {
@@ -29,14 +29,14 @@ pub(super) async fn v3(app: &App, args: &Args) -> Result<Value, Failure> {
 }
 
 /// Of MLflow 2.
-pub(super) async fn v2(app: &App, args: &Args) -> Result<Value, Failure> {
+pub(super) async fn v2(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let project_ids = args.texts("experiment_ids")?.into_iter().map(ToOwned::to_owned).collect();
     search(app, args, project_ids, info::v2).await
 }
 
 async fn search(
     app: &App,
-    args: &Args,
+    args: &Args<'_>,
     project_ids: Vec<String>,
     shown: fn(&Trace) -> Value,
 ) -> Result<Value, Failure> {

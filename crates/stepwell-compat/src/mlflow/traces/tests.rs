@@ -13,7 +13,8 @@ async fn open(dir: &tempfile::TempDir) -> App {
 async fn call(app: &App, method: &str, path: &str, body: Value) -> (u16, Value) {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let body = body.to_string();
-    let Answer { status, body, .. } = answer(app, Request { method, path, query, body: body.as_bytes() }).await;
+    let Answer { status, body, .. } =
+        answer(app, Request { method, path, query, body: body.as_bytes(), charge: &|_| Ok(()) }).await;
     (status, serde_json::from_slice(&body).unwrap())
 }
 

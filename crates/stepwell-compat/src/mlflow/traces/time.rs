@@ -19,7 +19,7 @@ pub(super) fn end_of_ms(ms: i64) -> i64 {
 }
 
 /// A time, microseconds since the Unix epoch: RFC 3339, or milliseconds.
-pub(super) fn timestamp(args: &Args, name: &str) -> Result<Option<i64>, Failure> {
+pub(super) fn timestamp(args: &Args<'_>, name: &str) -> Result<Option<i64>, Failure> {
     match args.value(name) {
         None => Ok(None),
         Some(Value::String(text)) => {
@@ -35,7 +35,7 @@ pub(super) fn shown(us: i64) -> String {
 }
 
 /// A duration, microseconds: seconds with a fraction and `s`.
-pub(super) fn duration(args: &Args, name: &str) -> Result<Option<i64>, Failure> {
+pub(super) fn duration(args: &Args<'_>, name: &str) -> Result<Option<i64>, Failure> {
     let Some(text) = args.text(name)? else { return Ok(None) };
     let invalid = || invalid_value(name, &Value::String(text.to_owned()));
     let number = text.strip_suffix('s').ok_or_else(invalid)?;
@@ -66,18 +66,20 @@ mod tests {
     fn times_go_there_and_back() {
         for us in [0, 1, 999_999, 1_500_000, 86_400_000_000, -1_500_000] {
             let body = format!(r#"{{"d": "{}"}}"#, shown_duration(us));
-            assert_eq!(duration(&Args::of_body(body.as_bytes()).unwrap(), "d"), Ok(Some(us)), "{body}");
+            assert_eq!(duration(&Args::of_body(body.as_bytes(), &|_| Ok(())).unwrap(), "d"), Ok(Some(us)), "{body}");
         }
         let args =
-            Args::of_body(br#"{"a": "2s", "b": "0.25s", "c": "1", "d": "s", "e": "1.2.3s", "f": ".5s"}"#).unwrap();
+            Args::of_body(br#"{"a": "2s", "b": "0.25s", "c": "1", "d": "s", "e": "1.2.3s", "f": ".5s"}"#, &|_| Ok(()))
+                .unwrap();
         assert_eq!((duration(&args, "a"), duration(&args, "b")), (Ok(Some(2_000_000)), Ok(Some(250_000))));
         for name in ["c", "d", "e", "f"] {
             assert!(duration(&args, name).is_err(), "{name}");
         }
-        let args = Args::of_body(br#"{"a": "2025-01-02T03:04:05.678Z", "b": 1500, "c": "yesterday"}"#).unwrap();
+        let args =
+            Args::of_body(br#"{"a": "2025-01-02T03:04:05.678Z", "b": 1500, "c": "yesterday"}"#, &|_| Ok(())).unwrap();
         let time = timestamp(&args, "a").unwrap().unwrap();
         let body = format!(r#"{{"a": "{}"}}"#, shown(time));
-        assert_eq!(timestamp(&Args::of_body(body.as_bytes()).unwrap(), "a"), Ok(Some(time)));
+        assert_eq!(timestamp(&Args::of_body(body.as_bytes(), &|_| Ok(())).unwrap(), "a"), Ok(Some(time)));
         assert_eq!((time % 1_000_000, timestamp(&args, "b")), (678_000, Ok(Some(1_500_000))));
         assert!(timestamp(&args, "c").is_err());
     }
