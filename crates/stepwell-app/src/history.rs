@@ -17,6 +17,10 @@ const REMEMBERED_POINTS_MIN: usize = 10_000;
 /// The share that all histories that are remembered have of the memory of those who read.
 const REMEMBERED_SHARE: usize = 16;
 
+/// What ordering a history takes for each point beside it, bytes: a list of rows, half as much to sort it, and the points again in
+/// columns that grow.
+const ORDERING_BYTES: usize = 2 * size_of::<usize>() + 2 * SeriesColumns::POINT_BYTES;
+
 /// Long histories read lately: who reads one page by page is not to have it read and sorted anew for each page.
 pub(crate) struct Histories {
     known: Mutex<VecDeque<Remembered>>,
@@ -76,22 +80,32 @@ impl Histories {
 
 impl App {
     /// All points of a series in order of (timestamp, step, value), those that are alike in all three once. A NaN is like
-    /// any other, and stands where zero would. Of a run in the trash, too.
-    pub async fn history(&self, project_id: &str, run_id: &str, metric: &str) -> Result<History, AppError> {
+    /// any other, and stands where zero would. Of a run in the trash, too. `reader` holds them.
+    pub async fn history(
+        &self,
+        reader: Arc<Reader>,
+        project_id: &str,
+        run_id: &str,
+        metric: &str,
+    ) -> Result<History, AppError> {
         let key = SeriesKey::new(project_id, metric, run_id);
         let app = self.clone();
-        blocking(move || app.read_history(key)).await
+        blocking(move || app.read_history(reader, key)).await
     }
 
-    fn read_history(&self, key: SeriesKey) -> Result<History, AppError> {
+    fn read_history(&self, reader: Arc<Reader>, key: SeriesKey) -> Result<History, AppError> {
         let filter = PointFilter::series(&key);
-        let snapshot = self.parts.engine.snapshot().showing_hidden().read_by(self.reader());
+        let snapshot = self.parts.engine.snapshot().showing_hidden().read_by(reader);
         let fingerprint = snapshot.fingerprint(&filter);
         if let Some(points) = self.parts.histories.get(&key, fingerprint) {
             return Ok(History { points, _reader: None });
         }
         let mut points = snapshot.series(&key, &filter)?;
-        order(&mut points);
+        if !is_ordered(&points) {
+            let mut passing = snapshot.reader().passing();
+            passing.hold(points.len() * ORDERING_BYTES)?;
+            order(&mut points);
+        }
         let points = Arc::new(points);
         self.parts.histories.remember(key, fingerprint, points.clone());
         Ok(History { points, _reader: Some(snapshot.reader().clone()) })
@@ -106,18 +120,22 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
 }
 
-/// Orders points by (timestamp, step, value), and keeps the first written of those that are alike.
-fn order(points: &mut SeriesColumns) {
+/// Two points by (timestamp, step, value).
+fn compare(points: &SeriesColumns, a: usize, b: usize) -> Ordering {
     let value = |value: f64| if value.is_nan() { (0.0, true) } else { (value, false) };
-    let compare = |a: usize, b: usize| {
-        let values = || value(points.value[a]).partial_cmp(&value(points.value[b])).unwrap_or(Ordering::Equal);
-        let steps = || points.step[a].cmp(&points.step[b]);
-        points.timestamp_us[a].cmp(&points.timestamp_us[b]).then_with(steps).then_with(values)
-    };
-    // The common case, a run that logs as it goes, is in order and has nothing twice.
-    if (1..points.len()).all(|at| compare(at - 1, at) == Ordering::Less) {
-        return;
-    }
+    let values = || value(points.value[a]).partial_cmp(&value(points.value[b])).unwrap_or(Ordering::Equal);
+    let steps = || points.step[a].cmp(&points.step[b]);
+    points.timestamp_us[a].cmp(&points.timestamp_us[b]).then_with(steps).then_with(values)
+}
+
+/// The common case, a run that logs as it goes: in order, and nothing twice.
+fn is_ordered(points: &SeriesColumns) -> bool {
+    (1..points.len()).all(|at| compare(points, at - 1, at) == Ordering::Less)
+}
+
+/// Orders points, and keeps the first written of those that are alike.
+fn order(points: &mut SeriesColumns) {
+    let compare = |a: usize, b: usize| compare(points, a, b);
     let mut rows: Vec<usize> = (0..points.len()).collect();
     rows.sort_by(|&a, &b| compare(a, b).then_with(|| points.lsn[a].cmp(&points.lsn[b])));
     rows.dedup_by(|later, kept| compare(*later, *kept) == Ordering::Equal);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use stepwell_engine::Snapshot;
+use stepwell_engine::{Reader, Snapshot};
 use stepwell_types::{LatestPoint, PointFilter, SeriesKey};
 
 use crate::{app::App, error::AppError, history::blocking};
@@ -25,22 +25,18 @@ pub struct LatestReader {
 }
 
 impl App {
-    /// The latest points as they are now.
-    pub fn latest(&self) -> LatestReader {
-        LatestReader { snapshot: self.parts.engine.snapshot().showing_hidden().read_by(self.reader()) }
-    }
-
-    /// The latest point of each series of some runs of a project, by run, then metric. Of runs in the trash, too.
-    pub async fn latest_metrics(
-        &self,
-        project_id: &str,
-        run_ids: &[String],
-    ) -> Result<HashMap<String, Vec<LatestMetric>>, AppError> {
-        self.latest().of_runs(project_id, run_ids).await
+    /// The latest points as they are now; `reader` holds those that are read.
+    pub fn latest(&self, reader: Arc<Reader>) -> LatestReader {
+        LatestReader { snapshot: self.parts.engine.snapshot().showing_hidden().read_by(reader) }
     }
 }
 
 impl LatestReader {
+    /// One more of the same moment and for the same request: what it reads is held until it is dropped.
+    pub fn beside(&self) -> Self {
+        Self { snapshot: self.snapshot.clone().read_by(self.snapshot.reader().beside()) }
+    }
+
     /// Of some metrics in all runs of a project, in order of metric, then run.
     pub async fn of_metrics(
         &self,

@@ -9,8 +9,8 @@ use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt};
 
 pub use self::path::path_of;
 use super::{
-    Answer, Charge, args::Args, failure::Failure, json_text, read, registry, routes::Call, run_json::run_artifact_uri,
-    runs,
+    Answer, Charge, args::Args, failure::Failure, read, registry, routes::Call, run_json::run_artifact_uri, runs,
+    text::Text,
 };
 
 /// What a client asks of an upload in parts.
@@ -28,7 +28,7 @@ pub async fn list(app: &App, query: Option<&str>) -> Answer {
         let directory = directory_of(args.text("path")?)?;
         Ok(files(app.artifacts_in(&directory).await?, ""))
     };
-    Answer::of(listed.await.and_then(|value| json_text(&value)))
+    Answer::of(listed.await.and_then(|value| Text::of(&app.reader(), &value)))
 }
 
 /// Deletes an artifact, or a directory of them; that there is none is no failure.
@@ -37,7 +37,7 @@ pub async fn delete(app: &App, path: &str) -> Answer {
         app.delete_artifacts(&path_of(path)?).await?;
         Ok(json!({}))
     };
-    Answer::of(deleted.await.and_then(|value| json_text(&value)))
+    Answer::of(deleted.await.and_then(|value| Text::of(&app.reader(), &value)))
 }
 
 /// An upload in parts: `path` is the directory, the body has the name of the file. A part goes to what `url_of` gives for the id of
@@ -63,7 +63,7 @@ pub async fn parts(
             }
         }
     };
-    Answer::of(done.await.and_then(|value| json_text(&value)))
+    Answer::of(done.await.and_then(|value| Text::of(&app.reader(), &value)))
 }
 
 fn create(app: &App, path: &str, args: &Args<'_>, url_of: impl Fn(&str, u32) -> String) -> Result<Value, Failure> {

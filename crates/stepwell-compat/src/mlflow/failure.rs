@@ -118,6 +118,7 @@ impl Failure {
             status: self.kind.status(),
             body: body.to_string().into_bytes(),
             retry_after_seconds: self.retry_after.map(|wait| wait.as_secs_f64().ceil().max(1.0) as u64),
+            counted_by: None,
         }
     }
 }

@@ -1,15 +1,20 @@
 //! Histories of metrics: whole, page by page, or thinned out for charts.
 
-use serde::Serialize;
-use stepwell_app::{App, History};
+use std::{
+    ops::{Deref, Range},
+    sync::Arc,
+};
+
+use serde::{Serialize, Serializer};
+use stepwell_app::{App, AppError, History, Reader};
 use stepwell_types::SeriesColumns;
 
 use super::{
     args::{Args, missing, write_float},
     failure::Failure,
-    json_text,
     routes::Call,
     search::PageToken,
+    text::Text,
 };
 
 /// Points of a page that does not say how many it wants; then there is a next page.
@@ -17,6 +22,10 @@ const PAGE_POINTS_MAX: usize = 1_000_000;
 const BULK_RUNS_MAX: usize = 100;
 const BULK_POINTS_MAX: usize = 25_000;
 const INTERVAL_POINTS_MAX: i64 = 2_500;
+/// A point in JSON without its names, bytes: numbers of usual lengths.
+const POINT_JSON_BYTES: usize = 96;
+/// What choosing among the points of a history takes for each, bytes: a list of rows that grows, or is sorted.
+const CHOSEN_BYTES: usize = 3 * size_of::<usize>();
 
 /// A point as MLflow shows it.
 #[derive(Serialize)]
@@ -32,25 +41,64 @@ struct Point<'a> {
 }
 
 #[derive(Serialize)]
-struct Page<'a> {
+#[serde(bound = "P: Deref<Target = SeriesColumns>")]
+struct Page<P> {
     /// Protocol buffers have no empty list, which MLflow's bulk call does not go through.
     #[serde(skip_serializing_if = "Option::is_none")]
-    metrics: Option<Vec<Point<'a>>>,
+    metrics: Option<Points<P>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
 
+/// Points of one metric, written one by one.
+struct Points<P> {
+    key: String,
+    parts: Vec<Part<P>>,
+}
+
+/// Some of the points of a run.
+struct Part<P> {
+    /// If it is told with each.
+    run_id: Option<String>,
+    points: P,
+    rows: Range<usize>,
+}
+
+impl<P: Deref<Target = SeriesColumns>> Points<P> {
+    /// About how long their JSON is, rather more.
+    fn json_bytes(&self) -> usize {
+        let of_part = |part: &Part<P>| {
+            let run_id_bytes = part.run_id.as_ref().map_or(0, |run_id| run_id.len() + 12);
+            part.rows.len() * (POINT_JSON_BYTES + self.key.len() + run_id_bytes)
+        };
+        self.parts.iter().map(of_part).sum()
+    }
+}
+
+impl<P: Deref<Target = SeriesColumns>> Serialize for Points<P> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.parts.iter().flat_map(|part| {
+            part.rows.clone().map(|row| {
+                let points = &*part.points;
+                let timestamp = points.timestamp_us[row].div_euclid(1_000);
+                let (value, step) = (points.value[row], points.step[row]);
+                Point { key: &self.key, value, timestamp, step, run_id: part.run_id.as_deref() }
+            })
+        }))
+    }
+}
+
 /// Answers a request as JSON: a page may be long, and is written without a tree of values.
-pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Text, Failure> {
     match (call.method, call.path) {
-        ("GET", [_, "get-history"]) => get(app, call.args).await,
-        ("GET", [_, "get-history-bulk"]) => bulk(app, call.args).await,
-        ("GET", [_, "get-history-bulk-interval"]) => interval(app, call.args).await,
+        ("GET", [_, "get-history"]) => get(app, call.args, call.reader).await,
+        ("GET", [_, "get-history-bulk"]) => bulk(app, call.args, call.reader).await,
+        ("GET", [_, "get-history-bulk-interval"]) => interval(app, call.args, call.reader).await,
         _ => call.unknown(),
     }
 }
 
-async fn get(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn get(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let (run_id, metric) = (args.run_id()?, args.required("metric_key")?);
     let offset = PageToken::parse(args.text("page_token")?)?.offset;
     let max_results = match args.integer("max_results")? {
@@ -62,15 +110,15 @@ async fn get(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
         }
         Some(max_results) => usize::try_from(max_results).unwrap_or(usize::MAX).min(PAGE_POINTS_MAX),
     };
-    let points = history(app, run_id, metric).await?;
+    let points = history(app, reader, run_id, metric).await?;
     let (from, to) = (offset.min(points.len()), offset.saturating_add(max_results).min(points.len()));
-    json_text(&Page {
-        metrics: (from < to).then(|| (from..to).map(|row| point(metric, &points, row, None)).collect()),
-        next_page_token: (to < points.len()).then(|| PageToken { offset: to }.text()),
-    })
+    let next_page_token = (to < points.len()).then(|| PageToken { offset: to }.text());
+    let parts = vec![Part { run_id: None, points, rows: from..to }];
+    let metrics = (from < to).then(|| Points { key: metric.to_owned(), parts });
+    told(app, reader, Page { metrics, next_page_token }).await
 }
 
-async fn bulk(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn bulk(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let mut run_ids = args.texts("run_id")?;
     if run_ids.is_empty() {
         return Err(Failure::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
@@ -88,25 +136,22 @@ async fn bulk(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let max_results = usize::try_from(max_results).unwrap_or(0).min(BULK_POINTS_MAX);
     run_ids.sort_unstable();
     run_ids.dedup();
-    let mut histories = Vec::new();
+    let mut parts = Vec::new();
     let mut left = max_results;
     for run_id in run_ids {
         if left == 0 {
             break;
         }
-        let points = history(app, run_id, metric).await?;
-        let rows = points.len().min(left);
-        left -= rows;
-        histories.push((run_id, points, rows));
+        let points = history(app, reader, run_id, metric).await?;
+        let rows = 0..points.len().min(left);
+        left -= rows.len();
+        parts.push(Part { run_id: Some(run_id.to_owned()), points, rows });
     }
-    let mut metrics = Vec::with_capacity(max_results - left);
-    for (run_id, points, rows) in &histories {
-        metrics.extend((0..*rows).map(|row| point(metric, points, row, Some(run_id))));
-    }
-    json_text(&Page { metrics: Some(metrics), next_page_token: None })
+    let metrics = Some(Points { key: metric.to_owned(), parts });
+    told(app, reader, Page { metrics, next_page_token: None }).await
 }
 
-async fn interval(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn interval(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     const SEE_DOCS: &str = " See the API docs for more information about request parameters.";
     let run_ids = args.texts("run_ids")?;
     if run_ids.is_empty() {
@@ -136,17 +181,43 @@ async fn interval(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     if !(1..=INTERVAL_POINTS_MAX).contains(&max_results) {
         return Err(Failure::invalid(format!("max_results must be between 1 and {INTERVAL_POINTS_MAX}.{SEE_DOCS}")));
     }
-    let mut metrics = Vec::new();
-    let mut histories = Vec::new();
+    let mut parts = Vec::new();
     for run_id in run_ids {
-        let points = history(app, run_id, metric).await?;
-        let rows = sample(&points, steps, max_results as usize);
-        histories.push((run_id, points, rows));
+        let points = history(app, reader, run_id, metric).await?;
+        let reader = reader.clone();
+        // Only these are kept: a hundred long histories would be too much.
+        let sampled = app.beside(move || sampled(&reader, &points, steps, max_results as usize)).await??;
+        let rows = 0..sampled.len();
+        parts.push(Part { run_id: Some(run_id.to_owned()), points: Box::new(sampled), rows });
     }
-    for (run_id, points, rows) in &histories {
-        metrics.extend(rows.iter().map(|&row| point(metric, points, row, Some(run_id))));
-    }
-    json_text(&Page { metrics: Some(metrics).filter(|metrics| !metrics.is_empty()), next_page_token: None })
+    let metrics = parts.iter().any(|part| !part.rows.is_empty()).then(|| Points { key: metric.to_owned(), parts });
+    told(app, reader, Page { metrics, next_page_token: None }).await
+}
+
+/// Writes a page beside the threads that answer.
+async fn told<P>(app: &App, reader: &Arc<Reader>, page: Page<P>) -> Result<Text, Failure>
+where
+    P: Deref<Target = SeriesColumns> + Send + 'static,
+{
+    let reader = reader.clone();
+    let bytes = page.metrics.as_ref().map_or(0, Points::json_bytes);
+    app.beside(move || Text::about(bytes, &reader, &page)).await?
+}
+
+/// The points that stand for a history; `reader` holds them.
+fn sampled(
+    reader: &Reader,
+    points: &SeriesColumns,
+    steps: (i64, i64),
+    count: usize,
+) -> Result<SeriesColumns, AppError> {
+    let mut choosing = reader.passing();
+    choosing.hold(points.len() * CHOSEN_BYTES)?;
+    let rows = sample(points, steps, count);
+    reader.hold(rows.len() * SeriesColumns::POINT_BYTES)?;
+    let mut sampled = SeriesColumns::default();
+    rows.into_iter().for_each(|row| sampled.append_range(points, row..row + 1));
+    Ok(sampled)
 }
 
 /// The rows that stand for a history in order of steps: the first of each of `count` parts of equal size, and the last of all.
@@ -174,16 +245,11 @@ fn sample(points: &SeriesColumns, (start, end): (i64, i64), count: usize) -> Vec
 }
 
 /// The history of a metric; a run that does not exist has none.
-async fn history(app: &App, run_id: &str, metric: &str) -> Result<History, Failure> {
+async fn history(app: &App, reader: &Reader, run_id: &str, metric: &str) -> Result<History, Failure> {
     match app.find_run(run_id).await? {
-        Some(run) => Ok(app.history(&run.project_id, run_id, metric).await?),
+        Some(run) => Ok(app.history(reader.beside(), &run.project_id, run_id, metric).await?),
         None => Ok(History::default()),
     }
-}
-
-fn point<'a>(key: &'a str, points: &SeriesColumns, row: usize, run_id: Option<&'a str>) -> Point<'a> {
-    let timestamp = points.timestamp_us[row].div_euclid(1_000);
-    Point { key, value: points.value[row], timestamp, step: points.step[row], run_id }
 }
 
 #[cfg(test)]

@@ -23,16 +23,18 @@ mod search;
 mod search_experiments;
 mod search_runs;
 mod tags;
+mod text;
 mod traces;
 mod view;
 mod webhooks;
 
+use std::sync::Arc;
+
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
-use stepwell_app::App;
+use stepwell_app::{App, Reader};
 
 pub use self::failure::Failure;
-use self::{args::Args, routes::Call};
+use self::{args::Args, routes::Call, text::Text};
 
 /// The version of MLflow whose server this one stands in for; clients ask it before they use what older servers lack.
 pub const MLFLOW_VERSION: &str = "3.17.2";
@@ -56,13 +58,15 @@ pub struct Request<'a> {
 }
 
 /// What is answered: JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     pub body: Vec<u8>,
     /// Seconds to wait before the same request is worth sending again.
     pub retry_after_seconds: Option<u64>,
+    /// Counts the body as memory of those who read until it is dropped, if it is long.
+    pub counted_by: Option<Arc<Reader>>,
 }
 
 /// Answers a request; a refusal is an answer too.
@@ -71,15 +75,16 @@ pub async fn answer(app: &App, request: Request<'_>) -> Answer {
 }
 
 impl Answer {
-    fn of(result: Result<Vec<u8>, Failure>) -> Self {
+    fn of(result: Result<Text, Failure>) -> Self {
         match result {
-            Ok(body) => Self { status: 200, body, retry_after_seconds: None },
+            Ok(Text { bytes: body, counted_by }) => Self { status: 200, body, retry_after_seconds: None, counted_by },
             Err(failure) => failure.answer(),
         }
     }
 }
 
-async fn handle(app: &App, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+async fn handle(app: &App, request: Request<'_>) -> Result<Text, Failure> {
+    let reader = app.reader();
     let decode = |segment: &str| percent_decode_str(segment).decode_utf8().map(|text| text.into_owned());
     let path: Vec<String> = request
         .path
@@ -90,24 +95,19 @@ async fn handle(app: &App, request: Request<'_>) -> Result<Vec<u8>, Failure> {
     let segments: Vec<&str> = path.iter().map(String::as_str).collect();
     // What most requests are reads its body by itself.
     if request.method == "POST" && segments == ["runs", "log-batch"] {
-        return json_text(&logging::log_batch(app, request.body, request.charge).await?);
+        return Text::of(&reader, &logging::log_batch(app, request.body, request.charge).await?);
     }
     let args = match (request.method, request.query) {
         ("GET", Some(query)) => Args::of_query(query)?,
         _ => read(app, request.body, || Args::of_body(request.body, request.charge))?,
     };
-    let call = Call { method: request.method, path: &segments, args: &args, charge: request.charge };
+    let call = Call { method: request.method, path: &segments, args: &args, charge: request.charge, reader: &reader };
     routes::dispatch(app, call).await
 }
 
 /// Reads a body without holding up other requests of this thread.
 fn read<T>(app: &App, body: &[u8], work: impl FnOnce() -> T) -> T {
     if body.len() > INLINE_BYTES_MAX { app.in_place(work) } else { work() }
-}
-
-/// An answer as it is sent.
-fn json_text(answer: &impl Serialize) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(answer).map_err(Failure::internal)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Which handler answers which path: the first segment says whose it is.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use stepwell_app::App;
+use stepwell_app::{App, Reader};
 
 use super::{
-    Charge, args::Args, artifacts, experiments, failure::Failure, history, json_text, lineage, registry, runs, traces,
+    Charge, args::Args, artifacts, experiments, failure::Failure, history, lineage, registry, runs, text::Text, traces,
     webhooks,
 };
 
@@ -17,6 +19,8 @@ pub(crate) struct Call<'a> {
     pub(crate) args: &'a Args<'a>,
     /// For what is read of texts in them.
     pub(crate) charge: Charge<'a>,
+    /// Holds what is read for the answer.
+    pub(crate) reader: &'a Arc<Reader>,
 }
 
 impl Call<'_> {
@@ -29,7 +33,7 @@ impl Call<'_> {
 }
 
 /// Finds the handler and calls it; the answer is JSON. What may be long is written as it is found, the rest from a tree of values.
-pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Text, Failure> {
     let answer = match call.path.first().copied().unwrap_or_default() {
         "runs" => return runs::route(app, call).await,
         "metrics" => return history::route(app, call).await,
@@ -42,7 +46,7 @@ pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failu
         "artifacts" => artifacts::route(app, call).await,
         _ => call.unknown(),
     };
-    json_text(&answer?)
+    Text::of(call.reader, &answer?)
 }
 
 /// What the client asks before it uses what only some servers have.

@@ -1,28 +1,29 @@
 //! Runs: their making, state and end. What they log is in `logging`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use stepwell_app::{App, CreateRun, Project, Run, RunPatch, RunStatus};
+use stepwell_app::{App, CreateRun, Project, Reader, Run, RunPatch, RunStatus};
 
 use super::{
     args::{Args, invalid_value},
     experiments,
     failure::{Failure, Kind},
-    json_text, lineage, logging,
+    lineage, logging,
     routes::Call,
     run_json::{RunInfoJson, RunJson},
     search_runs,
     tags::{self, Fields},
+    text::Text,
 };
 
-pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Text, Failure> {
     let answer = match (call.method, call.path) {
-        ("POST", [_, "create"]) => return create(app, call.args).await,
-        ("GET", [_, "get"]) => return get(app, call.args).await,
-        ("POST", [_, "update"]) => return update(app, call.args).await,
-        ("POST", [_, "search"]) => return search_runs::search(app, call.args).await,
+        ("POST", [_, "create"]) => return create(app, call.args, call.reader).await,
+        ("GET", [_, "get"]) => return get(app, call.args, call.reader).await,
+        ("POST", [_, "update"]) => return update(app, call.args, call.reader).await,
+        ("POST", [_, "search"]) => return search_runs::search(app, call.args, call.reader).await,
         ("POST", [_, "delete"]) => delete(app, call.args).await,
         ("POST", [_, "restore"]) => restore(app, call.args).await,
         ("POST", [_, "set-tag"]) => logging::set_tag(app, call.args).await,
@@ -34,7 +35,7 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Vec<u8>, Failure>
         ("POST", [_, "log-model"]) => logging::log_model(app, call.args, call.charge).await,
         _ => call.unknown(),
     };
-    json_text(&answer?)
+    Text::of(call.reader, &answer?)
 }
 
 #[derive(Serialize)]
@@ -75,7 +76,7 @@ pub(crate) fn not_active(run_id: &str) -> Failure {
     Failure::invalid(format!("The run {run_id} must be in the 'active' state. Current state is deleted."))
 }
 
-async fn create(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn create(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let experiment_id = args.text("experiment_id")?.unwrap_or_default();
     let started_at_us = args.integer("start_time")?.map(|ms| micros("start_time", ms)).transpose()?;
     let given = args.text("run_name")?.filter(|name| !name.is_empty());
@@ -108,19 +109,19 @@ async fn create(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
         ..CreateRun::default()
     };
     let run = app.create_run(run).await?;
-    json_text(&Answer { run: RunJson::new(&run, &project, &[], None) })
+    Text::of(reader, &Answer { run: RunJson::new(&run, &project, &[], None) })
 }
 
-async fn get(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn get(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     let project = project_of(app, &run).await?;
-    let mut metrics = app.latest_metrics(&run.project_id, std::slice::from_ref(&run.run_id)).await?;
+    let mut metrics = app.latest(reader.clone()).of_runs(&run.project_id, std::slice::from_ref(&run.run_id)).await?;
     let metrics = metrics.remove(&run.run_id).unwrap_or_default();
     let links = app.run_links(std::slice::from_ref(&run.run_id)).await?.remove(&run.run_id);
-    json_text(&Answer { run: RunJson::new(&run, &project, &metrics, links.as_ref()) })
+    Text::of(reader, &Answer { run: RunJson::new(&run, &project, &metrics, links.as_ref()) })
 }
 
-async fn update(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+async fn update(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let run_id = args.run_id()?;
     let ended_at_us = args.integer("end_time")?.map(|ms| micros("end_time", ms)).transpose()?;
     let status = args.value("status").map(status).transpose()?;
@@ -130,7 +131,7 @@ async fn update(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
     let tags = name.iter().map(|name| (tags::RUN_NAME.to_owned(), Some(name.clone()))).collect();
     let patch = RunPatch { status, ended_at_us, keeps_end: true, name, tags, ..RunPatch::default() };
     let run = app.update_run(run_id, patch).await?;
-    json_text(&InfoAnswer { run_info: RunInfoJson::new(&run, &project) })
+    Text::of(reader, &InfoAnswer { run_info: RunInfoJson::new(&run, &project) })
 }
 
 async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {

@@ -4,21 +4,25 @@ use std::{
     borrow::Cow,
     cmp::Ordering,
     collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
-use stepwell_app::{App, DatasetUse, LatestMetric, LatestReader, Project, ProjectRuns, Run};
+use stepwell_app::{
+    App, AppError, DatasetUse, LatestMetric, LatestReader, Project, ProjectRuns, Reader, Run, RunLinks,
+};
 use stepwell_types::{LatestPoint, SeriesKey};
 
 use super::{
     args::{Args, invalid_value},
     experiments,
     failure::Failure,
-    json_text, lineage, params,
+    lineage, params,
     run_json::{RunJson, run_artifact_uri, status_text},
     search::{Attribute, DatasetField, Filter, Order, Page, PageToken, Record, Surface},
     tags,
+    text::Text,
     view::{RESULTS_MAX, View, results_max},
 };
 
@@ -32,13 +36,34 @@ struct Wanted {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
-    runs: Vec<RunJson<'a>>,
+struct Answer {
+    runs: Found,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
 
-pub(crate) async fn search(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failure> {
+/// The runs of a page, written one by one.
+struct Found {
+    parts: Vec<Part>,
+    /// Places of parts and of their runs.
+    page: Vec<(usize, usize)>,
+    /// For each part by run.
+    metrics: Vec<HashMap<String, Vec<LatestMetric>>>,
+    links: BTreeMap<String, RunLinks>,
+}
+
+impl Serialize for Found {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.page.iter().map(|&(part, row)| {
+            let Part { project, runs, .. } = &self.parts[part];
+            let run_id = &runs[row].run_id;
+            let metrics = self.metrics[part].get(run_id).map_or(&[][..], Vec::as_slice);
+            RunJson::new(&runs[row], project, metrics, self.links.get(run_id))
+        }))
+    }
+}
+
+pub(crate) async fn search(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text, Failure> {
     let wanted = Wanted::of(args)?;
     // Runs first: what they logged before they were read is in a later look at their metrics.
     let mut parts: Vec<Part> = Vec::new();
@@ -54,9 +79,9 @@ pub(crate) async fn search(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failur
             parts.push(Part { project, runs, metrics: HashMap::new(), datasets });
         }
     }
-    let latest = app.latest();
+    let latest = app.latest(reader.clone());
     for part in &mut parts {
-        part.read_metrics(&latest, &wanted).await?;
+        part.read_metrics(&latest, &wanted, reader).await?;
     }
     let (parts, page) = app
         .beside(move || {
@@ -67,13 +92,10 @@ pub(crate) async fn search(app: &App, args: &Args<'_>) -> Result<Vec<u8>, Failur
     let metrics = metrics_of(&latest, &parts, &page.items).await?;
     let run_ids: Vec<String> = page.items.iter().map(|&(part, row)| parts[part].runs[row].run_id.clone()).collect();
     let links = app.run_links(&run_ids).await?;
-    let shown = |&(part, row): &(usize, usize)| {
-        let Part { project, runs, .. } = &parts[part];
-        let run_id = &runs[row].run_id;
-        let metrics = metrics[part].get(run_id).map_or(&[][..], Vec::as_slice);
-        RunJson::new(&runs[row], project, metrics, links.get(run_id))
-    };
-    json_text(&Answer { runs: page.items.iter().map(shown).collect(), next_page_token: page.next })
+    let reader = reader.clone();
+    let runs = Found { parts, page: page.items, metrics, links };
+    let answer = Answer { runs, next_page_token: page.next };
+    app.beside(move || Text::of(&reader, &answer)).await?
 }
 
 impl Wanted {
@@ -135,13 +157,16 @@ struct Part {
 }
 
 impl Part {
-    async fn read_metrics(&mut self, latest: &LatestReader, wanted: &Wanted) -> Result<(), Failure> {
+    async fn read_metrics(&mut self, latest: &LatestReader, wanted: &Wanted, reader: &Reader) -> Result<(), Failure> {
         let names: Vec<&str> = wanted.filter.metrics().chain(wanted.order.metrics()).collect();
         if names.is_empty() {
             return Ok(());
         }
+        // Let go of with what it read, once that is in columns.
+        let latest = latest.beside();
         let points = latest.of_metrics(&self.project.project_id, &names).await?;
         for of_metric in points.chunk_by(|(a, _), (b, _)| a.metric == b.metric) {
+            reader.hold(self.runs.len() * size_of::<Option<f64>>()).map_err(AppError::from)?;
             let column = column(&self.runs, of_metric);
             self.metrics.extend(of_metric.first().map(|(key, _)| (key.metric.to_string(), column)));
         }
@@ -152,7 +177,7 @@ impl Part {
 /// The value of each run; both are in the order of run ids.
 fn column(runs: &ProjectRuns, points: &[(SeriesKey, LatestPoint)]) -> Vec<Option<f64>> {
     let mut points = points.iter().peekable();
-    let value = |run: &std::sync::Arc<Run>| {
+    let value = |run: &Arc<Run>| {
         loop {
             let (key, point) = points.peek()?;
             match (*key.run_id).cmp(run.run_id.as_str()) {

@@ -9,10 +9,10 @@ mod tests;
 mod time;
 mod told;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
-use stepwell_app::{App, AppError, ErrorCode, Trace, TracePatch, TraceSelection};
+use stepwell_app::{App, AppError, ErrorCode, Reader, Trace, TracePatch, TraceSelection};
 
 use self::{
     info::{ARTIFACT_LOCATION, from_v3, v2, v3},
@@ -33,15 +33,15 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
     match (call.method, &call.path[1..]) {
         ("POST", []) if args.value("trace").is_some() => start(app, args).await,
         ("POST", []) => start_v2(app, args).await,
-        ("GET", []) => search::v2(app, args).await,
-        ("POST", ["search"]) => search::v3(app, args).await,
+        ("GET", []) => search::v2(app, args, call.reader).await,
+        ("POST", ["search"]) => search::v3(app, args, call.reader).await,
         ("POST", ["delete-traces"]) => delete(app, args).await,
         ("POST", ["link-to-run"]) => link(app, args).await,
         ("POST", ["link-prompts"]) => Ok(json!({})),
         ("GET", ["get" | "batchGet"]) => Err(Failure::not_implemented(
             "This server keeps spans as artifacts of a trace and does not hand them out beside it.",
         )),
-        ("POST", ["batchGetInfos"]) => batch(app, args).await,
+        ("POST", ["batchGetInfos"]) => batch(app, args, call.reader).await,
         ("GET", [trace_id]) => Ok(json!({"trace": {"trace_info": v3(&get(app, trace_id).await?)}})),
         ("GET", [trace_id, "info"]) => Ok(json!({"trace_info": v2(&get(app, trace_id).await?)})),
         ("PATCH", [trace_id]) => end_v2(app, trace_id, args).await,
@@ -105,8 +105,8 @@ async fn located(app: &App, mut trace: Trace) -> Result<Trace, Failure> {
     Ok(trace)
 }
 
-async fn batch(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
-    let mut told = Told::new(app.reader(), v3);
+async fn batch(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Value, Failure> {
+    let mut told = Told::new(reader.clone(), v3);
     for trace_id in args.texts("trace_ids")? {
         told.tell(app, trace_id).await?;
     }

@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use stepwell_app::AppError;
 use stepwell_compat::mlflow::{self, Answer, Failure};
 
 use crate::{body::receive, decode::Budget, held_body, problem::Problem, router::Shared, state::ServerState};
@@ -16,9 +15,6 @@ use crate::{body::receive, decode::Budget, held_body, problem::Problem, router::
 /// The spellings under which clients ask; each has the same endpoints.
 pub(crate) const PREFIXES: [&str; 4] =
     ["/api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/2.0/mlflow", "/ajax-api/3.0/mlflow"];
-
-/// Answers shorter than that are bounded by the number of connections.
-const HELD_BYTES_MIN: usize = 256 << 10;
 
 /// Whether a path is one of theirs.
 pub(crate) fn is_of(path: &str) -> bool {
@@ -40,21 +36,7 @@ pub(crate) async fn call(
     body: Body,
 ) -> Response {
     let answered = answer(&state, &method, &path, query.as_deref(), &headers, body).await;
-    let answered = answered.and_then(|reply| held(&state, reply));
-    answered.unwrap_or_else(|problem| refusal(&problem).into_response())
-}
-
-/// Counts a long answer as memory of those who read: a history, or a thousand runs with all they have.
-fn held(state: &ServerState, reply: Reply) -> Result<Response, Problem> {
-    if reply.0.body.len() < HELD_BYTES_MIN {
-        return Ok(reply.into_response());
-    }
-    let reader = state.app()?.reader();
-    reader.hold(reply.0.body.len()).map_err(AppError::from)?;
-    let Reply(Answer { body, .. }) = reply;
-    let mut response = held_body::response(body, reader);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    answered.unwrap_or_else(|problem| refusal(&problem)).into_response()
 }
 
 async fn answer(
@@ -93,9 +75,14 @@ pub(super) struct Reply(pub(super) Answer);
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.0.body).into_response();
-        if let Some(seconds) = self.0.retry_after_seconds {
+        let Answer { status, body, retry_after_seconds, counted_by } = self.0;
+        let mut response = match counted_by {
+            Some(reader) => held_body::response(body, reader),
+            None => body.into_response(),
+        };
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

@@ -1,6 +1,7 @@
 //! Histories of metrics.
 
 use serde_json::{Value, json};
+use stepwell_types::{Batch, SeriesKey};
 
 use super::Server;
 
@@ -84,4 +85,52 @@ async fn histories_of_many_runs_come_together_whole_or_thinned_out() {
     let many: String = (0..101).map(|run| format!("&run_ids=r{run}")).collect();
     let (_, text) = server.refusal(&format!("metrics/get-history-bulk-interval?metric_key=m{many}"), Value::Null).await;
     assert!(text.starts_with("GetMetricHistoryBulkInterval request must specify at most 100 run_ids. Received 101"));
+}
+
+/// Points of a metric, the later ones with the earlier times if `backwards`.
+async fn ingest(server: &Server, run_id: &str, metric: &str, count: usize, backwards: bool) {
+    let key = SeriesKey::new("", metric, run_id);
+    let steps: Vec<i64> = (0..count as i64).collect();
+    let times = steps.iter().map(|step| 1_790_000_000_000_000 + if backwards { -step } else { *step } * 1_000);
+    let values = steps.iter().map(|step| 1.0 / (step + 1) as f64).collect();
+    let batch = Batch::new(vec![key], vec![0; count], steps.clone(), times.collect(), values).unwrap();
+    server.app.ingest(batch, None).await.unwrap();
+}
+
+/// The answer was made in no budget: a few clients that asked for whole histories took all the memory there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_histories_longer_than_the_memory_of_those_who_read_are_refused() {
+    let server = Server::with_read_memory(24 << 20).await;
+    let run_id = server.run().await;
+    ingest(&server, &run_id, "short", 100_000, false).await;
+    ingest(&server, &run_id, "long", 300_000, false).await;
+    ingest(&server, &run_id, "backwards", 300_000, true).await;
+    let ask = async |path: &str, query: &str| {
+        let query = format!("run_id={run_id}&run_ids={run_id}&{query}");
+        server.answer("GET", path, Some(&query), b"").await
+    };
+    let whole = async |metric: &str| ask("metrics/get-history", &format!("metric_key={metric}")).await;
+    for metric in ["long", "backwards", "long"] {
+        let refused = whole(metric).await;
+        let text = String::from_utf8_lossy(&refused.body).into_owned();
+        assert_eq!((refused.status, refused.retry_after_seconds), (400, None), "{metric}: {text}");
+        assert!(text.contains("INVALID_PARAMETER_VALUE"), "{text}");
+    }
+    let told = whole("short").await;
+    assert_eq!(told.status, 200, "what was refused is not held");
+    let page: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(page["metrics"].as_array().unwrap().len(), 100_000);
+    // Two answers that nobody has read yet, and a third: there may be room later.
+    let another = whole("short").await;
+    let busy = whole("short").await;
+    assert_eq!((told.counted_by.is_some(), another.status, busy.status), (true, 200, 503));
+    assert!(busy.retry_after_seconds.is_some());
+    drop(told);
+    assert_eq!(whole("short").await.status, 200);
+    drop(another);
+    assert_eq!(ask("metrics/get-history", "metric_key=long&max_results=1000").await.status, 200, "page by page");
+    let thinned = ask("metrics/get-history-bulk-interval", "metric_key=long&max_results=2500").await;
+    assert_eq!(thinned.status, 200);
+    let thinned: Value = serde_json::from_slice(&thinned.body).unwrap();
+    assert_eq!(thinned["metrics"].as_array().unwrap().len(), 2_500);
 }

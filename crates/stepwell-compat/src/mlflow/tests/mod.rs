@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stepwell_app::{App, AppConfig};
 use stepwell_env::Env;
 
-use super::{Request, answer};
+use super::{Answer, Request, answer};
 
 mod experiments;
 mod history;
@@ -36,9 +36,23 @@ impl Server {
         Self { app, _dir: dir }
     }
 
+    /// One whose readers have so many bytes.
+    pub(crate) async fn with_read_memory(bytes: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = AppConfig::new(dir.path());
+        config.query.memory_bytes = bytes;
+        let app = App::open(Env::real(), config).await.unwrap();
+        Self { app, _dir: dir }
+    }
+
     async fn request(&self, method: &str, path: &str, query: Option<&str>, body: &[u8]) -> (u16, Value) {
-        let answer = answer(&self.app, Request { method, path, query, body, charge: &|_| Ok(()) }).await;
+        let answer = self.answer(method, path, query, body).await;
         (answer.status, serde_json::from_slice(&answer.body).unwrap())
+    }
+
+    /// What is answered, as it is sent.
+    pub(crate) async fn answer(&self, method: &str, path: &str, query: Option<&str>, body: &[u8]) -> Answer {
+        answer(&self.app, Request { method, path, query, body, charge: &|_| Ok(()) }).await
     }
 
     /// What is answered to a POST, which must succeed.

@@ -8,6 +8,7 @@ use proptest::{
 };
 
 use stepwell_app::CreateRun;
+use stepwell_types::{Batch, SeriesKey};
 
 use super::*;
 use crate::mlflow::search::tests::{
@@ -260,4 +261,32 @@ async fn experiments_are_found_by_name_tag_and_time_in_an_order() {
     let last = server.get(&format!("experiments/search?max_results=2&order_by=name&page_token={next}")).await;
     assert_eq!(last["experiments"][0]["name"], "abcde");
     assert_eq!(last.get("next_page_token"), None);
+}
+
+/// The latest values of all metrics of a page, and its text, were in no budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_pages_of_runs_past_the_memory_of_those_who_read_are_refused() {
+    const METRICS: usize = 20_000;
+    let server = Server::with_read_memory(8 << 20).await;
+    for _ in 0..4 {
+        let run_id = server.run().await;
+        let series = (0..METRICS).map(|at| SeriesKey::new("", format!("m{at}"), run_id.as_str())).collect();
+        let (zeros, values) = (vec![0; METRICS], vec![0.5; METRICS]);
+        let batch = Batch::new(series, (0..METRICS as u32).collect(), zeros.clone(), zeros, values).unwrap();
+        server.app.ingest(batch, None).await.unwrap();
+    }
+    let page = async |runs: usize| {
+        let asked = json!({"experiment_ids": ["0"], "max_results": runs}).to_string();
+        server.answer("POST", "runs/search", None, asked.as_bytes()).await
+    };
+    let refused = page(4).await;
+    let text = String::from_utf8_lossy(&refused.body);
+    assert!(refused.status == 400 && text.contains("INVALID_PARAMETER_VALUE"), "{text}");
+    let told = page(1).await;
+    assert_eq!((told.status, told.counted_by.is_some()), (200, true), "what was refused is not held");
+    let shown: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(shown["runs"][0]["data"]["metrics"].as_array().unwrap().len(), METRICS);
+    let by_metric = json!({"experiment_ids": ["0"], "max_results": 1, "filter": "metrics.m7 = 0.5"});
+    drop(told);
+    assert_eq!(server.post("runs/search", by_metric).await["runs"].as_array().unwrap().len(), 1);
 }

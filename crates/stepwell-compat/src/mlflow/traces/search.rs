@@ -1,6 +1,6 @@
 //! Searching traces, with the grammar of all searches.
 
-use std::{borrow::Cow, ops::ControlFlow};
+use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use serde_json::{Value, json};
 use stepwell_app::{App, Reader, Trace};
@@ -18,25 +18,26 @@ const NAME_TAG: &str = "mlflow.traceName";
 const RUN_METADATA: &str = "mlflow.sourceRun";
 
 /// Of MLflow 3: experiments are among the locations.
-pub(super) async fn v3(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn v3(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Value, Failure> {
     let mut project_ids = Vec::new();
     for location in args.objects("locations")? {
         if let Some(experiment) = location.object("mlflow_experiment")? {
             project_ids.push(experiment.required("experiment_id")?.to_owned());
         }
     }
-    search(app, args, project_ids, info::v3).await
+    search(app, args, reader, project_ids, info::v3).await
 }
 
 /// Of MLflow 2.
-pub(super) async fn v2(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn v2(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Value, Failure> {
     let project_ids = args.texts("experiment_ids")?.into_iter().map(ToOwned::to_owned).collect();
-    search(app, args, project_ids, info::v2).await
+    search(app, args, reader, project_ids, info::v2).await
 }
 
 async fn search(
     app: &App,
     args: &Args<'_>,
+    reader: &Arc<Reader>,
     project_ids: Vec<String>,
     shown: fn(&Trace) -> Value,
 ) -> Result<Value, Failure> {
@@ -47,14 +48,14 @@ async fn search(
     let order = Order::parse(Surface::Traces, &args.texts("order_by")?)?;
     let token = PageToken::parse(args.text("page_token")?)?;
     let wanted = Wanted { filter, order, end: token.offset.saturating_add(most) };
-    let reader = app.reader();
+    let sorting = reader.beside();
     let mut found = Vec::new();
     for project_id in &project_ids {
-        found.extend(wanted.of_project(app, &reader, project_id).await?);
+        found.extend(wanted.of_project(app, &sorting, project_id).await?);
     }
     wanted.order.sort(&mut found);
     let page = Page::cut(found, token, most);
-    let mut told = Told::new(app.reader(), shown);
+    let mut told = Told::new(reader.clone(), shown);
     let mut next = page.next;
     for (before, seen) in page.items.iter().enumerate() {
         if told.is_long() {

@@ -200,10 +200,10 @@ async fn i9_long_traces_are_told_of_in_short_pages() {
         let ids: Vec<String> = (0..count).map(|at| format!("tr-{at:02}")).collect();
         call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ids})).await
     };
-    assert_eq!(batch(20).await.0, 200);
+    assert_eq!(batch(12).await.0, 200);
     let (status, refused) = batch(40).await;
     assert_eq!((status, &refused["error_code"]), (400, &json!("INVALID_PARAMETER_VALUE")), "{refused}");
-    assert_eq!(batch(20).await.0, 200, "what was refused is not held");
+    assert_eq!(batch(12).await.0, 200, "what was refused is not held");
     app.shutdown().await.unwrap();
 }
 

@@ -1,0 +1,112 @@
+//! The JSON of answers. Where it is long its bytes count as memory of those who read, before they are taken and until they are sent.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use serde::Serialize;
+use stepwell_app::{AppError, Reader};
+
+use super::failure::Failure;
+
+/// Answers no longer than that are bounded by the number of connections, bytes.
+const UNCOUNTED_BYTES_MAX: usize = 256 << 10;
+/// Memory that an answer begins with, bytes.
+const BYTES_MIN: usize = 128;
+/// Past that it grows by a quarter at a time, bytes: what it grows into and does not fill counts as well.
+const DOUBLED_BYTES_MAX: usize = 1 << 20;
+
+/// An answer as it is sent.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) bytes: Vec<u8>,
+    /// Counts the bytes until it is dropped, if they are many.
+    pub(crate) counted_by: Option<Arc<Reader>>,
+}
+
+impl Text {
+    /// The JSON of `answer`, of the request of `reader`.
+    pub(crate) fn of(reader: &Reader, answer: &impl Serialize) -> Result<Self, Failure> {
+        Self::about(0, reader, answer)
+    }
+
+    /// The same where it is known about how long it will be: it is not moved while it grows.
+    pub(crate) fn about(bytes: usize, reader: &Reader, answer: &impl Serialize) -> Result<Self, Failure> {
+        let mut writer = Writer { bytes: Vec::new(), reader, counted_by: None, held_bytes: 0, refused: None };
+        let written = match writer.reserve(bytes) {
+            Ok(()) => serde_json::to_writer(&mut writer, answer),
+            Err(error) => Err(serde_json::Error::io(error)),
+        };
+        match (written, writer.refused) {
+            (Ok(()), _) => Ok(Self { bytes: writer.bytes, counted_by: writer.counted_by }),
+            (Err(_), Some(refused)) => Err(refused.into()),
+            (Err(error), None) => Err(Failure::internal(error)),
+        }
+    }
+}
+
+struct Writer<'a> {
+    bytes: Vec<u8>,
+    reader: &'a Reader,
+    counted_by: Option<Arc<Reader>>,
+    held_bytes: usize,
+    refused: Option<AppError>,
+}
+
+impl Writer<'_> {
+    fn reserve(&mut self, capacity: usize) -> io::Result<()> {
+        if capacity > UNCOUNTED_BYTES_MAX {
+            let counted_by = self.counted_by.get_or_insert_with(|| self.reader.beside());
+            if let Err(refused) = counted_by.hold(capacity - self.held_bytes) {
+                self.refused = Some(refused.into());
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            self.held_bytes = capacity;
+        }
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(())
+    }
+}
+
+impl Write for Writer<'_> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let length = self.bytes.len() + part.len();
+        let capacity = self.bytes.capacity();
+        if length > capacity {
+            let more = if capacity < DOUBLED_BYTES_MAX { capacity } else { capacity / 4 };
+            self.reserve(length.max(capacity + more).max(BYTES_MIN))?;
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_app::ReadMemory;
+
+    use super::*;
+
+    #[test]
+    fn i9_long_answers_are_counted_before_they_are_written_until_they_are_dropped() {
+        let memory = ReadMemory::new(1 << 20);
+        let reader = memory.reader();
+        let short = Text::of(&reader, &"x".repeat(1_000)).unwrap();
+        assert!(short.counted_by.is_none() && memory.used() == 0 && short.bytes.len() == 1_002);
+        let long = vec!["x".repeat(1_000); 600];
+        let text = Text::of(&reader, &long).unwrap();
+        assert_eq!(memory.used(), text.bytes.capacity());
+        assert_eq!(text.bytes, serde_json::to_vec(&long).unwrap());
+        let refused = Text::of(&reader, &long).unwrap_err();
+        assert_eq!(memory.used(), text.bytes.capacity(), "what is refused is not held: {refused}");
+        drop(text);
+        assert_eq!(memory.used(), 0);
+        assert!(Text::about(2 << 20, &reader, &"").is_err());
+        assert_eq!(memory.used(), 0);
+    }
+}
