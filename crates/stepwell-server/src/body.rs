@@ -198,5 +198,30 @@ pub(crate) async fn receive_json(
 ) -> Result<Fields, Problem> {
     media_type(headers, &["application/json"])?;
     let received = receive(state, headers, body).await?;
-    received.decode(move |bytes, budget| Fields::charge(&bytes, budget).map(|()| Fields::read(&bytes, known))).await?
+    let read = move |bytes: Vec<u8>, budget: &mut Budget| {
+        Fields::charge(&bytes, budget)?;
+        Ok(Fields::read(&bytes, known))
+    };
+    let (fields, budget) = received.decode_held(read).await?;
+    Ok(fields?.held_by(budget))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{AppSlot, ServerConfig};
+
+    /// A query that waits for its turn had its params in no budget.
+    #[tokio::test]
+    async fn i9_what_json_was_read_into_counts_as_long_as_it_is_there() {
+        let state = ServerState::new(AppSlot::new(), ServerConfig::default());
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().unwrap())]);
+        let mut fields = receive_json(&state, &headers, Body::from(r#"{"a":[{},{}]}"#), &["a"]).await.unwrap();
+        let taken: serde_json::Value = fields.required("a").unwrap();
+        assert!(taken.is_array() && state.in_flight.used_bytes() > 3 * 700);
+        drop(fields);
+        assert_eq!(state.in_flight.used_bytes(), 0);
+        receive_json(&state, &headers, Body::from(r#"{"b":[{},{}]}"#), &["a"]).await.unwrap_err();
+        assert_eq!(state.in_flight.used_bytes(), 0);
+    }
 }

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Fields {
     members: Map<String, Value>,
     known: &'static [&'static str],
+    /// Counts what was read until this is dropped: whoever takes members has them while it works on.
+    _held: Option<Budget>,
 }
 
 impl Fields {
@@ -32,6 +34,11 @@ impl Fields {
         budget.decode(json_tree_bytes(body))
     }
 
+    /// Keeps what was charged for reading them.
+    pub(crate) fn held_by(self, budget: Budget) -> Self {
+        Self { _held: Some(budget), ..self }
+    }
+
     /// The same for a member that is an object itself.
     pub(crate) fn of(what: &str, value: Value, known: &'static [&'static str]) -> Result<Self, Problem> {
         let Value::Object(members) = value else {
@@ -42,7 +49,7 @@ impl Fields {
             let detail = format!("{shown:?} is unknown: {what} may have {}", known.join(", "));
             return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_field", detail).field(shown));
         }
-        Ok(Self { members, known })
+        Ok(Self { members, known, _held: None })
     }
 
     /// The value of a member as it stands; `None` if absent.

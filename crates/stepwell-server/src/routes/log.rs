@@ -58,7 +58,8 @@ pub(crate) async fn log(
     let producer = producer::of_request(&headers)?;
     let received = receive(&state, &headers, body).await?;
     let body_bytes = received.received_bytes();
-    let lines = received.decode(|bytes, budget| decode::log::decode(&bytes, budget)).await?;
+    // Held until then: lines without a step wait for those before them.
+    let (lines, _held) = received.decode_held(|bytes, budget| decode::log::decode(&bytes, budget)).await?;
     let ack = app.log(&run_id, lines.into_iter().map(LogRow::from).collect(), producer).await?;
     state.metrics.ingested(ack.points, body_bytes, ack.duplicate);
     Ok(Json(ack.into()))
