@@ -1,6 +1,6 @@
 //! Searching traces, with the grammar of all searches.
 
-use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use serde_json::{Value, json};
 use stepwell_app::{App, Reader, Trace};
@@ -50,7 +50,8 @@ async fn search(
     let wanted = Wanted { filter, order, end: token.offset.saturating_add(most) };
     let sorting = reader.beside();
     let mut found = Vec::new();
-    for project_id in &project_ids {
+    // One that is named again has no more traces.
+    for project_id in &project_ids.into_iter().collect::<BTreeSet<_>>() {
         found.extend(wanted.of_project(app, &sorting, project_id).await?);
     }
     wanted.order.sort(&mut found);

@@ -122,6 +122,9 @@ async fn traces_are_searched_filtered_ordered_and_paged() {
     let second = search(json!({"max_results": 3, "order_by": ["timestamp_ms ASC"], "page_token": token})).await;
     assert_eq!((first.as_str(), second.1.as_str(), &second.2), ("1 2 3", "4", &Value::Null));
     assert_eq!(search(json!({"max_results": 501})).await.0, 400);
+    let experiment = json!({"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}});
+    let twice = search(json!({"locations": [experiment, experiment]})).await;
+    assert_eq!(twice.1, "4 3 2 1", "each once, however often its experiment is named");
     let (_, old) = call(&app, "GET", "traces?experiment_ids=0&max_results=1", json!({})).await;
     assert_eq!((&old["traces"][0]["request_id"], old["next_page_token"].is_string()), (&json!("tr-4"), true));
     let by_time = json!({"experiment_id": "0", "max_timestamp_millis": 1_767_225_699_000_i64, "max_traces": 2});
@@ -204,6 +207,22 @@ async fn i9_long_traces_are_told_of_in_short_pages() {
     let (status, refused) = batch(40).await;
     assert_eq!((status, &refused["error_code"]), (400, &json!("INVALID_PARAMETER_VALUE")), "{refused}");
     assert_eq!(batch(12).await.0, 200, "what was refused is not held");
+    app.shutdown().await.unwrap();
+}
+
+/// I9: a short request that names a short trace often was told of it in a tree of objects each time, in no budget.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_short_traces_count_as_what_telling_of_them_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AppConfig::new(dir.path());
+    config.query.memory_bytes = 8 << 20;
+    let app = App::open(Env::real(), config).await.unwrap();
+    assert_eq!(call(&app, "POST", "traces", trace("t", 1, "OK")).await.0, 200);
+    for (count, status) in [(100, 200), (3_000, 400), (100, 200)] {
+        let ids = vec!["t"; count];
+        let (answered, told) = call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ids})).await;
+        assert_eq!(answered, status, "{count}: {}", told["message"]);
+    }
     app.shutdown().await.unwrap();
 }
 

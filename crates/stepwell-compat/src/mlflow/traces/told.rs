@@ -9,6 +9,8 @@ use crate::mlflow::failure::Failure;
 
 /// A page with so much text ends, and the rest comes with the next.
 const PAGE_BYTES: usize = 8 << 20;
+/// What telling of a trace takes beside its texts, bytes: objects within objects.
+const INFO_BYTES: usize = 4 << 10;
 
 /// What is told so far.
 pub(super) struct Told {
@@ -35,7 +37,7 @@ impl Told {
             Err(error) => return Err(error.into()),
         };
         let bytes = trace.text_bytes();
-        self.reader.hold(bytes).map_err(AppError::from)?;
+        self.reader.hold(bytes + INFO_BYTES).map_err(AppError::from)?;
         self.bytes += bytes;
         self.infos.push((self.shown)(&trace));
         Ok(())
