@@ -4,8 +4,9 @@ mod path;
 #[cfg(test)]
 mod tests;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt};
+use stepwell_app::{App, AppError, ArtifactEntry, ErrorCode, PartReceipt, Reader};
 
 pub use self::path::path_of;
 use super::{
@@ -26,9 +27,9 @@ pub async fn list(app: &App, query: Option<&str>) -> Answer {
     let listed = async {
         let args = Args::of_query(query.unwrap_or_default())?;
         let directory = directory_of(args.text("path")?)?;
-        Ok(files(app.artifacts_in(&directory).await?, ""))
+        files(app, &app.reader(), &directory, ("", None)).await
     };
-    Answer::of(listed.await.and_then(|value| Text::of(&app.reader(), &value)))
+    Answer::of(listed.await)
 }
 
 /// Deletes an artifact, or a directory of them; that there is none is no failure.
@@ -89,11 +90,11 @@ async fn complete(app: &App, path: &str, args: &Args<'_>) -> Result<Value, Failu
 }
 
 /// What is asked about the artifacts of a run in JSON.
-pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
+pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Text, Failure> {
     match (call.method, call.path) {
         ("GET", ["artifacts", "list"]) => {
             let uri = uri_of_run(app, call.args.run_id()?).await?;
-            listed(app, &uri, call.args.text("path")?).await
+            listed(app, call.reader, &uri, call.args.text("path")?).await
         }
         ("POST", ["artifacts", "presigned-upload-url"]) => Err(not_presigned("upload")),
         ("POST", ["artifacts", "presigned-download-url"]) => Err(not_presigned("download")),
@@ -102,12 +103,14 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
 }
 
 /// The list of a directory below a place that is told with it.
-pub(crate) async fn listed(app: &App, root_uri: &str, directory: Option<&str>) -> Result<Value, Failure> {
+pub(crate) async fn listed(
+    app: &App,
+    reader: &Reader,
+    root_uri: &str,
+    directory: Option<&str>,
+) -> Result<Text, Failure> {
     let directory = directory_of(directory)?;
-    let entries = app.artifacts_in(&below(&held(root_uri)?, &directory)).await?;
-    let mut answer = files(entries, &directory);
-    answer["root_uri"] = Value::from(root_uri);
-    Ok(answer)
+    files(app, reader, &below(&held(root_uri)?, &directory), (&directory, Some(root_uri))).await
 }
 
 fn not_presigned(what: &str) -> Failure {
@@ -179,19 +182,51 @@ fn below(root: &str, path: &str) -> String {
     if path.is_empty() { root.to_owned() } else { format!("{root}/{path}") }
 }
 
-/// Entries with their paths below `directory`.
-fn files(entries: Vec<ArtifactEntry>, directory: &str) -> Value {
-    let file = |entry: ArtifactEntry| match entry {
-        ArtifactEntry::Directory(name) => json!({"path": below_or_top(directory, &name), "is_dir": true}),
-        ArtifactEntry::File(name, bytes) => {
-            json!({"path": below_or_top(directory, &name), "is_dir": false, "file_size": bytes})
-        }
-    };
-    if entries.is_empty() {
-        // As protocol buffers in JSON have it.
-        return json!({});
+/// A list of files, written one by one: a directory may have a million.
+#[derive(Serialize)]
+struct Files<'a> {
+    /// As protocol buffers in JSON have it: not there if empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Entries<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_uri: Option<&'a str>,
+}
+
+/// Entries, and the directory that their paths are told with.
+struct Entries<'a>(&'a [ArtifactEntry], &'a str);
+
+#[derive(Serialize)]
+struct FileJson {
+    path: String,
+    is_dir: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_size: Option<u64>,
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let &Self(entries, directory) = self;
+        serializer.collect_seq(entries.iter().map(|entry| match entry {
+            ArtifactEntry::Directory(name) => {
+                FileJson { path: below_or_top(directory, name), is_dir: true, file_size: None }
+            }
+            ArtifactEntry::File(name, bytes) => {
+                FileJson { path: below_or_top(directory, name), is_dir: false, file_size: Some(*bytes) }
+            }
+        }))
     }
-    json!({"files": entries.into_iter().map(file).collect::<Vec<_>>()})
+}
+
+/// The list of a directory, with paths below another.
+async fn files(
+    app: &App,
+    reader: &Reader,
+    directory: &str,
+    (shown_below, root_uri): (&str, Option<&str>),
+) -> Result<Text, Failure> {
+    let entries = app.artifacts_in(directory).await?;
+    let files = (!entries.is_empty()).then_some(Entries(&entries, shown_below));
+    Text::of(reader, &Files { files, root_uri })
 }
 
 fn below_or_top(directory: &str, name: &str) -> String {

@@ -12,6 +12,7 @@ use super::{
     routes::Call,
     run_json::{artifacts_uri_below, lifecycle_stage, url_part},
     search_experiments,
+    text::Text,
 };
 
 /// The experiment that is there before anyone makes one.
@@ -19,8 +20,8 @@ const DEFAULT_ID: i64 = 0;
 const DEFAULT_NAME: &str = "Default";
 const ARTIFACT_LOCATION_CHARS_MAX: usize = 2_048;
 
-pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
-    match (call.method, call.path) {
+pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Text, Failure> {
+    let answer = match (call.method, call.path) {
         ("POST", [_, "create"]) => create(app, call.args).await,
         ("GET", [_, "get"]) => get(app, call.args).await,
         ("GET", [_, "get-by-name"]) => get_by_name(app, call.args).await,
@@ -30,9 +31,10 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
         ("POST", [_, "restore"]) => restore(app, call.args).await,
         ("POST", [_, "set-experiment-tag"]) => set_tag(app, call.args).await,
         ("POST", [_, "delete-experiment-tag"]) => delete_tag(app, call.args).await,
-        ("POST" | "GET", [_, "search"]) => search_experiments::search(app, call.args).await,
+        ("POST" | "GET", [_, "search"]) => return search_experiments::search(app, call.args, call.reader).await,
         _ => call.unknown(),
-    }
+    };
+    Text::of(call.reader, &answer?)
 }
 
 /// An experiment as MLflow shows it.

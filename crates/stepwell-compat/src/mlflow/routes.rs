@@ -34,19 +34,18 @@ impl Call<'_> {
 
 /// Finds the handler and calls it; the answer is JSON. What may be long is written as it is found, the rest from a tree of values.
 pub(crate) async fn dispatch(app: &App, call: Call<'_>) -> Result<Text, Failure> {
-    let answer = match call.path.first().copied().unwrap_or_default() {
-        "runs" => return runs::route(app, call).await,
-        "metrics" => return history::route(app, call).await,
-        "server-info" | "server-features" => Ok(server_info()),
+    match call.path.first().copied().unwrap_or_default() {
+        "runs" => runs::route(app, call).await,
+        "metrics" => history::route(app, call).await,
+        "server-info" | "server-features" => Text::of(call.reader, &server_info()),
         "experiments" => experiments::route(app, call).await,
         "registered-models" | "model-versions" => registry::route(app, call).await,
         "logged-models" => lineage::route(app, call).await,
-        "webhooks" => webhooks::route(app, call).await,
-        "traces" => traces::route(app, call).await,
+        "webhooks" => Text::of(call.reader, &webhooks::route(app, call).await?),
+        "traces" => Text::of(call.reader, &traces::route(app, call).await?),
         "artifacts" => artifacts::route(app, call).await,
         _ => call.unknown(),
-    };
-    Text::of(call.reader, &answer?)
+    }
 }
 
 /// What the client asks before it uses what only some servers have.

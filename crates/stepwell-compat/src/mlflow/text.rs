@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::Value;
 use stepwell_app::{AppError, Reader};
 
 use super::failure::Failure;
@@ -43,6 +44,36 @@ impl Text {
             (Err(_), Some(refused)) => Err(refused.into()),
             (Err(error), None) => Err(Failure::internal(error)),
         }
+    }
+}
+
+/// A list that is written item by item, each from a tree of its own, and the token of the next page if there is one. As in protocol
+/// buffers, an empty list is left out.
+pub(crate) struct List<'a, T, F> {
+    pub(crate) name: &'static str,
+    pub(crate) items: &'a [T],
+    pub(crate) shown: F,
+    pub(crate) next: Option<String>,
+}
+
+impl<T, F: Fn(&T) -> Value> Serialize for List<'_, T, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut answer = serializer.serialize_map(None)?;
+        if !self.items.is_empty() {
+            answer.serialize_entry(self.name, &Items(self))?;
+        }
+        if let Some(next) = &self.next {
+            answer.serialize_entry("next_page_token", next)?;
+        }
+        answer.end()
+    }
+}
+
+struct Items<'a, T, F>(&'a List<'a, T, F>);
+
+impl<T, F: Fn(&T) -> Value> Serialize for Items<'_, T, F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.items.iter().map(&self.0.shown))
     }
 }
 
@@ -88,6 +119,7 @@ impl Write for Writer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use stepwell_app::ReadMemory;
 
     use super::*;
@@ -108,5 +140,27 @@ mod tests {
         assert_eq!(memory.used(), 0);
         assert!(Text::about(2 << 20, &reader, &"").is_err());
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn i9_a_list_is_shown_item_by_item() {
+        let memory = ReadMemory::new(1 << 20);
+        let seen = std::cell::Cell::new(0);
+        let list = |items| List {
+            name: "items",
+            items,
+            shown: |item: &u32| {
+                seen.set(seen.get() + 1);
+                json!({"name": "x".repeat(1_000), "number": item})
+            },
+            next: Some("7".to_owned()),
+        };
+        let items: Vec<u32> = (0..100_000).collect();
+        assert!(Text::of(&memory.reader(), &list(&items)).is_err());
+        assert!(seen.get() < 2_000, "{} were shown to one who has no room for them", seen.get());
+        let read = |items| serde_json::from_slice::<Value>(&Text::of(&memory.reader(), &list(items)).unwrap().bytes);
+        let told = read(&items[..2]).unwrap();
+        assert_eq!((&told["items"][1]["number"], &told["next_page_token"]), (&json!(1), &json!("7")));
+        assert_eq!(read(&[]).unwrap(), json!({"next_page_token": "7"}));
     }
 }

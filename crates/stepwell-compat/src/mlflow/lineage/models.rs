@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Value, json};
-use stepwell_app::{App, AppError, ErrorCode, LoggedModel, LoggedModelStatus, ModelMetric, NewLoggedModel};
+use stepwell_app::{App, AppError, ErrorCode, LoggedModel, LoggedModelStatus, ModelMetric, NewLoggedModel, Reader};
 
 use super::json;
 use crate::mlflow::{
@@ -14,6 +14,7 @@ use crate::mlflow::{
     failure::{Failure, Kind},
     python,
     runs::micros,
+    text::Text,
 };
 
 /// MLflow's words for a logged model that is not there.
@@ -71,9 +72,9 @@ pub(super) async fn get(app: &App, id: &str, args: &Args<'_>) -> Result<Value, F
 }
 
 /// The list of a directory of a model's artifacts.
-pub(super) async fn artifacts(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn artifacts(app: &App, id: &str, args: &Args<'_>, reader: &Reader) -> Result<Text, Failure> {
     let model = app.logged_model(id).await?.filter(|model| !model.is_deleted).ok_or_else(|| not_found(id))?;
-    listed(app, &model.location, args.text("artifact_directory_path")?).await
+    listed(app, reader, &model.location, args.text("artifact_directory_path")?).await
 }
 
 pub(super) async fn finalize(app: &App, id: &str, args: &Args<'_>) -> Result<Value, Failure> {

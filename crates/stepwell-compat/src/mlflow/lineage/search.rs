@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
-use stepwell_app::{App, LoggedModel, ModelMetric};
+use serde_json::json;
+use stepwell_app::{App, LoggedModel, ModelMetric, Reader};
 
 use super::{
     json,
@@ -11,9 +11,10 @@ use super::{
     token::{self, Asked},
 };
 use crate::mlflow::{
-    args::{Args, list_json, missing},
+    args::{Args, missing},
     failure::Failure,
     search::{Attribute, Filter, Page, Record, Surface},
+    text::{List, Text},
 };
 
 const MAX_RESULTS_DEFAULT: usize = 50;
@@ -76,7 +77,7 @@ impl Record for Searched<'_> {
     }
 }
 
-pub(super) async fn models(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn models(app: &App, args: &Args<'_>, reader: &Reader) -> Result<Text, Failure> {
     let ids: Vec<String> = args.texts("experiment_ids")?.into_iter().map(ToOwned::to_owned).collect();
     if ids.is_empty() {
         return Err(missing("experiment_ids"));
@@ -108,7 +109,8 @@ pub(super) async fn models(app: &App, args: &Args<'_>) -> Result<Value, Failure>
     order.sort(&mut found);
     let page = Page::cut(found, token, max_results);
     let next = page.next.is_some().then(|| token::text(token.offset.saturating_add(max_results), asked));
-    Ok(list_json("models", page.items.iter().map(|found| json::model(&found.model)).collect(), next))
+    let shown = |found: &Searched<'_>| json::model(&found.model);
+    Text::of(reader, &List { name: "models", items: &page.items, shown, next })
 }
 
 fn dataset(args: &Args<'_>) -> Result<DatasetFilter, Failure> {

@@ -3,13 +3,14 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use serde_json::Value;
-use stepwell_app::{App, ModelVersion, RegisteredModel};
+use stepwell_app::{App, ModelVersion, Reader, RegisteredModel};
 
 use super::{json, names::IS_PROMPT};
 use crate::mlflow::{
-    args::{Args, invalid_value, list_json},
+    args::{Args, invalid_value},
     failure::Failure,
     search::{Attribute, Comparison, Entity, Filter, Order, Page, PageToken, Record, Surface},
+    text::{List, Text},
 };
 
 const MODELS_DEFAULT: usize = 100;
@@ -96,19 +97,19 @@ impl Asked {
     }
 }
 
-pub(super) async fn models(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn models(app: &App, args: &Args<'_>, reader: &Reader) -> Result<Text, Failure> {
     let mut asked = Asked::of(args, Surface::RegisteredModels, (MODELS_DEFAULT, MODELS_MAX))?;
     let takes_prompts = asked.takes_prompts();
     let all = app.registered_models().await?.into_iter();
     let is_prompt = |model: &RegisteredModel| model.tags.get(IS_PROMPT).is_some_and(|value| value == "true");
     let page = asked.page(all.filter(|model| takes_prompts || !is_prompt(model)));
     let names: Vec<String> = page.items.iter().map(|model| model.name.clone()).collect();
-    let mut newest = app.newest_versions(&names).await?;
-    let shown = page.items.iter().map(|model| json::model(model, &newest.remove(&model.name).unwrap_or_default()));
-    Ok(list_json("registered_models", shown.collect(), page.next))
+    let newest = app.newest_versions(&names).await?;
+    let shown = |model: &RegisteredModel| json::model(model, newest.get(&model.name).map_or(&[], Vec::as_slice));
+    Text::of(reader, &List { name: "registered_models", items: &page.items, shown, next: page.next })
 }
 
-pub(super) async fn versions(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+pub(super) async fn versions(app: &App, args: &Args<'_>, reader: &Reader) -> Result<Text, Failure> {
     let mut asked = Asked::of(args, Surface::ModelVersions, (VERSIONS_MAX, VERSIONS_MAX))?;
     if asked.max_results == 0 {
         return Err(Failure::invalid("Invalid value for max_results. It must be a positive integer, but got 0"));
@@ -118,8 +119,8 @@ pub(super) async fn versions(app: &App, args: &Args<'_>) -> Result<Value, Failur
     let is_prompt = |version: &&ModelVersion| version.tags.get(IS_PROMPT).is_some_and(|value| value == "true");
     let prompts: BTreeSet<String> = all.iter().filter(is_prompt).map(|version| version.name.clone()).collect();
     let page = asked.page(all.into_iter().filter(|version| takes_prompts || !prompts.contains(&version.name)));
-    let shown = page.items.iter().map(|version| json::version(version, false));
-    Ok(list_json("model_versions", shown.collect(), page.next))
+    let shown = |version: &ModelVersion| json::version(version, false);
+    Text::of(reader, &List { name: "model_versions", items: &page.items, shown, next: page.next })
 }
 
 /// The only registered model whose versions can pass, if the filter says which.
