@@ -10,7 +10,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use stepwell_app::{
-    App, AppError, DatasetUse, LatestMetric, LatestReader, Project, ProjectRuns, Reader, Run, RunLinks,
+    App, AppError, Dataset, DatasetUse, LatestMetric, LatestReader, Project, ProjectRuns, Reader, Run, RunLinks,
 };
 use stepwell_types::{LatestPoint, SeriesKey};
 
@@ -25,6 +25,9 @@ use super::{
     text::Text,
     view::{RESULTS_MAX, View, results_max},
 };
+
+/// Runs whose datasets and models are read at once.
+const LINKED_RUNS_AT_ONCE: usize = 200;
 
 /// A checked request.
 struct Wanted {
@@ -91,7 +94,7 @@ pub(crate) async fn search(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> 
         .await?;
     let metrics = metrics_of(&latest, &parts, &page.items).await?;
     let run_ids: Vec<String> = page.items.iter().map(|&(part, row)| parts[part].runs[row].run_id.clone()).collect();
-    let links = app.run_links(&run_ids).await?;
+    let links = links_of(app, reader, &run_ids).await?;
     let reader = reader.clone();
     let runs = Found { parts, page: page.items, metrics, links };
     let answer = Answer { runs, next_page_token: page.next };
@@ -144,6 +147,23 @@ async fn metrics_of(
         metrics[part] = latest.of_runs(&parts[part].project.project_id, &run_ids).await?;
     }
     Ok(metrics)
+}
+
+/// What runs read and made; `reader` holds it, lot by lot. A dataset may have megabytes of text, and is told with each run.
+async fn links_of(app: &App, reader: &Reader, run_ids: &[String]) -> Result<BTreeMap<String, RunLinks>, Failure> {
+    let text_bytes = |dataset: &Dataset| {
+        let Dataset { name, digest, source_type, source, schema, profile } = dataset;
+        let texts = [name, digest, source_type, source].into_iter().chain(schema).chain(profile);
+        texts.map(String::len).sum::<usize>()
+    };
+    let mut links = BTreeMap::new();
+    for run_ids in run_ids.chunks(LINKED_RUNS_AT_ONCE) {
+        let lot = app.run_links(run_ids).await?;
+        let datasets = lot.values().flat_map(|links| &links.datasets).map(|input| text_bytes(&input.dataset));
+        reader.hold(datasets.sum()).map_err(AppError::from)?;
+        links.extend(lot);
+    }
+    Ok(links)
 }
 
 /// The runs of one project, and what filter and order ask of their metrics.

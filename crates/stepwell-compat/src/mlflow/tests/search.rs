@@ -290,3 +290,21 @@ async fn i9_pages_of_runs_past_the_memory_of_those_who_read_are_refused() {
     drop(told);
     assert_eq!(server.post("runs/search", by_metric).await["runs"].as_array().unwrap().len(), 1);
 }
+
+/// A dataset's profile may have megabytes, and each run that read it shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_texts_of_datasets_count_as_read() {
+    let server = Server::with_read_memory(8 << 20).await;
+    for (megabytes, status) in [(1, 200), (5, 400)] {
+        let experiment_id = server.experiment(&format!("{megabytes}")).await;
+        let made = server.post("runs/create", json!({"experiment_id": experiment_id})).await;
+        let dataset = json!({"name": "d", "digest": megabytes.to_string(), "source_type": "local", "source": "{}",
+            "profile": "x".repeat(megabytes << 20)});
+        let inputs = json!({"run_id": made["run"]["info"]["run_id"], "datasets": [{"dataset": dataset}]});
+        server.post("runs/log-inputs", inputs).await;
+        let asked = json!({"experiment_ids": [experiment_id]}).to_string();
+        let told = server.answer("POST", "runs/search", None, asked.as_bytes()).await;
+        let text = String::from_utf8_lossy(&told.body[..told.body.len().min(300)]).into_owned();
+        assert_eq!(told.status, status, "{megabytes}: {text}");
+    }
+}
