@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) known_runs: KnownRuns,
     pub(crate) histories: Histories,
     pub(crate) recent: Arc<Recent>,
+    /// Held for a whole change of the trash, from the metadata to what the engine hides.
+    pub(crate) trash: tokio::sync::Mutex<()>,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -112,6 +114,7 @@ impl App {
             query,
             known_runs: KnownRuns::default(),
             recent: Arc::default(),
+            trash: tokio::sync::Mutex::default(),
             next_steps: Mutex::default(),
             is_read_only,
             watch: Watch::default(),
@@ -205,4 +208,12 @@ impl App {
         known.remember(since, run_id.clone(), project_id.clone());
         Ok(Some(project_id))
     }
+}
+
+/// Runs what must not be left half done to its end, though its caller goes away.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AppError>> + Send + 'static,
+) -> Result<T, AppError> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
 }

@@ -10,7 +10,7 @@ use stepwell_metadata::{Project, Run, TrashedProject, TrashedRun};
 use stepwell_types::{check_metric, check_run_id};
 
 use crate::{
-    app::{App, Parts},
+    app::{App, Parts, to_its_end},
     artifacts::run_part,
     code::ErrorCode,
     error::AppError,
@@ -33,33 +33,42 @@ pub struct Trash {
 impl App {
     /// Puts a run into the trash: no surface shows it or its points, and it takes none.
     pub async fn delete_run(&self, run_id: &str) -> Result<(), AppError> {
-        self.check_writable()?;
         check_run_id(run_id)?;
-        self.parts.metadata.trash_run(run_id, self.now_us()).await?;
-        self.hide_trash().await
+        let run_id = run_id.to_owned();
+        self.change_trash(move |app| async move {
+            app.parts.metadata.trash_run(&run_id, app.now_us()).await?;
+            app.hide_trash().await
+        })
+        .await
     }
 
     /// Takes a run out of the trash, with all it had.
     pub async fn restore_run(&self, run_id: &str) -> Result<Run, AppError> {
-        self.check_writable()?;
         check_run_id(run_id)?;
-        let run = self.parts.metadata.restore_run(run_id, self.now_us()).await?;
-        self.hide_trash().await?;
-        Ok(run)
+        let run_id = run_id.to_owned();
+        self.change_trash(move |app| async move {
+            let run = app.parts.metadata.restore_run(&run_id, app.now_us()).await?;
+            app.hide_trash().await?;
+            Ok(run)
+        })
+        .await
     }
 
-    /// Deletes a run that is in the trash, and its points, for good.
+    /// Deletes a run that is in the trash, its points and artifacts, for good.
     pub async fn purge_run(&self, run_id: &str) -> Result<(), AppError> {
-        self.check_writable()?;
-        let trashed = self.parts.metadata.trashed_runs().await?;
-        let Some(run) = trashed.into_iter().find(|run| run.run_id == run_id) else {
-            return Err(AppError::not_in_trash("run", run_id));
-        };
-        // Points first: should the server end in between, the run is still in the trash and can be purged again.
-        self.delete_points(&run.project_id, None, Some(run_id), None).await?;
-        self.purge_artifacts(&format!("{}/{}", run.project_id, run_part(run_id))).await?;
-        self.parts.metadata.purge_run(run_id, self.now_us()).await?;
-        self.hide_trash().await
+        let run_id = run_id.to_owned();
+        self.change_trash(move |app| async move {
+            let trashed = app.parts.metadata.trashed_runs().await?;
+            let Some(run) = trashed.into_iter().find(|run| run.run_id == run_id) else {
+                return Err(AppError::not_in_trash("run", &run_id));
+            };
+            // Points first: should the server end in between, the run is still in the trash and can be purged again.
+            app.delete_points(&run.project_id, None, Some(&run_id), None).await?;
+            app.purge_artifacts(&format!("{}/{}", run.project_id, run_part(&run_id))).await?;
+            app.parts.metadata.purge_run(&run_id, app.now_us()).await?;
+            app.hide_trash().await
+        })
+        .await
     }
 
     /// Puts a project into the trash, with all of its runs.
@@ -70,9 +79,12 @@ impl App {
 
     /// The same by its id.
     pub async fn delete_project_by_id(&self, project_id: &str) -> Result<(), AppError> {
-        self.check_writable()?;
-        self.parts.metadata.trash_project(project_id, self.now_us()).await?;
-        self.hide_trash().await
+        let project_id = project_id.to_owned();
+        self.change_trash(move |app| async move {
+            app.parts.metadata.trash_project(&project_id, app.now_us()).await?;
+            app.hide_trash().await
+        })
+        .await
     }
 
     /// Takes a project out of the trash. Runs that were deleted one by one stay there.
@@ -87,23 +99,45 @@ impl App {
 
     /// The same by its id; with `with_runs` all of its runs come back.
     pub async fn restore_project_by_id(&self, project_id: &str, with_runs: bool) -> Result<Project, AppError> {
-        self.check_writable()?;
-        let project = self.parts.metadata.restore_project(project_id, with_runs, self.now_us()).await?;
-        self.hide_trash().await?;
-        Ok(project)
+        let project_id = project_id.to_owned();
+        self.change_trash(move |app| async move {
+            let project = app.parts.metadata.restore_project(&project_id, with_runs, app.now_us()).await?;
+            app.hide_trash().await?;
+            Ok(project)
+        })
+        .await
     }
 
-    /// Deletes a project that is in the trash, its runs and their points, for good.
+    /// Deletes a project that is in the trash, its runs, their points and all artifacts, for good.
     pub async fn purge_project(&self, name: &str) -> Result<(), AppError> {
+        let name = name.to_owned();
+        self.change_trash(move |app| async move {
+            let trashed = app.parts.metadata.trashed_projects().await?;
+            let Some(project) = trashed.into_iter().find(|project| project.name == name) else {
+                return Err(AppError::not_in_trash("project", &name));
+            };
+            app.delete_points(&project.project_id, None, None, None).await?;
+            app.purge_artifacts(&project.project_id).await?;
+            app.parts.metadata.purge_project(&name, app.now_us()).await?;
+            app.hide_trash().await
+        })
+        .await
+    }
+
+    /// Runs a change of the trash to its end, and lets no other come between: cut in two, or mixed with another, what the metadata
+    /// has in the trash and what the engine hides would differ until the next change or start.
+    async fn change_trash<T, F>(&self, change: impl FnOnce(Self) -> F) -> Result<T, AppError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AppError>> + Send + 'static,
+    {
         self.check_writable()?;
-        let trashed = self.parts.metadata.trashed_projects().await?;
-        let Some(project) = trashed.into_iter().find(|project| project.name == name) else {
-            return Err(AppError::not_in_trash("project", name));
-        };
-        self.delete_points(&project.project_id, None, None, None).await?;
-        self.purge_artifacts(&project.project_id).await?;
-        self.parts.metadata.purge_project(name, self.now_us()).await?;
-        self.hide_trash().await
+        let (app, changed) = (self.clone(), change(self.clone()));
+        to_its_end(async move {
+            let _alone = app.parts.trash.lock().await;
+            changed.await
+        })
+        .await
     }
 
     /// Deletes all artifacts below a directory that belongs to what is purged.
@@ -158,18 +192,21 @@ impl App {
         let name = |name: &str| -> Arc<str> { name.into() };
         let deletion =
             Deletion { project_id: name(project_id), metric: metric.map(name), run_id: run_id.map(name), before_us };
-        let engine = self.parts.engine.clone();
-        // The commit syncs the disk.
-        let deleted = blocking(move || Ok(engine.delete(deletion)?)).await;
-        self.parts.recent.forget_all();
-        deleted
+        let parts = self.parts.clone();
+        // The commit syncs the disk. Forgotten in the same go: a caller that goes away does not end the deletion.
+        blocking(move || {
+            let deleted = parts.engine.delete(deletion);
+            parts.recent.forget_all();
+            Ok(deleted?)
+        })
+        .await
     }
 
     /// Tells the engine which runs are in the trash, and forgets what was known of runs and of their batches.
     pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
-        let trashed = self.parts.metadata.trashed_runs().await?;
         self.parts.known_runs.forget_all();
         self.parts.recent.forget_all();
+        let trashed = self.parts.metadata.trashed_runs().await?;
         self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
         Ok(())
     }
@@ -196,3 +233,6 @@ pub(crate) async fn keep_expiring(parts: Weak<Parts>) {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
