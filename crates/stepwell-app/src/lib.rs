@@ -67,7 +67,7 @@ pub use stepwell_metadata::{
     Project, ProjectRuns, Run, RunPatch, RunStatus, Trace, TracePatch, TraceSelection, TrashedProject, TrashedRun,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
-pub use traces::trace_directory;
+pub use traces::{trace_directory, trace_part};
 pub use trash::Trash;
 pub use webhooks::{WebhookConfig, WebhookTest};
 

@@ -15,7 +15,16 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// The directory of a trace's artifacts.
 pub fn trace_directory(project_id: &str, trace_id: &str) -> String {
-    format!("{project_id}/traces/{}/artifacts", run_part(trace_id))
+    format!("{project_id}/traces/{}/artifacts", trace_part(trace_id))
+}
+
+/// A trace id as one part of a path.
+pub fn trace_part(trace_id: &str) -> String {
+    match trace_id {
+        // `traces/artifacts` is what a run called `traces` has.
+        "artifacts" => "~61rtifacts".to_owned(),
+        _ => run_part(trace_id),
+    }
 }
 
 impl App {
@@ -84,7 +93,7 @@ impl App {
         let Ok(number) = project_id.parse() else { return Ok(0) };
         let trace_ids = self.parts.metadata.delete_traces(number, selection, self.now_us()).await?;
         for trace_id in &trace_ids {
-            self.purge_artifacts(&format!("{project_id}/traces/{}", run_part(trace_id))).await?;
+            self.purge_artifacts(&trace_directory(project_id, trace_id)).await?;
         }
         Ok(trace_ids.len())
     }

@@ -11,7 +11,7 @@ use stepwell_types::{check_metric, check_run_id};
 
 use crate::{
     app::{App, Parts, to_its_end},
-    artifacts::run_part,
+    artifacts::run_directory,
     code::ErrorCode,
     error::AppError,
     history::blocking,
@@ -64,7 +64,7 @@ impl App {
             };
             // Points first: should the server end in between, the run is still in the trash and can be purged again.
             app.delete_points(&run.project_id, None, Some(&run_id), None).await?;
-            app.purge_artifacts(&format!("{}/{}", run.project_id, run_part(&run_id))).await?;
+            app.purge_artifacts(&run_directory(&run.project_id, &run_id)).await?;
             app.parts.metadata.purge_run(&run_id, app.now_us()).await?;
             app.hide_trash().await
         })

@@ -13,6 +13,8 @@ use std::{
 
 use stepwell_env::{DirEntry, Disk, DiskSpace, Env, MappedFile, ReadFile, RealDisk, WriteFile};
 
+mod purges;
+
 use super::PartReceipt;
 use crate::{App, AppConfig, AppError, ArtifactEntry, CreateRun, ErrorCode};
 

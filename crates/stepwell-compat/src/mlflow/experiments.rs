@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stepwell_app::{App, NewProject, Project};
+use stepwell_app::{App, NewProject, Project, trace_part};
 
 use super::{
     args::Args,
@@ -60,7 +60,7 @@ pub(crate) fn artifact_location(project: &Project) -> String {
 pub(crate) async fn trace_location(app: &App, experiment_id: &str, trace_id: &str) -> Result<String, Failure> {
     let project = by_id(app, experiment_id).await?;
     check_is_active(&project)?;
-    Ok(artifacts_uri_below(&project, &format!("traces/{}", url_part(trace_id))))
+    Ok(artifacts_uri_below(&project, &format!("traces/{}", url_part(&trace_part(trace_id)))))
 }
 
 /// The experiment of that id, active or deleted.

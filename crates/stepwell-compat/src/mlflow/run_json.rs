@@ -121,12 +121,12 @@ fn write_tags<S: Serializer>(tags: &BTreeMap<&str, Cow<'_, str>>, serializer: S)
 
 /// Where artifacts of a run go: below those of its project.
 pub(crate) fn run_artifact_uri(project: &Project, run_id: &str) -> String {
-    artifacts_uri_below(project, &url_part(run_id))
+    artifacts_uri_below(project, &url_part(&run_part(run_id)))
 }
 
-/// An id as one part of a URI.
-pub(crate) fn url_part(id: &str) -> String {
-    utf8_percent_encode(&run_part(id), &PLAIN).to_string()
+/// A part of a path as one of a URI.
+pub(crate) fn url_part(part: &str) -> String {
+    utf8_percent_encode(part, &PLAIN).to_string()
 }
 
 /// Where artifacts of a part of a project go.
