@@ -18,13 +18,15 @@ impl App {
     /// Takes a batch whole or refuses it whole. The keys' project ids are filled in here; an unknown run refuses the batch,
     /// naming the run and the first row it has.
     pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
+        let queueing = self.parts.queueing.read().await;
         let batch = self.resolve(batch).await?;
         let (done, queued) = Queued::pair();
         self.parts.engine.ingest(batch, producer, done)?;
+        drop(queueing);
         queued.acknowledged().await
     }
 
-    /// Fills in the project of each series.
+    /// Fills in the project of each series. The caller holds `queueing` until the batch is queued.
     pub(crate) async fn resolve(&self, batch: Batch) -> Result<Batch, AppError> {
         self.check_writable()?;
         let projects = self.projects_of_series(&batch).await?;

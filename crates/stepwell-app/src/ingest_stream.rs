@@ -27,15 +27,18 @@ impl App {
 impl IngestStream {
     /// Queues a batch behind those before it. The caller stops at the first refusal, whether it comes from here or from
     /// [`Queued::acknowledged`].
-    pub async fn queue(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<Queued, AppError> {
-        let mut batch = self.app.resolve(batch).await?;
+    pub async fn queue(&self, mut batch: Batch, producer: Option<ProducerSequence>) -> Result<Queued, AppError> {
         let (begin, mut pause) = (tokio::time::Instant::now(), PAUSE_MIN);
         loop {
             let (done, queued) = Queued::pair();
-            let refused = match self.app.parts.engine.ingest_in(&self.lane, batch, producer.clone(), done) {
+            let queueing = self.app.parts.queueing.read().await;
+            // Each time anew: its runs may be gone by now.
+            let resolved = self.app.resolve(batch).await?;
+            let refused = match self.app.parts.engine.ingest_in(&self.lane, resolved, producer.clone(), done) {
                 Ok(()) => return Ok(queued),
                 Err(refused) => refused,
             };
+            drop(queueing);
             let Refused { error, batch: returned } = *refused;
             match &error {
                 EngineError::QueueFull { retry_after, .. } if begin.elapsed() < self.patience => {

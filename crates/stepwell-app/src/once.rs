@@ -155,6 +155,7 @@ impl App {
                 Found::New(pending) => break pending,
             }
         };
+        let queueing = self.parts.queueing.read().await;
         let batch = self.resolve(batch).await?;
         let (answer, queued) = Queued::pair();
         // Not by the caller, who may be gone by then: the same batch would be taken again.
@@ -166,6 +167,7 @@ impl App {
             answer(result);
         });
         self.parts.engine.ingest(batch, None, done)?;
+        drop(queueing);
         queued.acknowledged().await.map(Some)
     }
 }

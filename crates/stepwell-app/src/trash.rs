@@ -63,7 +63,7 @@ impl App {
                 return Err(AppError::not_in_trash("run", &run_id));
             };
             // Points first: should the server end in between, the run is still in the trash and can be purged again.
-            app.delete_points(&run.project_id, None, Some(&run_id), None).await?;
+            app.purge_points(&run.project_id, Some(&run_id)).await?;
             app.purge_artifacts(&run_directory(&run.project_id, &run_id)).await?;
             app.parts.metadata.purge_run(&run_id, app.now_us()).await?;
             app.hide_trash().await
@@ -116,7 +116,7 @@ impl App {
             let Some(project) = trashed.into_iter().find(|project| project.name == name) else {
                 return Err(AppError::not_in_trash("project", &name));
             };
-            app.delete_points(&project.project_id, None, None, None).await?;
+            app.purge_points(&project.project_id, None).await?;
             app.purge_artifacts(&project.project_id).await?;
             app.parts.metadata.purge_project(&name, app.now_us()).await?;
             app.hide_trash().await
@@ -138,6 +138,14 @@ impl App {
             changed.await
         })
         .await
+    }
+
+    /// Deletes all points of a run or project in the trash, those on their way included.
+    async fn purge_points(&self, project_id: &str, run_id: Option<&str>) -> Result<(), AppError> {
+        // From here on nobody finds the run. Who found it before has queued his points by then, and the deletion comes behind them.
+        self.parts.known_runs.forget_all();
+        drop(self.parts.queueing.write().await);
+        self.delete_points(project_id, None, run_id, None).await
     }
 
     /// Deletes all artifacts below a directory that belongs to what is purged.

@@ -15,8 +15,10 @@ use stepwell_types::{Batch, Lsn, ProducerSequence, Tombstone};
 use stepwell_wal::{Wal, encode_frame};
 
 use crate::{
+    ack::IngestAck,
     cardinality::Cardinality,
     catalog::Catalog,
+    command::{Command, Done, Ingest, Question},
     compaction::Compactor,
     config::EngineConfig,
     error::EngineError,
@@ -29,32 +31,8 @@ use crate::{
     shared::Shared,
     snapshot::Snapshot,
     stats::EngineStats,
-    writer::{Command, Done, Ingest, Writer},
+    writer::Writer,
 };
-
-/// What an acknowledged batch became: durable and visible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IngestAck {
-    pub points: u64,
-    /// `None` for an empty batch, and for a duplicate older than the producer's last sequence.
-    pub first_lsn: Option<Lsn>,
-    pub last_lsn: Option<Lsn>,
-    /// The batch had been applied before and was not applied again (I3).
-    pub duplicate: bool,
-}
-
-impl IngestAck {
-    pub(crate) fn of(batch: &Batch, first_lsn: Lsn, duplicate: bool) -> Self {
-        let points = batch.len() as u64;
-        let is_some = points > 0;
-        Self {
-            points,
-            first_lsn: is_some.then_some(first_lsn),
-            last_lsn: is_some.then(|| Lsn(first_lsn.0 + points - 1)),
-            duplicate,
-        }
-    }
-}
 
 /// What to delete: points of a project accepted so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,6 +221,14 @@ impl Engine {
         })
     }
 
+    /// Has the writer answer a question.
+    fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Question) -> Result<T, EngineError> {
+        let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
+        let (answer, answered) = bounded(1);
+        commands.send(Command::Ask(question(answer))).map_err(|_| EngineError::ShuttingDown)?;
+        answered.recv().map_err(|_| EngineError::ShuttingDown)
+    }
+
     /// The way to the writer, if batches are taken at all.
     fn accepting(&self) -> Result<&Sender<Command>, EngineError> {
         let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
@@ -262,12 +248,12 @@ impl Engine {
 
     /// Moves everything acknowledged so far into segments. Blocks until that is committed.
     pub fn flush(&self) -> Result<(), EngineError> {
-        let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
+        if self.commands.is_none() {
+            return Err(EngineError::ReadOnly);
+        }
         loop {
             self.wait_for_flushes(self.shared.frozen_max() - 1)?;
-            let (answer, rotated) = bounded(1);
-            commands.send(Command::Rotate(answer)).map_err(|_| EngineError::ShuttingDown)?;
-            if rotated.recv().map_err(|_| EngineError::ShuttingDown)?? {
+            if self.ask(Question::Rotate)?? {
                 break;
             }
         }
@@ -302,9 +288,11 @@ impl Engine {
         });
     }
 
-    /// Deletes points for good. When this returns, that is durable, and no reader is shown them; segments lose them by and by.
-    /// Points accepted later are not deleted, even of the same series.
+    /// Deletes points for good, those that wait in the queue included. When this returns, that is durable, and no reader is shown them;
+    /// segments lose them by and by. Points queued later are not deleted, even of the same series.
     pub fn delete(&self, deletion: Deletion) -> Result<(), EngineError> {
+        // What is queued gets its LSNs first: below the bound of the tombstone.
+        self.ask(Question::Done)?;
         let threads = self.threads.lock();
         let Some(threads) = threads.as_ref() else {
             return Err(if self.commands.is_some() { EngineError::ShuttingDown } else { EngineError::ReadOnly });
@@ -392,6 +380,6 @@ fn send(commands: &Sender<Command>, ingest: Ingest, full: EngineError) -> Result
     match command {
         Command::Ingest(ingest) => Err((error, ingest.batch)),
         // What comes back is what was sent.
-        Command::Rotate(_) | Command::Stop => Ok(()),
+        Command::Ask(_) | Command::Stop => Ok(()),
     }
 }

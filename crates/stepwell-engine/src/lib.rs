@@ -1,6 +1,6 @@
 //! Owns shards: wal → memtable → segment → manifest; snapshots, flush, compaction, recovery.
 //!
-//! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue, the one writer thread
+//! The file list is the data's path: [`Engine::ingest`] (`engine`) puts a batch on the bounded queue (`command`), the one writer thread
 //! (`writer`) looks whether its names have room (`cardinality`), appends it to the log, syncs, inserts it into the active generation (`generation`), makes it visible and
 //! acknowledges it; full generations go to the one flush thread (`flusher`), which writes a segment and commits the
 //! manifest (`catalog`), and the `compaction` thread merges segments. `recovery` walks the same road at start, by a manifest that `manifest_doubts` has no reason to refuse; `snapshot` and `scan` are what readers hold, `summaries`
@@ -10,11 +10,13 @@
 //! Lock order: `Shared::visible` before nothing; no lock is held while another is taken, and none but the catalog's across disk
 //! access.
 
+mod ack;
 pub mod backup;
 mod cardinality;
 mod catalog;
 mod chart;
 mod check;
+mod command;
 mod compaction;
 mod config;
 mod durations;
@@ -42,12 +44,13 @@ mod sync;
 mod visible;
 mod writer;
 
+pub use ack::IngestAck;
 pub use chart::{ChartData, ChartRequest};
 pub use check::{CheckReport, Concern, Damage, PointsConcerned, check};
 pub use compaction::CompactionOptions;
 pub use config::EngineConfig;
 pub use durations::DurationCounts;
-pub use engine::{Deletion, Engine, IngestAck};
+pub use engine::{Deletion, Engine};
 pub use error::EngineError;
 pub use exclusions::ProjectRun;
 pub use health::{Fault, FaultKind, Health, Work};

@@ -8,11 +8,12 @@ use std::{
 
 use stepwell_env::channel::{Receiver, RecvTimeoutError, Sender};
 use stepwell_types::{Batch, Lsn, ProducerSequence};
-use stepwell_wal::{EncodedFrame, Wal, WalError};
+use stepwell_wal::{Wal, WalError};
 
 use crate::{
+    ack::IngestAck,
     cardinality::Cardinality,
-    engine::IngestAck,
+    command::{Command, Done, Ingest, Question},
     error::EngineError,
     generation::Generation,
     health::{FaultKind, Health, Work},
@@ -20,29 +21,6 @@ use crate::{
     producers::Producers,
     shared::Shared,
 };
-
-/// Called once, with what became of the batch.
-pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
-
-/// Everything the writer can be told.
-pub(crate) enum Command {
-    Ingest(Box<Ingest>),
-    /// Freezes the active generation; the answer says whether it is on its way to the flush thread, or has to wait for room there.
-    Rotate(Sender<Result<bool, EngineError>>),
-    Stop,
-}
-
-pub(crate) struct Ingest {
-    pub(crate) batch: Batch,
-    pub(crate) producer: Option<ProducerSequence>,
-    pub(crate) lane: Option<Lane>,
-    pub(crate) frame: EncodedFrame,
-    /// A number per series of the batch.
-    pub(crate) names: Vec<u64>,
-    /// What it counts against the queue's budget.
-    pub(crate) queued_bytes: usize,
-    pub(crate) done: Done,
-}
 
 /// Bytes of frames written under one sync, at most; bounds the latency of the first of a group.
 const GROUP_BYTES_MAX: usize = 32 << 20;
@@ -96,7 +74,7 @@ impl Writer {
                         break;
                     }
                 }
-                Ok(Command::Rotate(answer)) => drop(answer.send(self.rotate_within_bounds())),
+                Ok(Command::Ask(question)) => self.answer(question),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 // Batches are the better trial, but a balancer that hears "not ready" sends none.
                 Err(RecvTimeoutError::Timeout) => self.look_for_space(),
@@ -198,7 +176,7 @@ impl Writer {
         let mut group = vec![first];
         let mut bytes = group[0].frame.bytes();
         let mut stop = false;
-        let mut rotations = Vec::new();
+        let mut questions = Vec::new();
         let bytes_max = GROUP_BYTES_MAX.min(self.shared.config.memtable_bytes / GROUPS_PER_GENERATION);
         while bytes < bytes_max {
             match self.commands.try_recv() {
@@ -206,7 +184,7 @@ impl Writer {
                     bytes += next.frame.bytes();
                     group.push(*next);
                 }
-                Ok(Command::Rotate(answer)) => rotations.push(answer),
+                Ok(Command::Ask(question)) => questions.push(question),
                 Ok(Command::Stop) => {
                     stop = true;
                     break;
@@ -222,10 +200,16 @@ impl Writer {
         }
         self.shared.queued_bytes.fetch_sub(released_bytes, Ordering::AcqRel);
         self.shared.queued_batches.fetch_sub(released_batches, Ordering::Relaxed);
-        for answer in rotations {
-            drop(answer.send(self.rotate_within_bounds()));
-        }
+        questions.into_iter().for_each(|question| self.answer(question));
         stop
+    }
+
+    /// Who asked may be gone.
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Rotate(answer) => drop(answer.send(self.rotate_within_bounds())),
+            Question::Done(answer) => drop(answer.send(())),
+        }
     }
 
     /// Holds the writer back while the active generation is full and cannot be frozen, because the flush thread is behind or no

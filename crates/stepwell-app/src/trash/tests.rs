@@ -5,7 +5,7 @@ use std::{future::poll_fn, path::Path, task::Poll};
 use stepwell_env::Env;
 use stepwell_types::{Batch, SeriesKey};
 
-use crate::{App, AppConfig, AppError, CreateRun, ErrorCode};
+use crate::{App, AppConfig, AppError, CreateRun, ErrorCode, Queued};
 
 pub(crate) async fn open(dir: &Path) -> App {
     App::open(Env::real(), AppConfig::new(dir)).await.unwrap()
@@ -172,4 +172,37 @@ fn i1_a_batch_sent_again_after_a_deletion_whose_caller_went_away_is_stored() {
         assert!(is_shown(&app, "r"));
         app.shutdown().await.unwrap();
     });
+}
+
+/// A batch whose run was found before that went into the trash, and that was queued while it was purged, stayed as points of no run:
+/// a later run of the same id had them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_waits_for_batches_that_found_the_run_and_deletes_them_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["r"]).await;
+    let queueing = app.parts.queueing.read().await;
+    let found = app.resolve(batch(&["r"], 1)).await.unwrap();
+    app.delete_run("r").await.unwrap();
+    let purging = tokio::spawn({
+        let app = app.clone();
+        async move { app.purge_run("r").await }
+    });
+    // One that does not wait has the time to end.
+    for _ in 0..1_000 {
+        if purging.is_finished() {
+            break;
+        }
+        is_in_trash(&app, "r").await;
+    }
+    let (done, queued) = Queued::pair();
+    app.parts.engine.ingest(found, None, done).unwrap();
+    drop(queueing);
+    queued.acknowledged().await.unwrap();
+    purging.await.unwrap().unwrap();
+    create(&app, &["r"]).await;
+    assert!(!is_shown(&app, "r"));
+    app.ingest(batch(&["r"], 1), None).await.unwrap();
+    assert!(is_shown(&app, "r"));
+    app.shutdown().await.unwrap();
 }

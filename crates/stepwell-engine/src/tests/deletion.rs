@@ -292,3 +292,37 @@ fn a_series_of_which_nothing_is_old_keeps_what_was_written_with_its_segment() {
     assert_eq!(snapshot.chart_by(1, &request).unwrap(), whole);
     assert_eq!(scans() - before, 1, "only what is old was looked for");
 }
+
+/// A batch that waited in the queue while its run was purged stayed for ever, and a later run of the same id showed it.
+#[test]
+fn what_waits_in_the_queue_is_deleted_too_and_what_comes_later_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    let (enter, entered) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    // The writer is held by this one's answer.
+    let hold = move |_| {
+        enter.send(()).unwrap();
+        let _ = released.recv();
+    };
+    engine.ingest(batch(&[("loss", "b", 1, 1.0)]), None, hold).unwrap();
+    entered.recv().unwrap();
+    let (answer, acknowledged) = mpsc::channel();
+    let queued = batch(&[("loss", "a", 1, 1.0)]);
+    engine.ingest(queued, None, move |result| answer.send(result).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let deleting = scope.spawn(|| delete(&engine, None, Some("a"), None));
+        // One that looks at no queue has the time to end.
+        for _ in 0..10_000 {
+            if deleting.is_finished() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        drop(release);
+    });
+    acknowledged.recv().unwrap().unwrap();
+    assert_eq!((series(&engine, "loss", "a").len(), series(&engine, "loss", "b").len()), (0, 1));
+    ingest(&engine, batch(&[("loss", "a", 2, 1.0)]), None).unwrap();
+    assert_eq!(series(&engine, "loss", "a").step, [2]);
+}
