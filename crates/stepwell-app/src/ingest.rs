@@ -18,12 +18,35 @@ impl App {
     /// Takes a batch whole or refuses it whole. The keys' project ids are filled in here; an unknown run refuses the batch,
     /// naming the run and the first row it has.
     pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
+        let points = batch.len();
         let queueing = self.parts.queueing.read().await;
-        let batch = self.resolve(batch).await?;
+        let batch = match self.resolve(batch).await {
+            Ok(batch) => batch,
+            Err(error) => {
+                drop(queueing);
+                return self.unless_applied(producer, points, error).await;
+            }
+        };
         let (done, queued) = Queued::pair();
         self.parts.engine.ingest(batch, producer, done)?;
         drop(queueing);
         queued.acknowledged().await
+    }
+
+    /// The answer to a batch whose runs were not found: where it is a retry of one that was applied, a run may have gone into the trash
+    /// since. Refused, its points of other runs would be sent again under another number (I3).
+    pub(crate) async fn unless_applied(
+        &self,
+        producer: Option<ProducerSequence>,
+        points: usize,
+        error: AppError,
+    ) -> Result<IngestAck, AppError> {
+        let Some(producer) = producer.filter(|_| error.code == ErrorCode::RunNotFound) else { return Err(error) };
+        // Whose runs were found before is in the queue by then, and the question comes behind it.
+        drop(self.parts.queueing.write().await);
+        let (told, answer) = oneshot::channel();
+        self.parts.engine.applied(producer, points, move |ack| drop(told.send(ack)))?;
+        answer.await.map_err(|_| stopped())?.ok_or(error)
     }
 
     /// Fills in the project of each series. The caller holds `queueing` until the batch is queued.
@@ -75,7 +98,14 @@ impl Queued {
     pub async fn acknowledged(self) -> Result<IngestAck, AppError> {
         match self.0.await {
             Ok(result) => Ok(result?),
-            Err(_) => Err(AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")),
+            Err(_) => Err(stopped()),
         }
     }
 }
+
+fn stopped() -> AppError {
+    AppError::new(ErrorCode::ShuttingDown, "the server stopped before the batch was durable")
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,12 +28,20 @@ impl IngestStream {
     /// Queues a batch behind those before it. The caller stops at the first refusal, whether it comes from here or from
     /// [`Queued::acknowledged`].
     pub async fn queue(&self, mut batch: Batch, producer: Option<ProducerSequence>) -> Result<Queued, AppError> {
+        let points = batch.len();
         let (begin, mut pause) = (tokio::time::Instant::now(), PAUSE_MIN);
         loop {
             let (done, queued) = Queued::pair();
             let queueing = self.app.parts.queueing.read().await;
             // Each time anew: its runs may be gone by now.
-            let resolved = self.app.resolve(batch).await?;
+            let resolved = match self.app.resolve(batch).await {
+                Ok(resolved) => resolved,
+                Err(error) => {
+                    drop(queueing);
+                    done(Ok(self.app.unless_applied(producer, points, error).await?));
+                    return Ok(queued);
+                }
+            };
             let refused = match self.app.parts.engine.ingest_in(&self.lane, resolved, producer.clone(), done) {
                 Ok(()) => return Ok(queued),
                 Err(refused) => refused,

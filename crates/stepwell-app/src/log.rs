@@ -34,7 +34,10 @@ impl App {
         self.check_writable()?;
         check_run_id(run_id)?;
         let run: Arc<str> = run_id.into();
-        let Some(project_id) = self.project_id_of_run(&run).await? else { return Err(AppError::run_not_found(run_id)) };
+        let Some(project_id) = self.project_id_of_run(&run).await? else {
+            let points = rows.iter().map(|row| row.metrics.len()).sum();
+            return self.unless_applied(producer, points, AppError::run_not_found(run_id)).await;
+        };
         if rows.iter().all(|row| row.step.is_some()) {
             return self.ingest(self.batch(&run, rows)?, producer).await;
         }

@@ -24,4 +24,9 @@ impl IngestAck {
             duplicate,
         }
     }
+
+    /// Of a duplicate that was applied before the producer's last batch.
+    pub(crate) fn of_older(points: u64) -> Self {
+        Self { points, first_lsn: None, last_lsn: None, duplicate: true }
+    }
 }

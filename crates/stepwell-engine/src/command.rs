@@ -9,6 +9,9 @@ use crate::{ack::IngestAck, error::EngineError, lane::Lane};
 /// Called once, with what became of the batch.
 pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
 
+/// Called once, with what a batch that was applied before was acknowledged with.
+pub(crate) type Told = Box<dyn FnOnce(Option<IngestAck>) + Send>;
+
 /// Everything the writer can be told.
 pub(crate) enum Command {
     Ingest(Box<Ingest>),
@@ -22,6 +25,8 @@ pub(crate) enum Question {
     Rotate(Sender<Result<bool, EngineError>>),
     /// Nothing more: that it is done.
     Done(Sender<()>),
+    /// Whether a batch of so many points was applied (I3).
+    Applied(ProducerSequence, u64, Told),
 }
 
 pub(crate) struct Ingest {

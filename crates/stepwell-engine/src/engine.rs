@@ -193,11 +193,7 @@ impl Engine {
             done(Ok(IngestAck::of(&batch, Lsn(0), false)));
             return Ok(());
         }
-        let full = |queued_bytes| EngineError::QueueFull {
-            queued_bytes,
-            limit_bytes: self.shared.config.queue_bytes,
-            retry_after: RETRY_AFTER,
-        };
+        let full = |queued_bytes| self.queue_full(queued_bytes);
         let bytes = batch.heap_bytes();
         let before = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         self.shared.queued_batches.fetch_add(1, Ordering::Relaxed);
@@ -218,6 +214,25 @@ impl Engine {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             self.shared.queued_batches.fetch_sub(1, Ordering::Relaxed);
             refused(error, batch)
+        })
+    }
+
+    fn queue_full(&self, queued_bytes: usize) -> EngineError {
+        EngineError::QueueFull { queued_bytes, limit_bytes: self.shared.config.queue_bytes, retry_after: RETRY_AFTER }
+    }
+
+    /// Asks whether a batch of so many points was applied, which all that was queued before may be. `told` is called once, from the
+    /// writer's thread, with what it was acknowledged with, as a duplicate (I3); it must not block. An `Err` means that it is not called.
+    pub fn applied(
+        &self,
+        producer: ProducerSequence,
+        points: usize,
+        told: impl FnOnce(Option<IngestAck>) + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let question = Question::Applied(producer, points as u64, Box::new(told));
+        self.accepting()?.try_send(Command::Ask(question)).map_err(|error| match error {
+            TrySendError::Full(_) => self.queue_full(self.shared.queued_bytes.load(Ordering::Acquire)),
+            TrySendError::Disconnected(_) => EngineError::ShuttingDown,
         })
     }
 

@@ -209,6 +209,11 @@ impl Writer {
         match question {
             Question::Rotate(answer) => drop(answer.send(self.rotate_within_bounds())),
             Question::Done(answer) => drop(answer.send(())),
+            Question::Applied(wanted, points, told) => {
+                let ack = self.applied(&wanted, points);
+                self.shared.counters.duplicates.fetch_add(u64::from(ack.is_some()), Ordering::Relaxed);
+                told(ack);
+            }
         }
     }
 
@@ -301,18 +306,23 @@ impl Writer {
 
     fn duplicate_of(&self, ingest: &Ingest, seen: &HashMap<Arc<str>, (u64, IngestAck)>) -> Option<IngestAck> {
         let wanted = ingest.producer.as_ref()?;
-        let unknown = IngestAck { points: ingest.batch.len() as u64, first_lsn: None, last_lsn: None, duplicate: true };
+        let points = ingest.batch.len() as u64;
         if let Some((sequence, ack)) = seen.get(&wanted.producer) {
             return match wanted.sequence.cmp(sequence) {
-                std::cmp::Ordering::Less => Some(unknown),
+                std::cmp::Ordering::Less => Some(IngestAck::of_older(points)),
                 std::cmp::Ordering::Equal => Some(ack.clone()),
                 std::cmp::Ordering::Greater => None,
             };
         }
+        self.applied(wanted, points)
+    }
+
+    /// What a batch of so many points was acknowledged with, if it was applied.
+    fn applied(&self, wanted: &ProducerSequence, points: u64) -> Option<IngestAck> {
         let applied = self.producers.applied(wanted)?;
         // After a restore to an earlier LSN it may be known that a batch was applied, and not which points it had.
         if applied.sequence > wanted.sequence || applied.last_lsn == 0 {
-            return Some(unknown);
+            return Some(IngestAck::of_older(points));
         }
         Some(IngestAck {
             points: applied.last_lsn - applied.first_lsn + 1,

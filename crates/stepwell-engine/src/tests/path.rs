@@ -105,3 +105,26 @@ fn i9_small_memtables_flush_by_themselves() {
     assert!(engine.stats().flushes >= 2);
     assert_eq!(rows(&engine), 20);
 }
+
+#[test]
+fn i3_whether_a_batch_was_applied_is_told_with_its_lsns_also_while_it_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(&Env::real(), dir.path());
+    let applied = |sequence| {
+        let (send, receive) = mpsc::channel();
+        let producer = producer("p", sequence).unwrap();
+        engine.applied(producer, 2, move |ack| send.send(ack).unwrap()).unwrap();
+        receive.recv().unwrap()
+    };
+    assert_eq!(applied(5), None);
+    let (send, receive) = mpsc::channel();
+    let points = [("loss", "a", 1, 1.0), ("loss", "b", 1, 1.0)];
+    engine.ingest(batch(&points), producer("p", 5), move |result| send.send(result).unwrap()).unwrap();
+    let told = applied(5);
+    let acknowledged = receive.recv().unwrap().unwrap();
+    assert_eq!(told, Some(IngestAck { duplicate: true, ..acknowledged }));
+    assert_eq!(applied(4), Some(IngestAck { points: 2, first_lsn: None, last_lsn: None, duplicate: true }));
+    assert_eq!(applied(6), None);
+    engine.shutdown().unwrap();
+    assert!(matches!(engine.applied(producer("p", 5).unwrap(), 2, |_| ()), Err(EngineError::ShuttingDown)));
+}
