@@ -33,7 +33,7 @@ mod webhooks;
 pub use app::App;
 pub use artifacts::care::{ArtifactCheck, ArtifactDamage, ArtifactRepair};
 pub use artifacts::{
-    ArtifactDownload, ArtifactInfo, ArtifactStats, ArtifactUpload, PartReceipt, run_directory, run_part,
+    ArtifactDownload, ArtifactInfo, ArtifactPlace, ArtifactStats, ArtifactUpload, PartReceipt, run_directory, run_part,
 };
 pub use backup::{
     Backup, BackupFailure, BackupPlace, Elsewhere, back_up, list_backups, prune_backups, restore_backup, verify_backups,

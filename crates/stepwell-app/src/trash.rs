@@ -64,9 +64,11 @@ impl App {
             };
             // Points first: should the server end in between, the run is still in the trash and can be purged again.
             app.purge_points(&run.project_id, Some(&run_id)).await?;
-            app.purge_artifacts(&run_directory(&run.project_id, &run_id)).await?;
-            app.parts.metadata.purge_run(&run_id, app.now_us()).await?;
-            app.hide_trash().await
+            let artifacts = run_directory(&run.project_id, &run_id);
+            let hashes = app.parts.metadata.purge_run(&run_id, &artifacts, app.now_us()).await?;
+            app.hide_trash().await?;
+            app.remove_unnamed(hashes).await;
+            Ok(())
         })
         .await
     }
@@ -117,9 +119,10 @@ impl App {
                 return Err(AppError::not_in_trash("project", &name));
             };
             app.purge_points(&project.project_id, None).await?;
-            app.purge_artifacts(&project.project_id).await?;
-            app.parts.metadata.purge_project(&name, app.now_us()).await?;
-            app.hide_trash().await
+            let hashes = app.parts.metadata.purge_project(&name, &project.project_id, app.now_us()).await?;
+            app.hide_trash().await?;
+            app.remove_unnamed(hashes).await;
+            Ok(())
         })
         .await
     }

@@ -9,7 +9,7 @@ use stepwell_env::{Disk, Mutex};
 use stepwell_manifest::{Manifest, ManifestStore};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
-use crate::{error::EngineError, producers::Producers, manifest_doubts::live_names};
+use crate::{error::EngineError, manifest_doubts::live_names, producers::Producers};
 
 /// The manifest and who writes it. Its lock is held across the disk writes of a commit: commits are rare, and one at a time.
 /// It is held, too, while `publish` shows readers what was committed, with the tombstones still needed: they see the commits in

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::json;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{error::MetadataError, store::Metadata, write::audit};
+use crate::{error::MetadataError, projects::number, store::Metadata, write::audit};
 
 /// Rows read at once of a directory. Those of a directory within it that are more than the first are passed over.
 const PAGE_ROWS: i64 = 256;
@@ -26,6 +26,14 @@ pub struct BlobRow {
     pub bytes: u64,
     /// Of its chunks, as whoever wrote it gave them.
     pub checksums: Vec<u8>,
+}
+
+/// Whom an artifact belongs to: what purges it when it is purged itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactOwner {
+    Run { project_id: String, run_id: String },
+    Trace { project_id: String, trace_id: String },
+    Project { project_id: String },
 }
 
 /// What is right below a directory of artifacts.
@@ -49,9 +57,19 @@ pub struct ArtifactTotals {
 }
 
 impl Metadata {
-    /// Has a path name a blob, in place of what it named before: that blob's hash is returned, and may be nobody's now.
-    pub async fn put_artifact(&self, artifact: &Artifact) -> Result<Option<String>, MetadataError> {
+    /// Has a path name a blob, in place of what it named before: that blob's hash is returned, and may be nobody's now. Its owner, if it
+    /// has one, must be there, or it would stay when all else of the owner is gone.
+    pub async fn put_artifact(
+        &self,
+        artifact: &Artifact,
+        owner: Option<&ArtifactOwner>,
+    ) -> Result<Option<String>, MetadataError> {
         let mut tx = self.writer.begin().await?;
+        if let Some(owner) = owner
+            && !is_there(&mut tx, owner).await?
+        {
+            return Err(owner.not_found());
+        }
         if let Some(other) = in_the_way(&mut tx, &artifact.path).await? {
             return Err(MetadataError::ArtifactInTheWay { path: artifact.path.clone(), other });
         }
@@ -72,6 +90,11 @@ impl Metadata {
         let detail = json!({"sha256": artifact.blob.sha256, "bytes": artifact.blob.bytes});
         audit(&mut tx, artifact.written_at_us, "put_artifact", &artifact.path, &detail).await?;
         self.commit_unseen(tx, old.filter(|old| *old != artifact.blob.sha256)).await
+    }
+
+    /// Whether an owner is there, be it in the trash.
+    pub async fn has_artifact_owner(&self, owner: &ArtifactOwner) -> Result<bool, MetadataError> {
+        is_there(&mut *self.readers.acquire().await?, owner).await
     }
 
     /// The artifact of that path.
@@ -135,16 +158,7 @@ impl Metadata {
     /// Removes the artifact of a path, and all below it. Returns the hashes that they named, which may be nobody's now.
     pub async fn delete_artifacts(&self, path: &str, now_us: i64) -> Result<BTreeSet<String>, MetadataError> {
         let mut tx = self.writer.begin().await?;
-        let rows = sqlx::query("DELETE FROM artifacts WHERE path = ? OR (path > ? AND path < ?) RETURNING sha256")
-            .bind(path)
-            .bind(format!("{path}/"))
-            .bind(format!("{path}0"))
-            .fetch_all(&mut *tx)
-            .await?;
-        let hashes: BTreeSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        if !rows.is_empty() {
-            audit(&mut tx, now_us, "delete_artifacts", path, &json!({"artifacts": rows.len()})).await?;
-        }
+        let hashes = delete_below(&mut tx, path, now_us).await?;
         self.commit_unseen(tx, hashes).await
     }
 
@@ -257,6 +271,51 @@ impl ArtifactEntry {
             Self::Directory(name) | Self::File(name, _) => name,
         }
     }
+}
+
+impl ArtifactOwner {
+    fn not_found(&self) -> MetadataError {
+        match self.clone() {
+            Self::Run { run_id, .. } => MetadataError::RunNotFound { run_id },
+            Self::Trace { trace_id, .. } => MetadataError::TraceNotFound { trace_id },
+            Self::Project { project_id } => MetadataError::ProjectNotFound { name: project_id },
+        }
+    }
+}
+
+async fn is_there(connection: &mut SqliteConnection, owner: &ArtifactOwner) -> Result<bool, MetadataError> {
+    let (statement, project_id, id) = match owner {
+        ArtifactOwner::Run { project_id, run_id } => {
+            ("SELECT 1 FROM runs WHERE project_id = ? AND run_id = ?", project_id, Some(run_id))
+        }
+        ArtifactOwner::Trace { project_id, trace_id } => {
+            ("SELECT 1 FROM traces WHERE project_id = ? AND trace_id = ?", project_id, Some(trace_id))
+        }
+        ArtifactOwner::Project { project_id } => ("SELECT 1 FROM projects WHERE project_id = ?", project_id, None),
+    };
+    let mut found = sqlx::query(statement).bind(number(project_id));
+    if let Some(id) = id {
+        found = found.bind(id);
+    }
+    Ok(found.fetch_optional(connection).await?.is_some())
+}
+
+/// Removes the artifact of a path, and all below it, in the transaction of a change. Returns the hashes that they named.
+pub(crate) async fn delete_below(
+    connection: &mut SqliteConnection,
+    path: &str,
+    now_us: i64,
+) -> Result<BTreeSet<String>, MetadataError> {
+    let rows = sqlx::query("DELETE FROM artifacts WHERE path = ? OR (path > ? AND path < ?) RETURNING sha256")
+        .bind(path)
+        .bind(format!("{path}/"))
+        .bind(format!("{path}0"))
+        .fetch_all(&mut *connection)
+        .await?;
+    if !rows.is_empty() {
+        audit(connection, now_us, "delete_artifacts", path, &json!({"artifacts": rows.len()})).await?;
+    }
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// An artifact that a path would lie within, or that would lie within it.

@@ -31,7 +31,7 @@ mod vfs;
 mod webhooks;
 mod write;
 
-pub use artifacts::{Artifact, ArtifactEntry, ArtifactTotals, BlobRow};
+pub use artifacts::{Artifact, ArtifactEntry, ArtifactOwner, ArtifactTotals, BlobRow};
 pub use check::{MetadataCheck, MetadataDamage, check};
 pub use copy::{ArtifactsOfCopy, MetadataCopy, artifacts_of_copy, check_copy};
 pub use error::MetadataError;

@@ -6,6 +6,7 @@ use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue
 
 mod lineage;
 mod projects;
+mod purges;
 mod registry;
 mod repair;
 mod rot;
@@ -95,7 +96,7 @@ async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile()
     metadata.create_run(new_run("a", &project.project_id), 1).await.unwrap();
     let gone = metadata.create_project("gone", 2).await.unwrap();
     metadata.trash_project(&gone.project_id, 3).await.unwrap();
-    metadata.purge_project("gone", 4).await.unwrap();
+    metadata.purge_project("gone", &gone.project_id, 4).await.unwrap();
     let mut copying = MetadataCopy::open(&source, &copy).await.unwrap();
     copying.pin().await.unwrap();
     metadata.create_run(new_run("b", &project.project_id), 5).await.unwrap();

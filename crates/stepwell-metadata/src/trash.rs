@@ -1,9 +1,12 @@
 //! The trash: what is deleted and can still be restored, and its end.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use sqlx::Row;
 
 use crate::{
+    artifacts::delete_below,
     error::MetadataError,
     lineage::purge_lineage_of_project,
     model::{Project, Run, TrashedProject, TrashedRun},
@@ -68,9 +71,16 @@ impl Metadata {
             .collect()
     }
 
-    /// Ends a run that is in the trash: its rows go, and other runs that name it as parent or source name none.
-    pub async fn purge_run(&self, run_id: &str, now_us: i64) -> Result<(), MetadataError> {
-        self.purge("SELECT run_id FROM runs WHERE run_id = ? AND deleted_at_us IS NOT NULL", run_id, None, now_us).await
+    /// Ends a run that is in the trash: its rows go, all artifacts below its directory with them, and other runs that name it as parent
+    /// or source name none. Returns the hashes that the artifacts named, which may be nobody's now.
+    pub async fn purge_run(
+        &self,
+        run_id: &str,
+        artifacts: &str,
+        now_us: i64,
+    ) -> Result<BTreeSet<String>, MetadataError> {
+        let runs = "SELECT run_id FROM runs WHERE run_id = ? AND deleted_at_us IS NOT NULL";
+        self.purge(runs, run_id, None, artifacts, now_us).await
     }
 
     /// Puts a project into the trash, with its runs.
@@ -136,10 +146,15 @@ impl Metadata {
             .collect()
     }
 
-    /// Ends a project that is in the trash, and all of its runs.
-    pub async fn purge_project(&self, name: &str, now_us: i64) -> Result<(), MetadataError> {
+    /// Ends a project that is in the trash, all of its runs, and all artifacts below its directory. Returns the hashes that they named.
+    pub async fn purge_project(
+        &self,
+        name: &str,
+        artifacts: &str,
+        now_us: i64,
+    ) -> Result<BTreeSet<String>, MetadataError> {
         let runs = "SELECT run_id FROM runs JOIN projects p USING (project_id) WHERE p.name = ?";
-        self.purge(runs, name, Some(name), now_us).await
+        self.purge(runs, name, Some(name), artifacts, now_us).await
     }
 
     /// How long a project keeps points, in microseconds; `None` is for ever.
@@ -159,14 +174,16 @@ impl Metadata {
         self.commit_beside_runs(tx, changed).await
     }
 
-    /// Removes the rows of the runs that `runs` selects for `name`, and then of a project.
+    /// Removes the rows of the runs that `runs` selects for `name`, then of a project, and of their artifacts: what is left out here
+    /// nobody finds again.
     async fn purge(
         &self,
         runs: &'static str,
         name: &str,
         of_project: Option<&str>,
+        artifacts: &str,
         now_us: i64,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<BTreeSet<String>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let found: Vec<String> = sqlx::query(runs)
             .bind(name)
@@ -208,7 +225,8 @@ impl Metadata {
         if gone == 0 {
             return Err(MetadataError::NotInTrash { what, name: name.to_owned() });
         }
+        let hashes = delete_below(&mut tx, artifacts, now_us).await?;
         audit(&mut tx, now_us, &format!("purge_{what}"), name, &json!({"runs": found.len()})).await?;
-        self.commit(tx, ()).await
+        self.commit(tx, hashes).await
     }
 }

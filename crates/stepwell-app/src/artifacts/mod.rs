@@ -1,18 +1,19 @@
 //! Artifacts: files that belong to runs, under logical paths.
 //!
-//! `upload` takes bytes in, `parts` takes them in several requests, `download` gives them out, `unnamed` removes blobs that nobody
+//! `upload` takes bytes in, `parts` takes them in several requests, `owner` knows whose they are, `download` gives them out, `unnamed` removes blobs that nobody
 //! names any more, `place` knows where they lie. A blob is published before the row that names it and removed after, and `publishing` keeps the two apart: between
 //! rename and row no blob is removed.
 
 pub(crate) mod care;
 mod download;
+mod owner;
 mod parts;
 pub(crate) mod place;
 mod unnamed;
 mod upload;
 
 use std::sync::{
-    Mutex,
+    Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -23,8 +24,12 @@ use tokio::sync::{RwLock, Semaphore};
 
 use self::parts::PartialUploads;
 pub(crate) use self::unnamed::sweep_unnamed;
-pub use self::{download::ArtifactDownload, parts::PartReceipt, upload::ArtifactUpload};
-use crate::{app::App, code::ErrorCode, error::AppError};
+pub use self::{download::ArtifactDownload, owner::ArtifactPlace, parts::PartReceipt, upload::ArtifactUpload};
+use crate::{
+    app::{App, to_its_end},
+    code::ErrorCode,
+    error::AppError,
+};
 
 /// Blobs on their way to an object store at once; each holds a few parts of it in memory.
 const UPLOADING_MAX: usize = 8;
@@ -77,27 +82,29 @@ impl Artifacts {
 impl App {
     /// The directory of a run's artifacts; the run must be there.
     pub async fn artifacts_of_run(&self, run_id: &str) -> Result<String, AppError> {
+        Ok(run_directory(&self.project_id_of_artifacts(run_id).await?, run_id))
+    }
+
+    async fn project_id_of_artifacts(&self, run_id: &str) -> Result<Arc<str>, AppError> {
         check_run_id(run_id)?;
         let project_id = self.project_id_of_run(&run_id.into()).await?;
-        let project_id = project_id.ok_or_else(|| AppError::run_not_found(run_id))?;
-        Ok(run_directory(&project_id, run_id))
+        project_id.ok_or_else(|| AppError::run_not_found(run_id))
     }
 
     /// Has a path name what was uploaded, in place of what was there. Durable when it returns; dropped midway, it ends all the same.
-    pub async fn put_artifact(&self, path: &str, upload: ArtifactUpload) -> Result<ArtifactInfo, AppError> {
-        check_artifact_path(path)?;
+    /// Refused where the owner of the path was purged since.
+    pub async fn put_artifact(&self, place: &ArtifactPlace, upload: ArtifactUpload) -> Result<ArtifactInfo, AppError> {
         let staged = upload.finish().await?;
-        self.publish(path, staged).await
+        self.publish(place, staged).await
     }
 
-    pub(crate) async fn publish(&self, path: &str, staged: StagedBlob) -> Result<ArtifactInfo, AppError> {
-        let (app, path) = (self.clone(), path.to_owned());
-        // A task of its own: a client that goes away must not leave a blob without a row.
-        let published = tokio::spawn(async move { app.publish_whole(path, staged).await }).await;
-        published.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
+    pub(crate) async fn publish(&self, place: &ArtifactPlace, staged: StagedBlob) -> Result<ArtifactInfo, AppError> {
+        let (app, place) = (self.clone(), place.clone());
+        // A client that goes away must not leave a blob without a row.
+        to_its_end(async move { app.publish_whole(place, staged).await }).await
     }
 
-    async fn publish_whole(&self, path: String, staged: StagedBlob) -> Result<ArtifactInfo, AppError> {
+    async fn publish_whole(&self, place: ArtifactPlace, staged: StagedBlob) -> Result<ArtifactInfo, AppError> {
         let artifacts = &self.parts.artifacts;
         let sha256 = staged.blob().id.to_string();
         let (mut staged, mut uploading) = (staged, None);
@@ -107,7 +114,7 @@ impl App {
         }
         let publishing = artifacts.publishing.read().await;
         let named = match blocking(move || staged.publish()).await {
-            Ok(blob) => self.name(&path, &blob).await,
+            Ok(blob) => self.name(place, &blob).await,
             Err(error) => Err(error),
         };
         drop((publishing, uploading));
@@ -123,11 +130,12 @@ impl App {
         }
     }
 
-    async fn name(&self, path: &str, blob: &Blob) -> Result<(ArtifactInfo, Option<String>), AppError> {
+    async fn name(&self, place: ArtifactPlace, blob: &Blob) -> Result<(ArtifactInfo, Option<String>), AppError> {
+        let ArtifactPlace { path, owner } = place;
         let sha256 = blob.id.to_string();
         let blob = BlobRow { sha256, bytes: blob.bytes, checksums: blob.checksums() };
-        let artifact = Artifact { path: path.to_owned(), blob, written_at_us: self.now_us() };
-        let replaced = self.parts.metadata.put_artifact(&artifact).await?;
+        let artifact = Artifact { path, blob, written_at_us: self.now_us() };
+        let replaced = self.parts.metadata.put_artifact(&artifact, owner.as_ref()).await?;
         Ok((info(artifact), replaced))
     }
 

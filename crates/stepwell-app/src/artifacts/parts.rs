@@ -7,10 +7,13 @@ use std::{
 };
 
 use stepwell_blobs::{BlobError, BlobStore, StagedBlob};
-use stepwell_types::check_artifact_path;
 
-use super::{ArtifactInfo, ArtifactUpload, blocking};
-use crate::{app::App, code::ErrorCode, error::AppError};
+use super::{ArtifactInfo, ArtifactPlace, ArtifactUpload, blocking};
+use crate::{
+    app::{App, to_its_end},
+    code::ErrorCode,
+    error::AppError,
+};
 
 /// Uploads under way at once.
 const UPLOADS_MAX: usize = 256;
@@ -23,7 +26,7 @@ const IDLE_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub(super) type PartialUploads = HashMap<String, PartialUpload>;
 
 pub(super) struct PartialUpload {
-    path: String,
+    place: ArtifactPlace,
     heard_at: Duration,
     parts: BTreeMap<u32, StagedBlob>,
     /// While its parts are put together no other request does so.
@@ -41,9 +44,8 @@ pub struct PartReceipt {
 
 impl App {
     /// Begins an upload in so many parts; returns its id, which nobody can guess.
-    pub fn begin_parts(&self, path: &str, parts: u32) -> Result<String, AppError> {
+    pub fn begin_parts(&self, place: ArtifactPlace, parts: u32) -> Result<String, AppError> {
         self.check_writable()?;
-        check_artifact_path(path)?;
         if !(1..=PARTS_MAX).contains(&parts) {
             let message = format!("an upload has 1 to {PARTS_MAX} parts");
             return Err(AppError::new(ErrorCode::InvalidValue, message).field("num_parts").limit(PARTS_MAX as usize));
@@ -57,8 +59,7 @@ impl App {
             let message = format!("{UPLOADS_MAX} uploads in parts are under way; complete or abort some");
             return Err(AppError::new(ErrorCode::QueueFull, message).limit(UPLOADS_MAX));
         }
-        let upload =
-            PartialUpload { path: path.to_owned(), heard_at: now, parts: BTreeMap::new(), is_completing: false };
+        let upload = PartialUpload { place, heard_at: now, parts: BTreeMap::new(), is_completing: false };
         uploads.insert(upload_id.clone(), upload);
         Ok(upload_id)
     }
@@ -98,10 +99,9 @@ impl App {
         path: &str,
         receipts: &[PartReceipt],
     ) -> Result<ArtifactInfo, AppError> {
-        let parts = self.take_parts(upload_id, path, receipts)?;
-        let (app, upload_id, path) = (self.clone(), upload_id.to_owned(), path.to_owned());
-        // A task of its own, so that a client that goes away does not leave it half done.
-        let completed = tokio::spawn(async move {
+        let (place, parts) = self.take_parts(upload_id, path, receipts)?;
+        let (app, upload_id) = (self.clone(), upload_id.to_owned());
+        to_its_end(async move {
             let store = app.parts.artifacts.store.clone();
             let (parts, joined) = match blocking(move || Ok(join(&store, parts))).await {
                 Ok(joined) => joined,
@@ -111,13 +111,13 @@ impl App {
                 }
             };
             let published = match joined {
-                Ok(staged) => app.publish(&path, staged).await,
+                Ok(staged) => app.publish(&place, staged).await,
                 Err(error) => Err(error.into()),
             };
             app.give_parts_back(&upload_id, parts, published.is_ok());
             published
-        });
-        completed.await.map_err(|error| AppError::new(ErrorCode::Internal, error.to_string()))?
+        })
+        .await
     }
 
     /// Ends an upload and removes its parts; one that is not under way is ended already.
@@ -134,9 +134,9 @@ impl App {
         upload_id: &str,
         path: &str,
         receipts: &[PartReceipt],
-    ) -> Result<BTreeMap<u32, StagedBlob>, AppError> {
+    ) -> Result<(ArtifactPlace, BTreeMap<u32, StagedBlob>), AppError> {
         let mut uploads = self.uploads();
-        let known = uploads.get_mut(upload_id).filter(|upload| !upload.is_completing && upload.path == path);
+        let known = uploads.get_mut(upload_id).filter(|upload| !upload.is_completing && upload.place.path == path);
         let Some(upload) = known else { return Err(unknown(upload_id)) };
         let is_there = |receipt: &&PartReceipt| {
             let part = upload.parts.get(&receipt.number);
@@ -155,7 +155,7 @@ impl App {
             return Err(AppError::new(ErrorCode::InvalidValue, message).field("parts"));
         }
         upload.is_completing = true;
-        Ok(std::mem::take(&mut upload.parts))
+        Ok((upload.place.clone(), std::mem::take(&mut upload.parts)))
     }
 
     fn give_parts_back(&self, upload_id: &str, parts: BTreeMap<u32, StagedBlob>, is_done: bool) {

@@ -87,7 +87,7 @@ async fn put(app: &App, path: &str, bytes: &[u8]) -> Result<super::ArtifactInfo,
     for piece in bytes.chunks(60_000) {
         upload.write(piece).await?;
     }
-    app.put_artifact(path, upload).await
+    app.put_artifact(&app.artifact_place(path).await?, upload).await
 }
 
 async fn get(app: &App, path: &str) -> Result<Vec<u8>, AppError> {
@@ -282,7 +282,7 @@ async fn parts_become_one_in_the_order_of_their_numbers() {
         upload.write(bytes).await.unwrap();
         app.put_part(upload_id, number, upload).await
     };
-    let upload_id = app.begin_parts("m/file", 3).unwrap();
+    let upload_id = app.begin_parts(app.artifact_place("m/file").await.unwrap(), 3).unwrap();
     let mut receipts = BTreeMap::new();
     for (number, bytes) in [(3, vec![3; 10]), (1, vec![1; 300_000]), (2, vec![9; 5]), (2, vec![2; 5])] {
         receipts.insert(number, part(&upload_id, number, &bytes).await.unwrap());
@@ -299,13 +299,13 @@ async fn parts_become_one_in_the_order_of_their_numbers() {
     assert_eq!(blobs(dir.path()).len(), 1, "the parts are gone");
     assert_eq!(code(app.complete_parts(&upload_id, "m/file", &receipts).await), Some(ErrorCode::UploadNotFound));
 
-    let aborted = app.begin_parts("m/aborted", 2).unwrap();
+    let aborted = app.begin_parts(app.artifact_place("m/aborted").await.unwrap(), 2).unwrap();
     part(&aborted, 1, b"x").await.unwrap();
     app.abort_parts(&aborted);
     app.abort_parts(&aborted);
     assert_eq!(code(part(&aborted, 2, b"y").await), Some(ErrorCode::UploadNotFound));
     assert_eq!(blobs(dir.path()).len(), 1);
-    assert_eq!(code(app.begin_parts("m/none", 0)), Some(ErrorCode::InvalidValue));
+    assert_eq!(code(app.begin_parts(app.artifact_place("m/none").await.unwrap(), 0)), Some(ErrorCode::InvalidValue));
     app.shutdown().await.unwrap();
 }
 

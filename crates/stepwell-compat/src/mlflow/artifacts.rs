@@ -56,7 +56,7 @@ pub async fn parts(
         let name = file.rsplit('/').next().unwrap_or(file);
         let path = path_of(&format!("{}/{name}", path.trim_end_matches('/')))?;
         match what {
-            Parts::Create => create(app, &path, &args, url_of),
+            Parts::Create => create(app, &path, &args, url_of).await,
             Parts::Complete => complete(app, &path, &args).await,
             Parts::Abort => {
                 app.abort_parts(args.required("upload_id")?);
@@ -67,11 +67,16 @@ pub async fn parts(
     Answer::of(done.await.and_then(|value| Text::of(&app.reader(), &value)))
 }
 
-fn create(app: &App, path: &str, args: &Args<'_>, url_of: impl Fn(&str, u32) -> String) -> Result<Value, Failure> {
+async fn create(
+    app: &App,
+    path: &str,
+    args: &Args<'_>,
+    url_of: impl Fn(&str, u32) -> String,
+) -> Result<Value, Failure> {
     let count = args.integer("num_parts")?.unwrap_or(1);
     let count =
         u32::try_from(count).map_err(|_| Failure::invalid(format!("num_parts is {count}; it must be a count.")))?;
-    let upload_id = app.begin_parts(path, count)?;
+    let upload_id = app.begin_parts(app.artifact_place(path).await?, count)?;
     let credential = |number| json!({"url": url_of(&upload_id, number), "part_number": number, "headers": {}});
     let credentials: Vec<Value> = (1..=count).map(credential).collect();
     Ok(json!({"upload_id": upload_id, "credentials": credentials}))

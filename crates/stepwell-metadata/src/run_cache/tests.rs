@@ -62,7 +62,7 @@ async fn i2_the_cache_is_what_the_rows_are_after_any_change() {
                 }
                 6 => drop(metadata.trash_run(&run_id, now_us).await),
                 7 => drop(metadata.restore_run(&run_id, now_us).await),
-                8 => drop(metadata.purge_run(&run_id, now_us).await),
+                8 => drop(metadata.purge_run(&run_id, "none", now_us).await),
                 _ => {
                     let id = &project.project_id;
                     drop(metadata.trash_project(id, now_us).await);

@@ -117,12 +117,12 @@ async fn lineage_goes_with_its_run_and_its_project() {
     }
     metadata.add_model_metrics(&[metric("m-1", 1, 0.5)]).await.unwrap();
     metadata.trash_run("r", 3).await.unwrap();
-    metadata.purge_run("r", 4).await.unwrap();
+    metadata.purge_run("r", "1/r/artifacts", 4).await.unwrap();
     assert_eq!(metadata.run_links(&["r".into()]).await.unwrap(), BTreeMap::new());
     assert_eq!(metadata.logged_model("m-1").await.unwrap().unwrap().metrics, []);
     assert_eq!(metadata.run_links(&["s".into()]).await.unwrap()["s"].datasets.len(), 1);
     metadata.trash_project(&project_id, 5).await.unwrap();
-    metadata.purge_project("p", 6).await.unwrap();
+    metadata.purge_project("p", &project_id, 6).await.unwrap();
     assert_eq!(metadata.logged_model("m-1").await.unwrap(), None);
     let left = sqlx::query("SELECT count(*) FROM datasets").fetch_one(&metadata.readers).await.unwrap();
     assert_eq!(sqlx::Row::try_get::<i64, _>(&left, 0).unwrap(), 0);

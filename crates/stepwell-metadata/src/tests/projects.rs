@@ -42,7 +42,7 @@ async fn a_project_is_found_by_id_with_its_tags_also_in_the_trash() {
     assert!(matches!(metadata.create_project("q", 11).await, Err(MetadataError::InTrash { .. })));
     assert!(matches!(metadata.tag_project(id, tags(&[]), 11).await, Err(MetadataError::InTrash { .. })));
     assert!(matches!(metadata.rename_project("77", "r", 11).await, Err(MetadataError::ProjectNotFound { .. })));
-    metadata.purge_project("q", 12).await.unwrap();
+    metadata.purge_project("q", id, 12).await.unwrap();
     assert_eq!(metadata.project_by_id(id).await.unwrap(), None);
 }
 
@@ -58,7 +58,7 @@ async fn the_first_project_is_0_whatever_has_its_name() {
     assert_eq!(metadata.create_project("Default", 5).await.unwrap().project_id, "3");
     metadata.trash_project("0", 6).await.unwrap();
     assert_eq!(metadata.ensure_first_project(7).await.unwrap().deleted_at_us, Some(6), "it is not made anew");
-    metadata.purge_project("mine", 8).await.unwrap();
+    metadata.purge_project("mine", "0", 8).await.unwrap();
     assert_eq!(metadata.ensure_first_project(9).await.unwrap().name, "Default (0)");
 }
 

@@ -79,7 +79,7 @@ async fn i11_a_repair_knows_where_the_artifacts_are_and_which_ids_were_given() {
     metadata.set_artifact_store(URL, 3).await.unwrap();
     let gone = metadata.create_project("gone", 4).await.unwrap();
     metadata.trash_project(&gone.project_id, 5).await.unwrap();
-    metadata.purge_project("gone", 6).await.unwrap();
+    metadata.purge_project("gone", &gone.project_id, 6).await.unwrap();
     metadata.close().await;
     let file = std::fs::read(&path).unwrap();
     // With the row itself overwritten the audit knows.

@@ -103,9 +103,9 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     let (run_id, path) = names(path)?;
     let app = state.app()?;
-    let root = app.artifacts_of_run(&run_id).await?;
+    let place = app.artifact_of_run(&run_id, &path).await?;
     let upload = receive_artifact(&state, &headers, body).await?;
-    let stored = app.put_artifact(&format!("{root}/{path}"), upload).await?;
+    let stored = app.put_artifact(&place, upload).await?;
     let etag = HeaderValue::try_from(format!("\"{}\"", stored.sha256));
     let mut response = (StatusCode::CREATED, Json(StoredArtifact { path, bytes: stored.bytes, sha256: stored.sha256 }))
         .into_response();

@@ -99,9 +99,9 @@ async fn download(State(state): Shared, uri: Uri, headers: HeaderMap) -> Result<
 
 async fn upload(State(state): Shared, uri: Uri, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let app = state.app()?;
-    let path = artifacts::path_of(behind(&uri, "/artifacts/"))?;
+    let place = app.artifact_place(&artifacts::path_of(behind(&uri, "/artifacts/"))?).await.map_err(Failure::from)?;
     let upload = receive_artifact(&state, &headers, body).await?;
-    app.put_artifact(&path, upload).await.map_err(Failure::from)?;
+    app.put_artifact(&place, upload).await.map_err(Failure::from)?;
     Ok(empty())
 }
 
@@ -191,7 +191,7 @@ async fn upload_of_run(
     body: Body,
 ) -> Result<Response, Refusal> {
     let app = state.app()?;
-    let path = artifacts::of_run(app, query.as_deref()).await?;
+    let place = app.artifact_place(&artifacts::of_run(app, query.as_deref()).await?).await.map_err(Failure::from)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let upload = match announced {
         Some(UPLOAD_BYTES_TOO_MANY..) => {
@@ -206,7 +206,7 @@ async fn upload_of_run(
     if upload.bytes() == 0 {
         return Err(Failure::invalid("Request must specify data.").into());
     }
-    app.put_artifact(&path, upload).await.map_err(Failure::from)?;
+    app.put_artifact(&place, upload).await.map_err(Failure::from)?;
     Ok(empty())
 }
 

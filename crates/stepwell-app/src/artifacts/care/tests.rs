@@ -15,7 +15,7 @@ async fn named(data_dir: &Path) -> Metadata {
     let metadata = Metadata::open(&data_dir.join("metadata.sqlite")).await.unwrap();
     for (path, digit) in [("0/r/artifacts/a", "a"), ("0/r/artifacts/b", "b")] {
         let blob = BlobRow { sha256: digit.repeat(64), bytes: 3, checksums: vec![0; 4] };
-        metadata.put_artifact(&Artifact { path: path.into(), blob, written_at_us: 1 }).await.unwrap();
+        metadata.put_artifact(&Artifact { path: path.into(), blob, written_at_us: 1 }, None).await.unwrap();
     }
     metadata
 }
@@ -47,7 +47,10 @@ async fn stored(data_dir: &Path, store: &BlobStore, content: &'static [u8]) -> (
     });
     let blob = written.await.unwrap().unwrap();
     let row = BlobRow { sha256: blob.id.to_string(), bytes: blob.bytes, checksums: blob.checksums() };
-    metadata.put_artifact(&Artifact { path: "0/r/artifacts/a".into(), blob: row, written_at_us: 1 }).await.unwrap();
+    metadata
+        .put_artifact(&Artifact { path: "0/r/artifacts/a".into(), blob: row, written_at_us: 1 }, None)
+        .await
+        .unwrap();
     (metadata, blob.id)
 }
 

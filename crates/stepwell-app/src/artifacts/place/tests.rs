@@ -35,7 +35,7 @@ async fn put(metadata: &Metadata, store: &BlobStore, path: &str) -> Blob {
     });
     let blob = blob.await.unwrap();
     let row = BlobRow { sha256: blob.id.to_string(), bytes: blob.bytes, checksums: blob.checksums() };
-    metadata.put_artifact(&Artifact { path: path.into(), blob: row, written_at_us: 1 }).await.unwrap();
+    metadata.put_artifact(&Artifact { path: path.into(), blob: row, written_at_us: 1 }, None).await.unwrap();
     blob
 }
 

@@ -1,0 +1,44 @@
+//! What a purge takes along, and what it looks at.
+
+use super::*;
+use crate::{Artifact, ArtifactOwner, BlobRow};
+
+async fn opened() -> (tempfile::TempDir, Metadata, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = Metadata::open(&dir.path().join("m")).await.unwrap();
+    let project = metadata.create_project("p", 0).await.unwrap();
+    metadata.create_run(new_run("r", &project.project_id), 1).await.unwrap();
+    (dir, metadata, project.project_id)
+}
+
+fn artifact(path: &str, digit: char) -> Artifact {
+    let blob = BlobRow { sha256: digit.to_string().repeat(64), bytes: 1, checksums: vec![0; 4] };
+    Artifact { path: path.into(), blob, written_at_us: 1 }
+}
+
+/// The rows of the artifacts went in a transaction of their own: what was uploaded between the two belonged to nobody.
+#[tokio::test]
+async fn artifacts_go_in_the_transaction_of_their_run_and_come_no_more() {
+    let (_dir, metadata, project_id) = opened().await;
+    let owner = ArtifactOwner::Run { project_id: project_id.clone(), run_id: "r".into() };
+    let elsewhere = ArtifactOwner::Run { project_id: "77".into(), run_id: "r".into() };
+    metadata.put_artifact(&artifact("1/r/artifacts/x", 'a'), Some(&owner)).await.unwrap();
+    metadata.put_artifact(&artifact("1/s/artifacts/x", 'b'), None).await.unwrap();
+    assert!(metadata.has_artifact_owner(&owner).await.unwrap());
+    assert!(!metadata.has_artifact_owner(&elsewhere).await.unwrap());
+    let early = metadata.purge_run("r", "1/r/artifacts", 2).await;
+    assert!(matches!(early, Err(MetadataError::NotInTrash { .. })), "{early:?}");
+    assert!(metadata.artifact("1/r/artifacts/x").await.unwrap().is_some());
+    metadata.trash_run("r", 3).await.unwrap();
+    let hashes = metadata.purge_run("r", "1/r/artifacts", 4).await.unwrap();
+    assert_eq!(hashes.into_iter().collect::<Vec<_>>(), ["a".repeat(64)]);
+    let late = metadata.put_artifact(&artifact("1/r/artifacts/x", 'a'), Some(&owner)).await;
+    assert!(matches!(late, Err(MetadataError::RunNotFound { .. })), "{late:?}");
+    let owner = ArtifactOwner::Project { project_id: project_id.clone() };
+    assert!(metadata.has_artifact_owner(&owner).await.unwrap());
+    metadata.trash_project(&project_id, 5).await.unwrap();
+    assert_eq!(metadata.purge_project("p", &project_id, 6).await.unwrap().len(), 1);
+    let late = metadata.put_artifact(&artifact("1/s/artifacts/x", 'b'), Some(&owner)).await;
+    assert!(matches!(late, Err(MetadataError::ProjectNotFound { .. })), "{late:?}");
+    assert_eq!(metadata.artifacts_in("").await.unwrap(), []);
+}
