@@ -6,7 +6,12 @@ use serde_json::Value;
 use stepwell_metadata::{MetadataError, Trace, TracePatch, TraceSelection};
 use stepwell_types::check_artifact_path;
 
-use crate::{app::App, artifacts::run_part, code::ErrorCode, error::AppError};
+use crate::{
+    app::{App, to_its_end},
+    artifacts::run_part,
+    code::ErrorCode,
+    error::AppError,
+};
 
 /// Longest id of a trace, bytes.
 const TRACE_ID_BYTES_MAX: usize = 256;
@@ -90,12 +95,15 @@ impl App {
     /// Deletes traces of a project for good, their spans included. Returns how many.
     pub async fn delete_traces(&self, project_id: &str, selection: &TraceSelection) -> Result<usize, AppError> {
         self.check_writable()?;
-        let Ok(number) = project_id.parse() else { return Ok(0) };
-        let trace_ids = self.parts.metadata.delete_traces(number, selection, self.now_us()).await?;
-        for trace_id in &trace_ids {
-            self.purge_artifacts(&trace_directory(project_id, trace_id)).await?;
-        }
-        Ok(trace_ids.len())
+        let Ok(number) = project_id.parse::<i64>() else { return Ok(0) };
+        let (app, selection) = (self.clone(), selection.clone());
+        to_its_end(async move {
+            let directory = |trace_id: &str| trace_directory(&number.to_string(), trace_id);
+            let deleted = app.parts.metadata.delete_traces(number, &selection, directory, app.now_us()).await?;
+            app.remove_unnamed(deleted.hashes).await;
+            Ok(deleted.traces)
+        })
+        .await
     }
 }
 

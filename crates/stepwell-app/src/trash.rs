@@ -151,13 +151,6 @@ impl App {
         self.delete_points(project_id, None, run_id, None).await
     }
 
-    /// Deletes all artifacts below a directory that belongs to what is purged.
-    pub(crate) async fn purge_artifacts(&self, directory: &str) -> Result<(), AppError> {
-        let hashes = self.parts.metadata.delete_artifacts(directory, self.now_us()).await?;
-        self.remove_unnamed(hashes).await;
-        Ok(())
-    }
-
     /// What is in the trash.
     pub async fn trash(&self) -> Result<Trash, AppError> {
         let metadata = &self.parts.metadata;

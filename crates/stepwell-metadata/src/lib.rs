@@ -46,7 +46,7 @@ pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};
 pub use run_cache::ProjectRuns;
 pub use store::Metadata;
-pub use traces::{Trace, TracePatch, TraceSelection};
+pub use traces::{DeletedTraces, Trace, TracePatch, TraceSelection};
 pub use webhooks::{Announce, Announcement, Delivery, NewWebhook, OUTBOX_ROWS_MAX, Webhook, WebhookPatch};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod registry;
 mod repair;
 mod rot;
 mod salvage;
+mod traces;
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
     let params = [

@@ -1,12 +1,15 @@
 //! Traces: what a program did in answer to one request. Their spans are artifacts.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{error::MetadataError, store::Metadata, write::audit};
+use crate::{artifacts::delete_below, error::MetadataError, store::Metadata, write::audit};
 
 /// One trace. Times are microseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +65,15 @@ pub struct TraceSelection {
     pub limit: Option<u32>,
     /// Those named; any where it is empty.
     pub trace_ids: Vec<String>,
+}
+
+/// What became of traces that were to be deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeletedTraces {
+    /// How many there were.
+    pub traces: usize,
+    /// What their artifacts named, which may be nobody's now.
+    pub hashes: BTreeSet<String>,
 }
 
 impl Metadata {
@@ -152,13 +164,14 @@ impl Metadata {
         Ok(self.commit_unseen(tx, done).await?)
     }
 
-    /// Deletes traces of a project. Returns their ids.
+    /// Deletes traces of a project, and all artifacts below the directory of each: without its row nobody finds them again.
     pub async fn delete_traces(
         &self,
         project_id: i64,
         selection: &TraceSelection,
+        directory: impl Fn(&str) -> String,
         now_us: i64,
-    ) -> Result<Vec<String>, MetadataError> {
+    ) -> Result<DeletedTraces, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let rows = sqlx::query(
             "DELETE FROM traces WHERE trace_id IN (SELECT trace_id FROM traces WHERE project_id = ? AND started_at_us <= ? \
@@ -173,10 +186,14 @@ impl Metadata {
         .fetch_all(&mut *tx)
         .await?;
         let trace_ids: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let mut deleted = DeletedTraces { traces: trace_ids.len(), hashes: BTreeSet::new() };
+        for trace_id in &trace_ids {
+            deleted.hashes.extend(delete_below(&mut tx, &directory(trace_id), now_us).await?);
+        }
         if !trace_ids.is_empty() {
             audit(&mut tx, now_us, "delete_traces", &project_id.to_string(), &json!({"traces": trace_ids})).await?;
         }
-        self.commit_unseen(tx, trace_ids).await
+        self.commit_unseen(tx, deleted).await
     }
 }
 

@@ -11,7 +11,7 @@ async fn opened() -> (tempfile::TempDir, Metadata, String) {
     (dir, metadata, project.project_id)
 }
 
-fn artifact(path: &str, digit: char) -> Artifact {
+pub(super) fn artifact(path: &str, digit: char) -> Artifact {
     let blob = BlobRow { sha256: digit.to_string().repeat(64), bytes: 1, checksums: vec![0; 4] };
     Artifact { path: path.into(), blob, written_at_us: 1 }
 }

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{Trace, TraceSelection, artifacts::ArtifactPlace, run_directory, trace_directory, trash::tests::create};
+use crate::{
+    Trace, TraceSelection,
+    artifacts::ArtifactPlace,
+    run_directory, trace_directory,
+    trash::tests::{abandon, create},
+};
 
 fn trace(trace_id: &str) -> Trace {
     Trace {
@@ -107,5 +112,23 @@ async fn an_upload_that_ends_while_its_run_is_in_the_trash_is_there_when_it_come
     app.put_artifact(&place, upload).await.unwrap();
     app.restore_run("r").await.unwrap();
     assert_eq!(get(&app, "1/r/artifacts/x").await.unwrap(), b"");
+    app.shutdown().await.unwrap();
+}
+
+/// The rows of the traces went first, and their spans one by one: those that were left when the caller went away nobody found again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_of_traces_whose_caller_goes_away_leaves_no_span() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["r"]).await;
+    let ids: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
+    for trace_id in &ids {
+        app.put_trace(trace(trace_id)).await.unwrap();
+        put(&app, &format!("{}/traces.json", trace_directory("1", trace_id)), trace_id.as_bytes()).await.unwrap();
+    }
+    let selection = TraceSelection { started_by_us: Some(1), ..TraceSelection::default() };
+    abandon(app.delete_traces("1", &selection), async || app.get_trace("t0").await.is_err()).await;
+    assert_eq!(app.artifacts_in("1/traces").await.unwrap(), []);
+    settled(dir.path(), 0).await;
     app.shutdown().await.unwrap();
 }
