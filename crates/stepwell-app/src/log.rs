@@ -62,7 +62,10 @@ impl App {
             next = next.max(after(step)?);
         }
         let ack = self.ingest(self.batch(&run, filled)?, producer).await?;
-        *next_step = Some(next);
+        // Of a duplicate none of these steps was given.
+        if !ack.duplicate {
+            *next_step = Some(next);
+        }
         Ok(ack)
     }
 
@@ -101,3 +104,6 @@ impl App {
         Ok(Batch::new(series, index, steps, times, values)?)
     }
 }
+
+#[cfg(test)]
+mod tests;
