@@ -16,6 +16,19 @@ use crate::{
     write::audit,
 };
 
+/// What ends a run, in this order; each without a look at all rows of a table, for there may be many runs to end.
+pub(crate) const PURGE_OF_RUN: [&str; 9] = [
+    "UPDATE runs SET parent_run_id = NULL WHERE parent_run_id = ?",
+    "UPDATE runs SET fork_run_id = NULL, fork_step = NULL WHERE fork_run_id = ?",
+    "DELETE FROM params WHERE run_id = ?",
+    "DELETE FROM tags WHERE run_id = ?",
+    "DELETE FROM run_dataset_tags WHERE input_id IN (SELECT input_id FROM run_datasets WHERE run_id = ?)",
+    "DELETE FROM run_datasets WHERE run_id = ?",
+    "DELETE FROM run_models WHERE run_id = ?",
+    "DELETE FROM logged_model_metrics WHERE run_id = ?",
+    "DELETE FROM runs WHERE run_id = ?",
+];
+
 impl Metadata {
     /// Puts a run into the trash.
     pub async fn trash_run(&self, run_id: &str, now_us: i64) -> Result<(), MetadataError> {
@@ -193,17 +206,7 @@ impl Metadata {
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()?;
         for run_id in &found {
-            for statement in [
-                "UPDATE runs SET parent_run_id = NULL WHERE parent_run_id = ?",
-                "UPDATE runs SET fork_run_id = NULL, fork_step = NULL WHERE fork_run_id = ?",
-                "DELETE FROM params WHERE run_id = ?",
-                "DELETE FROM tags WHERE run_id = ?",
-                "DELETE FROM run_dataset_tags WHERE input_id IN (SELECT input_id FROM run_datasets WHERE run_id = ?)",
-                "DELETE FROM run_datasets WHERE run_id = ?",
-                "DELETE FROM run_models WHERE run_id = ?",
-                "DELETE FROM logged_model_metrics WHERE run_id = ?",
-                "DELETE FROM runs WHERE run_id = ?",
-            ] {
+            for statement in PURGE_OF_RUN {
                 sqlx::query(statement).bind(run_id).execute(&mut *tx).await?;
             }
         }
