@@ -1,7 +1,7 @@
 //! Traces: what a program did in answer to one request. Their spans are artifacts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::ControlFlow,
 };
 
@@ -77,7 +77,8 @@ pub struct DeletedTraces {
 }
 
 impl Metadata {
-    /// Stores a trace; of one that is there already what is given wins, and what only the old one has stays.
+    /// Stores a trace; of one that is there already what is given wins, and what only the old one has stays. An id that a project in
+    /// the trash has is taken: a restore is to find its trace.
     pub async fn put_trace(&self, mut trace: Trace, now_us: i64) -> Result<Trace, MetadataError> {
         let mut tx = self.writer.begin().await?;
         if let Some(old) = read_trace(&mut tx, &trace.trace_id).await? {
@@ -89,8 +90,10 @@ impl Metadata {
             }
             trace.request_preview = trace.request_preview.or(old.request_preview);
             trace.response_preview = trace.response_preview.or(old.response_preview);
-            trace.assessments.splice(0..0, old.assessments);
+            trace.assessments = with_given(old.assessments, trace.assessments);
             trace.linked_runs.splice(0..0, old.linked_runs);
+        } else if has_trace(&mut tx, &trace.trace_id).await? {
+            return Err(MetadataError::InTrash { what: "project of trace", name: trace.trace_id });
         }
         write_trace(&mut tx, &trace).await?;
         audit(&mut tx, now_us, "put_trace", &trace.trace_id, &json!({"project_id": trace.project_id})).await?;
@@ -195,6 +198,22 @@ impl Metadata {
         }
         self.commit_unseen(tx, deleted).await
     }
+}
+
+/// The assessments that there are, and those given that are not among them: who had no answer sends them again.
+fn with_given(mut there: Vec<Value>, given: Vec<Value>) -> Vec<Value> {
+    let id = |assessment: &Value| assessment.get("assessment_id").map(Value::to_string);
+    let known: HashSet<String> = there.iter().map(Value::to_string).collect();
+    let ids: HashSet<String> = there.iter().filter_map(id).collect();
+    let is_new = |given: &Value| !known.contains(&given.to_string()) && id(given).is_none_or(|id| !ids.contains(&id));
+    there.extend(given.into_iter().filter(is_new));
+    there
+}
+
+/// Whether there is a trace of that id, its project in the trash or not.
+async fn has_trace(connection: &mut SqliteConnection, trace_id: &str) -> Result<bool, MetadataError> {
+    let found = sqlx::query("SELECT 1 FROM traces WHERE trace_id = ?").bind(trace_id);
+    Ok(found.fetch_optional(connection).await?.is_some())
 }
 
 async fn write_trace(connection: &mut SqliteConnection, trace: &Trace) -> Result<(), MetadataError> {

@@ -1,6 +1,6 @@
 //! Traces that are sent again, whose project is in the trash, and that go.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{purges::artifact, *};
 use crate::{DeletedTraces, Trace, TraceSelection};
@@ -27,6 +27,35 @@ async fn opened() -> (tempfile::TempDir, Metadata, String) {
     let metadata = Metadata::open(&dir.path().join("m")).await.unwrap();
     let project = metadata.create_project("p", 0).await.unwrap();
     (dir, metadata, project.project_id)
+}
+
+/// A client that had no answer sends the trace again: each time it had its assessments once more.
+#[tokio::test]
+async fn a_trace_sent_again_has_its_assessments_once() {
+    let (_dir, metadata, project_id) = opened().await;
+    let with_id = |value: i64| json!({"assessment_id": "a-1", "feedback": {"value": value}});
+    let without = |value: i64| json!({"assessment_name": "n", "feedback": {"value": value}});
+    let put =
+        async |assessments| metadata.put_trace(trace("t", &project_id, assessments), 2).await.unwrap().assessments;
+    let first = vec![with_id(1), without(1), without(1)];
+    assert_eq!(put(first.clone()).await, first);
+    assert_eq!(put(first.clone()).await, first);
+    assert_eq!(put(vec![with_id(2), without(2)]).await, [first, vec![without(2)]].concat());
+}
+
+/// A trace of a project in the trash was not seen, and taken away by one of its id: a restore did not bring it back.
+#[tokio::test]
+async fn a_trace_of_a_project_in_the_trash_stays_there() {
+    let (_dir, metadata, project_id) = opened().await;
+    let other = metadata.create_project("q", 1).await.unwrap().project_id;
+    let mine = metadata.put_trace(trace("t", &project_id, Vec::new()), 2).await.unwrap();
+    metadata.trash_project(&project_id, 3).await.unwrap();
+    let refused = metadata.put_trace(trace("t", &other, Vec::new()), 4).await.unwrap_err();
+    assert!(matches!(refused, MetadataError::InTrash { .. }), "{refused}");
+    assert_eq!(refused.kind(), stepwell_types::ErrorKind::Conflict);
+    metadata.restore_project(&project_id, false, 5).await.unwrap();
+    assert_eq!(metadata.trace("t").await.unwrap(), Some(mine));
+    metadata.put_trace(trace("t", &project_id, Vec::new()), 6).await.unwrap();
 }
 
 /// Spans whose trace was gone nobody found again: a crash between the two left them for ever.
