@@ -218,8 +218,9 @@ impl Held {
             let path = source.join(&file.path);
             let is_wanted = held.beside.len() < HELD_MAX && !store.has(&file);
             let content = if is_wanted { env.disk.map(&path).ok() } else { None };
+            let is_there = content.is_some() || env.disk.try_exists(&path).map_err(io_error("look for", &path))?;
             match &mut held.elsewhere {
-                Some(elsewhere) if content.is_none() && !env.disk.exists(&path) => {
+                Some(elsewhere) if !is_there => {
                     elsewhere.blobs += 1;
                     elsewhere.bytes += file.bytes;
                 }

@@ -1,6 +1,8 @@
 //! Looking after a data directory: what is damaged in it, and mending that. No server need run on it.
 
-use stepwell_engine::{CheckReport, RepairReport};
+use std::path::Path;
+
+use stepwell_engine::{CheckReport, EngineError, RepairReport};
 use stepwell_env::Env;
 use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair};
 
@@ -37,7 +39,7 @@ pub struct DirectoryRepair {
 /// Reads every byte and changes nothing; also beside the server that owns the directory.
 pub async fn check_directory(env: &Env, config: &AppConfig) -> Result<DirectoryCheck, AppError> {
     let mut metadata = stepwell_metadata::check(&config.metadata_path()).await?;
-    if is_metadata_lost(env, config) {
+    if is_metadata_lost(env, config)? {
         let detail = "it is missing: no project and no run is known".to_owned();
         metadata.damages.push(MetadataDamage { path: config.metadata_path(), offset: 0, bytes: 0, detail });
     }
@@ -52,7 +54,7 @@ async fn check_artifacts(env: &Env, config: &AppConfig, found: &mut MetadataChec
         found.notes.push("artifacts are not checked while the metadata is damaged".to_owned());
         return Ok(ArtifactCheck::default());
     }
-    if !env.disk.exists(&config.metadata_path()) {
+    if !is_there(env, &config.metadata_path())? {
         return Ok(ArtifactCheck::default());
     }
     let metadata = Metadata::open_read_only(&config.metadata_path()).await?;
@@ -65,7 +67,7 @@ async fn check_artifacts(env: &Env, config: &AppConfig, found: &mut MetadataChec
 pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> Result<DirectoryRepair, AppError> {
     let quarantine = config.engine.data_dir.join(stepwell_engine::QUARANTINE);
     let mut metadata = stepwell_metadata::repair(&config.metadata_path(), &quarantine, dry_run).await?;
-    if is_metadata_lost(env, config) {
+    if is_metadata_lost(env, config)? {
         metadata.lines.push("it is missing, and made anew without any project or run; the points stay".to_owned());
         if !dry_run {
             Metadata::open(&config.metadata_path()).await?.close().await;
@@ -75,7 +77,7 @@ pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> R
     let artifacts = match (metadata.lines.is_empty(), dry_run) {
         // What the rows will be is not known before they are mended.
         (false, true) => ArtifactRepair::default(),
-        (is_whole, _) if env.disk.exists(&config.metadata_path()) => {
+        (is_whole, _) if is_there(env, &config.metadata_path())? => {
             let rows = match dry_run {
                 true => Metadata::open_read_only(&config.metadata_path()).await?,
                 false => Metadata::open(&config.metadata_path()).await?,
@@ -93,7 +95,7 @@ pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> R
 /// The file of metadata is made before the manifest: with the one and without the other it was lost. Made anew in silence, it would
 /// hide every run.
 pub(crate) fn refuse_lost_metadata(env: &Env, config: &AppConfig) -> Result<(), AppError> {
-    if !is_metadata_lost(env, config) {
+    if !is_metadata_lost(env, config)? {
         return Ok(());
     }
     let path = config.metadata_path();
@@ -105,7 +107,13 @@ pub(crate) fn refuse_lost_metadata(env: &Env, config: &AppConfig) -> Result<(), 
     Err(AppError::new(ErrorCode::DataDamaged, message))
 }
 
-fn is_metadata_lost(env: &Env, config: &AppConfig) -> bool {
-    let exists = |name: &str| env.disk.exists(&config.engine.data_dir.join(name));
-    !env.disk.exists(&config.metadata_path()) && (exists("MANIFEST") || exists("MANIFEST.copy"))
+fn is_metadata_lost(env: &Env, config: &AppConfig) -> Result<bool, AppError> {
+    let is_of_directory = |name: &str| is_there(env, &config.engine.data_dir.join(name));
+    Ok(!is_there(env, &config.metadata_path())? && (is_of_directory("MANIFEST")? || is_of_directory("MANIFEST.copy")?))
+}
+
+/// What cannot be looked at is not taken for gone.
+fn is_there(env: &Env, path: &Path) -> Result<bool, AppError> {
+    let failed = |source| EngineError::Io { what: "look for", path: path.to_owned(), source };
+    Ok(env.disk.try_exists(path).map_err(failed)?)
 }

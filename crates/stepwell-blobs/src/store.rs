@@ -163,7 +163,7 @@ impl BlobStore {
     pub fn open(&self, blob: Blob) -> Result<BlobReader, BlobError> {
         let path = self.path_of(blob.id);
         match &self.parts.objects {
-            Some(objects) if !self.disk().exists(&path) => objects.open(blob),
+            Some(objects) if !self.disk().try_exists(&path).map_err(io_error("look for", &path))? => objects.open(blob),
             _ => self.open_at(path, blob),
         }
     }

@@ -54,15 +54,14 @@ pub(crate) async fn prepare(path: &Path) -> Result<(), MetadataError> {
 /// What a file is, by its beginning and by its log. For who has it not open yet: to close a descriptor of a file gives up all locks that
 /// the process has on it, SQLite's too.
 pub(crate) fn state(path: &Path) -> Result<State, MetadataError> {
-    let disk = RealDisk;
     let log = log_of(path);
-    if replace::is_waiting(path) {
+    if replace::is_waiting(path)? {
         // Its log may be gone already, and with it what was changed last.
         let detail = "a repair of it was cut short".to_owned();
         return Ok(State::Damaged { path: path.to_owned(), offset: 0, detail });
     }
-    if !disk.exists(path) {
-        if !disk.exists(&log) {
+    if !is_there(path)? {
+        if !is_there(&log)? {
             return Ok(State::Absent);
         }
         // A new file beside it would be filled from the log of the old one.
@@ -95,7 +94,7 @@ pub(crate) fn state(path: &Path) -> Result<State, MetadataError> {
 fn log_damage(log: &Path) -> Result<Option<(u64, String)>, MetadataError> {
     let mut found = None;
     for _ in 0..LOOKS {
-        if !RealDisk.exists(log) {
+        if !is_there(log)? {
             return Ok(None);
         }
         let content = RealDisk.read(log).map_err(unreadable(log))?;
@@ -209,6 +208,11 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> MetadataError {
         true => MetadataError::Io { what: "read", path, source },
         false => MetadataError::Unreadable { path, source },
     }
+}
+
+/// Whether a file is there. What cannot be looked at is an error: taken for absent, it would be made anew.
+pub(crate) fn is_there(path: &Path) -> Result<bool, MetadataError> {
+    RealDisk.try_exists(path).map_err(failed("look for", path))
 }
 
 pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MetadataError {

@@ -15,7 +15,7 @@ use crate::{
     check::{check, damaged_pages},
     error::MetadataError,
     pages::{self, PAGE_BYTES},
-    prepare::{State, failed, log_of, prepare, remove, sibling, state},
+    prepare::{State, failed, is_there, log_of, prepare, remove, sibling, state},
     replace::{self, replace, result_of},
     salvage::salvage,
     store::checked,
@@ -42,7 +42,7 @@ pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<Met
 
 async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
     let mut report = MetadataRepair::default();
-    if replace::is_waiting(path) {
+    if replace::is_waiting(path)? {
         report
             .lines
             .push(format!("a repair of {} was cut short; its result takes the place of the file", path.display()));
@@ -72,11 +72,13 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
         return Ok(report);
     }
     if !dry_run {
-        for file in [path, log.as_path()].into_iter().filter(|file| RealDisk.exists(file)) {
-            report.quarantined.push(copy(file, quarantine)?);
+        for file in [path, log.as_path()] {
+            if is_there(file)? {
+                report.quarantined.push(copy(file, quarantine)?);
+            }
         }
     }
-    if !RealDisk.exists(path) {
+    if !is_there(path)? {
         report.lines.push("without the file its log is of no use, and is set aside".to_owned());
         if !dry_run {
             remove(&log)?;
@@ -93,7 +95,7 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
         mend_bits(path, &mut report.lines)?
     };
     write_atomically(&RealDisk, &attempt, &mended).map_err(failed("write", &attempt))?;
-    if RealDisk.exists(&log) {
+    if is_there(&log)? {
         let content = RealDisk.read(&log).map_err(failed("read", &log))?;
         if pages::log_damage(&content).is_some() {
             report.lines.push("changes in the log behind the damage are lost: SQLite can read none of them".to_owned());

@@ -11,7 +11,7 @@ use crate::{
     check::damaged_pages,
     error::MetadataError,
     pages::MAGIC,
-    prepare::{failed, log_of, remove, sibling},
+    prepare::{failed, is_there, log_of, remove, sibling},
 };
 
 /// Where the result of a repair is until it is in its place.
@@ -20,8 +20,8 @@ pub(crate) fn result_of(path: &Path) -> PathBuf {
 }
 
 /// Whether the result of a repair is there, and not in its place.
-pub(crate) fn is_waiting(path: &Path) -> bool {
-    RealDisk.exists(&result_of(path))
+pub(crate) fn is_waiting(path: &Path) -> Result<bool, MetadataError> {
+    is_there(&result_of(path))
 }
 
 /// Makes `whole` the file.
@@ -33,7 +33,7 @@ pub(crate) fn replace(path: &Path, whole: &[u8]) -> Result<(), MetadataError> {
 
 /// Ends what was cut short, if something was. For the only one who uses the file.
 pub(crate) fn finish(path: &Path) -> Result<(), MetadataError> {
-    if !is_waiting(path) {
+    if !is_waiting(path)? {
         return Ok(());
     }
     let result = result_of(path);

@@ -122,7 +122,7 @@ impl Disk for ObjectDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        if self.exists(path) {
+        if self.try_exists(path)? {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let local = self.new_file();
@@ -216,13 +216,16 @@ impl Disk for ObjectDisk {
     }
 
     fn exists(&self, path: &Path) -> bool {
+        self.try_exists(path).unwrap_or(false)
+    }
+
+    fn try_exists(&self, path: &Path) -> io::Result<bool> {
         if self.written_at(path).is_some() {
-            return true;
+            return Ok(true);
         }
-        let Ok(key) = self.key(path) else { return false };
-        // A store that cannot be asked fails whatever is done next, with its own words.
-        let is_object = self.objects.bytes_of(&key).is_ok_and(|bytes| bytes.is_some());
-        is_object || self.objects.list(&key).is_ok_and(|listed| !listed.is_empty())
+        let key = self.key(path)?;
+        let is_object = self.objects.bytes_of(&key)?.is_some();
+        Ok(is_object || !self.objects.list(&key)?.is_empty())
     }
 
     fn space(&self, _: &Path) -> io::Result<DiskSpace> {

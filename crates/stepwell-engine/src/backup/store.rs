@@ -46,7 +46,8 @@ impl BackupStore {
 
     /// Opens a destination for reading.
     pub fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, BackupError> {
-        if !disk.exists(&root.join(INDEX_DIR)) {
+        let dir = root.join(INDEX_DIR);
+        if !disk.try_exists(&dir).map_err(io_error("look for", &dir))? {
             return Err(BackupError::NotABackup { path: root.to_owned() });
         }
         Ok(Self { disk, root: root.to_owned() })
@@ -74,7 +75,7 @@ impl BackupStore {
     /// The index of one backup.
     pub fn index(&self, number: u64) -> Result<BackupIndex, BackupError> {
         let path = self.index_path(number);
-        if !self.disk.exists(&path) {
+        if !self.disk.try_exists(&path).map_err(io_error("look for", &path))? {
             let known = self.numbers()?;
             return Err(BackupError::NoSuchBackup { path: self.root.clone(), number, known });
         }
@@ -109,7 +110,7 @@ impl BackupStore {
     /// The content of a file, every byte of it checked.
     pub(crate) fn read(&self, file: &BackupFile) -> Result<MappedFile, BackupError> {
         let path = self.path_of(file);
-        if !self.disk.exists(&path) {
+        if !self.disk.try_exists(&path).map_err(io_error("look for", &path))? {
             return Err(BackupError::Missing { path });
         }
         let content = self.disk.map(&path).map_err(io_error("read", &path))?;

@@ -58,6 +58,23 @@ async fn i1_a_repair_that_fails_to_write_its_result_leaves_the_log() {
     assert_eq!(runs(&path).await, 65);
 }
 
+/// A file of which nothing can be said was taken for absent, and made anew over the one that was there.
+#[tokio::test]
+async fn i1_metadata_that_cannot_be_looked_at_are_not_made_anew() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    for circle in [path.clone(), log_of(&path), result_of(&path)] {
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        let refused = Metadata::open(&path).await.map(drop);
+        assert!(matches!(refused, Err(MetadataError::Io { what: "look for", .. })), "{refused:?}");
+        let refused = repair(&path, &dir.path().join("quarantine"), false).await.map(drop);
+        assert!(refused.is_err(), "{}", circle.display());
+        assert!(circle.is_symlink());
+        std::fs::remove_file(&circle).unwrap();
+    }
+    Metadata::open(&path).await.unwrap().close().await;
+}
+
 #[tokio::test]
 async fn i7_a_repair_that_is_cut_short_behind_its_result_is_ended_by_the_next_start_or_repair() {
     let dir = in_memory();
