@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sql
 
 use super::{
     rot::{in_memory, written},
+    traces::trace,
     *,
 };
 use crate::{MetadataRepair, check, repair, salvage::TABLES, store::checked};
@@ -123,21 +124,7 @@ async fn i11_a_project_whose_row_is_lost_is_made_anew_for_whatever_is_left_of_it
     for name in ["traced", "models", "data", "tagged", "nothing"] {
         ids.push(metadata.create_project(name, 1).await.unwrap().project_id);
     }
-    let trace = crate::Trace {
-        trace_id: "t".into(),
-        project_id: ids[0].clone(),
-        started_at_us: 1,
-        duration_us: None,
-        state: "OK".into(),
-        client_request_id: None,
-        request_preview: None,
-        response_preview: None,
-        metadata: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        assessments: Vec::new(),
-        linked_runs: Vec::new(),
-    };
-    let trace = metadata.put_trace(trace, 2).await.unwrap();
+    let trace = metadata.put_trace(trace("t", &ids[0], Vec::new()), 2).await.unwrap();
     let model = "INSERT INTO logged_models (model_id, project_id, name, location, status, created_at_us, updated_at_us) \
                  VALUES ('m', ?, 'model', 'x', 'ready', 1, 1)";
     sqlx::query(model).bind(&ids[1]).execute(&metadata.writer).await.unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{purges::artifact, *};
 use crate::{DeletedTraces, Trace, TraceSelection};
 
-fn trace(trace_id: &str, project_id: &str, assessments: Vec<Value>) -> Trace {
+pub(super) fn trace(trace_id: &str, project_id: &str, assessments: Vec<Value>) -> Trace {
     Trace {
         trace_id: trace_id.into(),
         project_id: project_id.into(),
