@@ -111,6 +111,26 @@ fn i4_a_purged_run_is_imported_anew() {
     server.check_log(&[]).unwrap();
 }
 
+/// Which import made a run is known by its tags alone.
+#[test]
+fn i3_points_of_a_run_without_its_tags_are_not_sent_again() {
+    let server = Server::start().unwrap();
+    let (http, expected) = (server.http(), expected());
+    import_ok(&server, &fixture().join("logdir"));
+    for row in http.sql("tb", "SELECT DISTINCT run_id, key FROM tags").unwrap() {
+        let run_id = utf8_percent_encode(row["run_id"].as_str().unwrap(), NON_ALPHANUMERIC);
+        let update = json!({"tags": {row["key"].as_str().unwrap(): null}}).to_string();
+        let json = [("content-type", "application/json")];
+        let reply = http.send("PATCH", &format!("/api/v1/runs/{run_id}"), &json, update.as_bytes()).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let output = import(&server, &fixture().join("logdir"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("no record of the import"), "{text}");
+    assert_eq!(count(&http), raw_total(&expected), "I3: nothing was added");
+    server.check_log(&[]).unwrap();
+}
+
 #[test]
 fn wall_times_and_hparams_are_kept() {
     let server = Server::start().unwrap();

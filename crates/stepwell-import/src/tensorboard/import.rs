@@ -23,10 +23,14 @@ use super::{
 /// differently than earlier imports did.
 const BATCH_POINTS: usize = 50_000;
 /// Tags that keep where imports ended begin so; the file's name follows.
-const CUTS_TAG: &str = "stepwell.import.tensorboard/";
+const CUTS_TAG: &str = "stepwell.import.tensorboard.cuts/";
+/// They begin so in runs of earlier versions, which do not tell which import made them.
+const CUTS_TAG_BEFORE: &str = "stepwell.import.tensorboard/";
 /// The tag that keeps which import made the run. It is part of the producers' names: a purge takes it along, but not what the
 /// engine knows of producers, and a run that is made anew under the same id is to have its points anew.
 const MADE_BY_TAG: &str = "stepwell.import.tensorboard.made_by";
+/// The tag of a run that was just made, until it is known that no points are there under its id.
+const NEW_TAG: &str = "stepwell.import.tensorboard.new";
 /// How long a server that does not answer is waited for, per batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes read between two calls of the progress callback.
@@ -86,7 +90,8 @@ impl<'a> RunImport<'a> {
         let run_id = run_id(project, &path);
         let mut new = NewRunRequest::new(project);
         (new.run_id, new.name) = (Some(run_id.clone()), Some(path.clone()));
-        new.tags.insert(MADE_BY_TAG.to_owned(), import_id.to_owned());
+        new.tags =
+            [(MADE_BY_TAG, import_id), (NEW_TAG, "true")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         new.started_at = files.files.first().and_then(|(file, len)| first_wall_time(file, *len)).map(format_utc_us);
         let run = match client.create_run(&new) {
             // An earlier import made it.
@@ -95,7 +100,33 @@ impl<'a> RunImport<'a> {
         };
         let run = run.map_err(|source| ImportError::Send { run: path.clone(), source: Box::new(source) })?;
         let report = ImportedRun { run_id, path, ..ImportedRun::default() };
-        Ok(Self { client, project, run, state: RunState::default(), report })
+        let mut import = Self { client, project, run, state: RunState::default(), report };
+        import.refuse_unknown_points(import_id)?;
+        Ok(import)
+    }
+
+    /// Producers are named by tags of the run. Where its row or its tags were lost or deleted, its points are still there, and all of them
+    /// would be new to any other producer.
+    fn refuse_unknown_points(&mut self, import_id: &str) -> Result<(), ImportError> {
+        let tags = &self.run.tags;
+        let tells_producers = tags.keys().any(|tag| tag == MADE_BY_TAG || tag.starts_with(CUTS_TAG_BEFORE));
+        if tells_producers && !tags.contains_key(NEW_TAG) {
+            return Ok(());
+        }
+        if self.has_points()? {
+            let (run, run_id) = (self.report.path.clone(), self.report.run_id.clone());
+            return Err(ImportError::UnknownPoints { run, run_id });
+        }
+        let made_by = tags.get(MADE_BY_TAG).map_or(import_id, String::as_str).to_owned();
+        let tags = BTreeMap::from([(MADE_BY_TAG.to_owned(), Some(made_by)), (NEW_TAG.to_owned(), None)]);
+        self.update(&RunUpdate { tags, ..RunUpdate::default() })
+    }
+
+    fn has_points(&self) -> Result<bool, ImportError> {
+        let run_id = self.report.run_id.replace('\'', "''");
+        let query = format!("SELECT step FROM points WHERE run_id = '{run_id}' LIMIT 1");
+        let rows = self.client.sql(&query, Some(self.project)).map_err(|source| self.failed(source))?;
+        Ok(!rows.is_empty())
     }
 
     fn import(
@@ -234,13 +265,16 @@ impl<'a> RunImport<'a> {
 impl FileImport {
     fn new(project: &str, run_path: &str, file: &Path, run: &Run) -> Self {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let tag = format!("{CUTS_TAG}{name}");
-        let cuts = run.tags.get(&tag).map(|cuts| cuts.split(',').filter_map(|cut| cut.parse().ok()).collect());
-        let mut parts = vec![project, run_path, &name];
+        let made_by = run.tags.get(MADE_BY_TAG);
+        let (own, before) = (format!("{CUTS_TAG}{name}"), format!("{CUTS_TAG_BEFORE}{name}"));
+        let kept = [&own, &before].into_iter().filter_map(|tag| run.tags.get(tag));
+        let cuts = kept.flat_map(|cuts| cuts.split(',')).filter_map(|cut| cut.parse().ok()).collect();
         // Runs of earlier versions have no such tag, and producers without it.
-        parts.extend(run.tags.get(MADE_BY_TAG).map(String::as_str));
+        let tag = if made_by.is_some() { own } else { before };
+        let mut parts = vec![project, run_path, &name];
+        parts.extend(made_by.map(String::as_str));
         let producer = format!("tb-{}", fingerprint(&parts));
-        Self { tag, producer, cuts: cuts.unwrap_or_default(), points: Points::default(), end: 0 }
+        Self { tag, producer, cuts, points: Points::default(), end: 0 }
     }
 }
 

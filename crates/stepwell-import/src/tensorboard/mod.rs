@@ -4,7 +4,8 @@
 //! follow from the project, the run's path and the file's name, and a batch's sequence is the offset at which it ends in
 //! its file. Files are cut into batches after a fixed number of points and where an earlier import ended; those ends are
 //! kept as tags of the run, written before the batch is sent, so that a file that has grown since is continued exactly
-//! there.
+//! there. Another tag keeps which import made the run, and is part of the producers' names: a run that was purged is imported
+//! anew, and one that has points but lost its tags is refused.
 
 mod error;
 mod event;
