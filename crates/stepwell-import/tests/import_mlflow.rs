@@ -21,6 +21,8 @@ struct Registry {
     models: BTreeMap<String, Value>,
     /// Numbers that were given.
     last: BTreeMap<String, u64>,
+    /// Searches do not tell it.
+    is_silent: bool,
     versions: BTreeMap<(String, u64), Value>,
     logged: Vec<Value>,
     files: BTreeMap<String, Vec<u8>>,
@@ -66,7 +68,14 @@ impl Registry {
             // Prompts, of which there are none.
             ("GET", _) if query.contains("filter=") => json!({}),
             ("GET", "registered-models/search") => {
-                json!({"registered_models": self.models.values().collect::<Vec<_>>()})
+                let told = |model: &Value| {
+                    let mut told = model.clone();
+                    if !self.is_silent {
+                        told["last_version"] = json!(self.last.get(model["name"].as_str().unwrap()).unwrap_or(&0));
+                    }
+                    told
+                };
+                json!({"registered_models": self.models.values().map(told).collect::<Vec<_>>()})
             }
             ("GET", "model-versions/search") => json!({"model_versions": self.versions.values().collect::<Vec<_>>()}),
             ("POST", "registered-models/create") => {
@@ -173,6 +182,54 @@ fn i4_a_version_that_is_refused_is_reported_and_all_else_imported() {
         assert_eq!(registry.last["originals"], 3, "no number is wasted on what cannot be made");
         assert_eq!(registry.deleted.len(), import + 1, "the deleted experiment is deleted again");
     }
+}
+
+/// Versions 1 to `last` of a model that Stepwell has, of which all but the first were deleted there; the source has one more.
+fn with_deleted_versions(source: &str, last: u64) -> (Client, Arc<Mutex<Registry>>) {
+    let (client, registry) = Registry::start();
+    (1..=last).for_each(|number| version(source, "m", number, "s3://bucket/m"));
+    run(source, &client);
+    registry.lock().unwrap().versions.retain(|(_, number), _| *number == 1);
+    version(source, "m", last + 1, "s3://bucket/new");
+    (client, registry)
+}
+
+#[test]
+fn i4_versions_that_were_deleted_take_no_number_from_those_that_can_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = mlruns(folder.path());
+    let (client, registry) = with_deleted_versions(&source, 3);
+    for new in [1, 0] {
+        let report = run(&source, &client);
+        assert_eq!(report.versions.new, new);
+        for (mismatch, number) in report.mismatches.iter().zip([2, 3]) {
+            let wanted = format!("model \"m\", version {number}: it cannot be made after version ");
+            assert!(mismatch.starts_with(&wanted), "{:?}", report.mismatches);
+        }
+        let registry = registry.lock().unwrap();
+        assert_eq!(registry.sources("m"), [(1, "s3://bucket/m"), (4, "s3://bucket/new")]);
+        assert_eq!(registry.last["m"], 4);
+    }
+}
+
+#[test]
+fn i4_where_nobody_tells_the_last_number_one_is_used_up_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = mlruns(folder.path());
+    let (client, registry) = with_deleted_versions(&source, 3);
+    registry.lock().unwrap().is_silent = true;
+    version(&source, "m", 5, "s3://bucket/newer");
+    // It waits for that version until a second round, in which what cannot be made is not tried again.
+    version(&source, "copies", 1, "models:/m/5");
+    let report = run(&source, &client);
+    assert_eq!(report.versions.new, 2);
+    for (mismatch, number) in report.mismatches.iter().zip([2, 3, 4]) {
+        let wanted = format!("model \"m\", version {number}: it cannot be made after version 4");
+        assert_eq!(*mismatch, wanted, "{:?}", report.mismatches);
+    }
+    let registry = registry.lock().unwrap();
+    assert_eq!(registry.sources("m"), [(1, "s3://bucket/m"), (5, "s3://bucket/newer")]);
+    assert_eq!((registry.last["m"], registry.sources("copies")), (5, vec![(1, "models:/m/5")]));
 }
 
 #[test]

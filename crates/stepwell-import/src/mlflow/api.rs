@@ -291,6 +291,7 @@ fn registered_model(value: &Value) -> RegisteredModel {
         tags: pairs(value, "tags"),
         aliases: items(value, "aliases").map(alias).collect(),
         versions: Vec::new(),
+        last_version: integer(value, "last_version").unwrap_or(0).unsigned_abs(),
     }
 }
 

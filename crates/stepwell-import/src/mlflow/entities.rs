@@ -73,6 +73,8 @@ pub(super) struct RegisteredModel {
     pub(super) aliases: Pairs,
     /// By number.
     pub(super) versions: Vec<ModelVersion>,
+    /// The number that was given last, also of a version that is deleted. Stepwell alone says so; 0 of others.
+    pub(super) last_version: u64,
 }
 
 /// One version of it.

@@ -60,8 +60,8 @@ pub enum ImportError {
     #[error("its files are those of the logged model {id}, which the source does not have")]
     NoLoggedModel { id: String },
     /// A number that Stepwell has given already is not given again.
-    #[error("{model}: version {wanted} cannot be made, {made} would be the next")]
-    VersionTaken { model: String, wanted: u64, made: String },
+    #[error("{model}: version {wanted} cannot be made after version {made}")]
+    VersionTaken { model: String, wanted: u64, made: u64 },
 }
 
 impl ImportError {

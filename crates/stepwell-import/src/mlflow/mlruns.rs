@@ -185,6 +185,7 @@ impl Source for Mlruns {
                 tags: texts(&folder.join("tags"))?,
                 aliases: meta.pairs("aliases"),
                 versions,
+                last_version: 0,
             });
         }
         Ok(found)

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    ImportError,
+    ImportError, ImportReport,
     entities::{File, LoggedModel, ModelVersion, Pairs, RegisteredModel, Source},
     files,
     import::Import,
@@ -16,6 +16,17 @@ use super::{
 struct Waiting<'m> {
     model: &'m RegisteredModel,
     versions: VecDeque<&'m ModelVersion>,
+}
+
+impl Waiting<'_> {
+    /// Those up to the number that was given last cannot be made any more.
+    fn give_up(&mut self, last: u64, report: &mut ImportReport) {
+        let count = self.versions.iter().take_while(|version| version.number <= last).count();
+        for version in self.versions.drain(..count) {
+            let what = format!("model {:?}, version {}", self.model.name, version.number);
+            report.mismatches.push(format!("{what}: it cannot be made after version {last}"));
+        }
+    }
 }
 
 impl Import<'_> {
@@ -55,28 +66,26 @@ impl Import<'_> {
         }
     }
 
-    /// The versions that are not there. Numbers only grow: one that is below a number that is there cannot be made any more.
+    /// The versions that are not there and can be made: no number is given twice, nor below one that was given.
     fn waiting<'m>(
         &mut self,
         model: &'m RegisteredModel,
         found: Option<&RegisteredModel>,
     ) -> Result<Waiting<'m>, ImportError> {
         let there: Vec<u64> = found.iter().flat_map(|found| &found.versions).map(|version| version.number).collect();
-        let last = there.iter().max().copied().unwrap_or(0);
-        let mut versions = VecDeque::new();
+        let last = there.iter().copied().chain(found.map(|found| found.last_version)).max().unwrap_or(0);
+        let mut waiting = Waiting { model, versions: VecDeque::new() };
         for version in &model.versions {
             if there.contains(&version.number) {
                 // An import before this one may have brought its logged model, which may have grown since.
                 let origin = self.origin(version, false);
                 self.or_report(&format!("model {:?}, version {}", model.name, version.number), origin)?;
-            } else if version.number < last {
-                let what = format!("model {:?}, version {}", model.name, version.number);
-                self.report.mismatches.push(format!("{what}: it cannot be made after version {last}"));
             } else {
-                versions.push_back(version);
+                waiting.versions.push_back(version);
             }
         }
-        Ok(Waiting { model, versions })
+        waiting.give_up(last, &mut self.report);
+        Ok(waiting)
     }
 
     /// Makes them in rounds, since a version may have another model's for its source. One that is refused holds up those of its model
@@ -87,21 +96,23 @@ impl Import<'_> {
             if waiting.is_empty() {
                 return Ok(());
             }
-            let (mut are_new, mut refusals) = (false, Vec::new());
-            for Waiting { model, versions } in &mut waiting {
-                while let Some(version) = versions.front() {
-                    match self.version(&model.name, version) {
-                        Ok(()) => are_new = true,
+            let (mut are_fewer, mut refusals) = (false, Vec::new());
+            for of_model in &mut waiting {
+                while let Some(version) = of_model.versions.front() {
+                    match self.version(&of_model.model.name, version) {
+                        Ok(()) => drop(of_model.versions.pop_front()),
+                        // Each attempt uses up one more number, which one of the others may have.
+                        Err(ImportError::VersionTaken { made, .. }) => of_model.give_up(made, &mut self.report),
                         Err(error) if error.is_refusal() => {
                             refusals.push(error);
                             break;
                         }
                         Err(error) => return Err(error),
                     }
-                    versions.pop_front();
+                    are_fewer = true;
                 }
             }
-            if !are_new {
+            if !are_fewer {
                 for (Waiting { model, versions }, error) in waiting.iter_mut().zip(refusals) {
                     let number = versions.pop_front().map_or(0, |version| version.number);
                     let what = format!("model {:?}, version {number}", model.name);

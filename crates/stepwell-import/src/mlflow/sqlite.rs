@@ -223,6 +223,7 @@ impl Source for Sqlite {
                     &name,
                 )?,
                 versions: self.versions(&name)?,
+                last_version: 0,
                 name,
                 description,
             })

@@ -212,11 +212,7 @@ impl Target {
             let answer = self.api.rest().delete("/api/2.0/mlflow/model-versions/delete", &gone);
             self.api.told("model-versions/delete", answer)?;
             if number > wanted.number {
-                return Err(ImportError::VersionTaken {
-                    model: model.to_owned(),
-                    wanted: wanted.number,
-                    made: version,
-                });
+                return Err(ImportError::VersionTaken { model: model.to_owned(), wanted: wanted.number, made: number });
             }
         }
     }

@@ -9,6 +9,8 @@ pub struct RegisteredModel {
     pub description: Option<String>,
     pub created_at_us: i64,
     pub updated_at_us: i64,
+    /// The number that was given last, also of a version that is deleted; 0 if none was.
+    pub last_version: i64,
     pub tags: BTreeMap<String, String>,
     /// The version that each alias names.
     pub aliases: BTreeMap<String, i64>,

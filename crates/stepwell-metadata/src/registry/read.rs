@@ -154,6 +154,7 @@ fn model(row: &SqliteRow) -> Result<RegisteredModel, MetadataError> {
         description: row.try_get("description")?,
         created_at_us: row.try_get("created_at_us")?,
         updated_at_us: row.try_get("updated_at_us")?,
+        last_version: row.try_get("last_version")?,
         tags: BTreeMap::new(),
         aliases: BTreeMap::new(),
     })

@@ -7,7 +7,8 @@ use stepwell_app::{ModelVersion, RegisteredModel};
 
 use super::names::stage_text;
 
-/// A registered model with the newest version of each stage.
+/// A registered model with the newest version of each stage. `last_version` is no member of MLflow's, whose clients pass it over: imports
+/// go by it, since no number is given twice.
 pub(super) fn model(model: &RegisteredModel, newest: &[ModelVersion]) -> Value {
     let aliases: Vec<Value> =
         model.aliases.iter().map(|(alias, version)| json!({"alias": alias, "version": version.to_string()})).collect();
@@ -18,6 +19,7 @@ pub(super) fn model(model: &RegisteredModel, newest: &[ModelVersion]) -> Value {
         "latest_versions": newest.iter().map(|newest| version(newest, false)).collect::<Vec<_>>(),
         "tags": tags(&model.tags),
         "aliases": aliases,
+        "last_version": model.last_version,
     });
     if let Some(description) = model.description.as_deref().filter(|description| !description.is_empty()) {
         shown["description"] = Value::from(description);

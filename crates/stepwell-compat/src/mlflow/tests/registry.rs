@@ -56,6 +56,18 @@ async fn registered_models_are_made_described_renamed_and_ended() {
     server.refusal("registered-models/get?name=n", Value::Null).await;
 }
 
+/// An import that does not know it uses up a number to learn it.
+#[tokio::test]
+async fn a_registered_model_tells_the_number_that_was_given_last() {
+    let server = Server::start().await;
+    with_versions(&server, "m", 3).await;
+    for version in ["2", "3"] {
+        server.send("DELETE", "model-versions/delete", json!({"name": "m", "version": version})).await;
+    }
+    let found = server.get("registered-models/search").await["registered_models"][0].clone();
+    assert_eq!((text(&found["name"]), &found["last_version"]), ("m", &json!(3)));
+}
+
 #[tokio::test]
 async fn versions_have_stages_aliases_and_numbers_of_their_own() {
     let server = Server::start().await;
