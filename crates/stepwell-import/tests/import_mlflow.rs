@@ -23,6 +23,7 @@ struct Registry {
     last: BTreeMap<String, u64>,
     /// Searches do not tell it.
     is_silent: bool,
+    refuses_stages: bool,
     versions: BTreeMap<(String, u64), Value>,
     logged: Vec<Value>,
     files: BTreeMap<String, Vec<u8>>,
@@ -93,6 +94,14 @@ impl Registry {
                 version["current_stage"] = "None".into();
                 self.versions.insert((name, *last), version.clone());
                 json!({"model_version": version})
+            }
+            ("POST", "model-versions/transition-stage") => {
+                if self.refuses_stages {
+                    return None;
+                }
+                let number = body["version"].as_str().unwrap().parse().unwrap();
+                self.versions.get_mut(&(name, number)).unwrap()["current_stage"] = body["stage"].clone();
+                json!({})
             }
             ("DELETE", "model-versions/delete") => {
                 let number = body["version"].as_str().unwrap().parse().unwrap();
@@ -230,6 +239,28 @@ fn i4_where_nobody_tells_the_last_number_one_is_used_up_and_no_more() {
     let registry = registry.lock().unwrap();
     assert_eq!(registry.sources("m"), [(1, "s3://bucket/m"), (5, "s3://bucket/newer")]);
     assert_eq!((registry.last["m"], registry.sources("copies")), (5, vec![(1, "models:/m/5")]));
+}
+
+/// An import may be killed between a version and its stage. A stage that somebody gave it stays.
+#[test]
+fn i7_a_version_that_has_no_stage_yet_gets_it_from_the_next_import() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = mlruns(folder.path());
+    version(&source, "m", 1, "s3://bucket/m");
+    let meta = Path::new(&source).join("models/m/version-1/meta.yaml");
+    let text = fs::read_to_string(&meta).unwrap().replace("current_stage: None", "current_stage: Production");
+    write(&meta, &text);
+    let (client, registry) = Registry::start();
+    let import = |refuses_stages: bool| {
+        registry.lock().unwrap().refuses_stages = refuses_stages;
+        let report = run(&source, &client);
+        let stage = registry.lock().unwrap().versions[&("m".to_owned(), 1)]["current_stage"].clone();
+        (stage, report.mismatches.len())
+    };
+    assert_eq!(import(true), (json!("None"), 2), "that it was refused, and that the model differs");
+    assert_eq!(import(false), (json!("Production"), 0));
+    registry.lock().unwrap().versions.get_mut(&("m".to_owned(), 1)).unwrap()["current_stage"] = "Archived".into();
+    assert_eq!(import(false), (json!("Archived"), 1));
 }
 
 #[test]

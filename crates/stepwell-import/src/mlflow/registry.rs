@@ -9,7 +9,7 @@ use super::{
     files,
     import::Import,
     sum::Sum,
-    target::tags_of,
+    target::{has_no_stage, tags_of},
 };
 
 /// Versions of a model that are yet to be made, by number.
@@ -72,16 +72,22 @@ impl Import<'_> {
         model: &'m RegisteredModel,
         found: Option<&RegisteredModel>,
     ) -> Result<Waiting<'m>, ImportError> {
-        let there: Vec<u64> = found.iter().flat_map(|found| &found.versions).map(|version| version.number).collect();
-        let last = there.iter().copied().chain(found.map(|found| found.last_version)).max().unwrap_or(0);
+        let there = found.map_or(&[][..], |found| &found.versions);
+        let last = there.iter().map(|made| made.number).chain(found.map(|found| found.last_version)).max().unwrap_or(0);
         let mut waiting = Waiting { model, versions: VecDeque::new() };
         for version in &model.versions {
-            if there.contains(&version.number) {
-                // An import before this one may have brought its logged model, which may have grown since.
-                let origin = self.origin(version, false);
-                self.or_report(&format!("model {:?}, version {}", model.name, version.number), origin)?;
-            } else {
+            let Some(made) = there.iter().find(|made| made.number == version.number) else {
                 waiting.versions.push_back(version);
+                continue;
+            };
+            let what = format!("model {:?}, version {}", model.name, version.number);
+            // An import before this one may have brought its logged model, which may have grown since.
+            let origin = self.origin(version, false);
+            self.or_report(&what, origin)?;
+            // Or it may have ended before the version had its stage.
+            if has_no_stage(made) {
+                let staged = self.target.stage(&model.name, version);
+                self.or_report(&what, staged)?;
             }
         }
         waiting.give_up(last, &mut self.report);

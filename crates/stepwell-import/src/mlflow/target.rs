@@ -219,7 +219,7 @@ impl Target {
 
     /// The stage of a version, as it was.
     pub(super) fn stage(&self, model: &str, wanted: &ModelVersion) -> Result<(), ImportError> {
-        if !matches!(wanted.stage.as_str(), "" | "None") {
+        if !has_no_stage(wanted) {
             let body = json!({"name": model, "version": wanted.number.to_string(), "stage": wanted.stage,
                 "archive_existing_versions": false});
             self.api.post("model-versions/transition-stage", &body)?;
@@ -243,6 +243,10 @@ pub(super) fn missing_points(wanted: &[Point], found: &[Point]) -> Vec<Point> {
 pub(super) fn tags_of(wanted: &LoggedModel) -> Pairs {
     let own = wanted.tags.iter().filter(|(key, _)| ![ORIGIN_TAG, PUBLISHED_TAG].contains(&key.as_str())).cloned();
     own.chain([(ORIGIN_TAG.to_owned(), wanted.id.clone())]).collect()
+}
+
+pub(super) fn has_no_stage(version: &ModelVersion) -> bool {
+    matches!(version.stage.as_str(), "" | "None")
 }
 
 fn missing(wanted: &Pairs, found: &Pairs) -> Pairs {
