@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read, Take, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,7 +34,8 @@ pub(crate) struct Spool {
 
 struct SpoolFile {
     output: File,
-    input: SpoolReader<BufReader<File>>,
+    /// Limited to whole records: what it read ahead of a torn one would be served after that was cut off.
+    input: SpoolReader<BufReader<Take<File>>>,
     /// Points that nobody has taken.
     points: u64,
     /// Where its records end.
@@ -136,8 +137,9 @@ impl SpoolFile {
     fn begin(mut output: File, path: &Path) -> io::Result<Self> {
         let header = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes()].concat();
         output.write_all(&header)?;
-        let input = SpoolReader::new(BufReader::new(File::open(path)?))?;
-        Ok(Self { output, input, points: 0, whole_bytes: header.len() as u64, is_torn: false })
+        let whole_bytes = header.len() as u64;
+        let input = SpoolReader::new(BufReader::new(File::open(path)?.take(whole_bytes)))?;
+        Ok(Self { output, input, points: 0, whole_bytes, is_torn: false })
     }
 
     /// Appends whole records: all, or none that anybody reads.
@@ -152,6 +154,8 @@ impl SpoolFile {
         }
         self.is_torn = false;
         self.whole_bytes += records.len() as u64;
+        let readable = self.input.input.get_mut();
+        readable.set_limit(readable.limit() + records.len() as u64);
         Ok(())
     }
 
@@ -353,6 +357,26 @@ mod tests {
         let mut left = SpoolReader::new(File::open(&path).unwrap()).unwrap();
         assert_eq!(steps(&left.take(2, 2).unwrap()), [0, 1]);
         assert_eq!(steps(&spool.take(2).unwrap()), [0, 1]);
+    }
+
+    /// Points of a call that was refused are not to come back because the reader was faster than who cuts them off.
+    #[test]
+    fn i4_what_follows_the_whole_records_is_not_read_ahead() {
+        let point = |step| Point { run_id: "r".into(), metric: "m".into(), step, timestamp_us: 0, value: 0.5 };
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(dir.path().join("spool"));
+        spool.push(&[point(0), point(1)]).unwrap();
+        spool.write_out().unwrap();
+        let mut torn = Vec::new();
+        write_record(&mut torn, &point(-1));
+        torn.extend(b"half");
+        let file = spool.file.as_mut().unwrap();
+        file.output.write_all(&torn).unwrap();
+        file.is_torn = true;
+        assert_eq!(steps(&spool.take(1).unwrap()), [0]);
+        spool.push(&[point(2), point(3)]).unwrap();
+        spool.write_out().unwrap();
+        assert_eq!(steps(&spool.take(9).unwrap()), [1, 2, 3]);
     }
 
     #[test]
