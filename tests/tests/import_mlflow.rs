@@ -2,7 +2,8 @@
 //! was, and once however often it is imported.
 
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -254,10 +255,41 @@ fn i4_prompts_come_along() {
     }
 }
 
+/// An `mlruns` directory of one run, whose files are at `artifacts`.
+fn mlruns(parent: &Path, artifacts: &Path) -> PathBuf {
+    let root = parent.join("mlruns");
+    let run = root.join("1/r");
+    ["params", "metrics", "tags"].iter().for_each(|name| fs::create_dir_all(run.join(name)).unwrap());
+    fs::write(root.join("1/meta.yaml"), "experiment_id: '1'\nname: e\nlifecycle_stage: active\n").unwrap();
+    let uri = artifacts.display();
+    fs::write(
+        run.join("meta.yaml"),
+        format!("artifact_uri: file://{uri}\nlifecycle_stage: active\nrun_name: n\nstatus: 3\n"),
+    )
+    .unwrap();
+    root
+}
+
+#[test]
+fn files_outside_of_the_source_are_read_where_that_is_said() {
+    let (parent, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
+    let elsewhere = parent.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("a.txt"), "a").unwrap();
+    let source = mlruns(parent.path(), &elsewhere).display().to_string();
+    let refused = output(&source, &server);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("--artifacts-anywhere"), "{text}");
+    let arguments = ["import", "mlflow", &source, "--artifacts-anywhere", "--server", server.url()];
+    let taken = command().unwrap().args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&taken.stdout);
+    assert!(taken.status.success() && text.contains("files: 1, 1 of them new\n"), "{text}");
+}
+
 #[test]
 fn what_is_no_source_is_said_to_be_none() {
     let (directory, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
-    std::fs::write(directory.path().join("torn.db"), b"SQLite format 3\0").unwrap();
+    fs::write(directory.path().join("torn.db"), b"SQLite format 3\0").unwrap();
     let cases = [
         ("torn.db", "file is not a database"),
         ("nothing", "mlflow server --backend-store-uri"),

@@ -12,7 +12,7 @@ use std::{
 use http::{Request, serve};
 use serde_json::{Value, json};
 use stepwell_client::Client;
-use stepwell_import::mlflow::{ImportReport, import};
+use stepwell_import::mlflow::{Artifacts, ImportReport, import};
 
 /// What the server has. Versions by model and number.
 #[derive(Default)]
@@ -168,7 +168,7 @@ fn write(path: &Path, text: &str) {
 }
 
 fn run(source: &str, client: &Client) -> ImportReport {
-    import(source, None, client, "producer".to_owned(), &mut |_| {}).unwrap()
+    import(source, &Artifacts::default(), client, "producer".to_owned(), &mut |_| {}).unwrap()
 }
 
 #[test]

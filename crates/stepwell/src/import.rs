@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use stepwell_env::Env;
 use stepwell_import::{
-    mlflow,
+    mlflow::{self, Artifacts},
     tensorboard::{self, ImportReport, Progress},
 };
 
@@ -35,6 +35,9 @@ struct MlflowArgs {
     /// Where the server of a directory or SQLite file kept its runs' files [default: mlartifacts beside it]
     #[arg(long)]
     artifacts: Option<PathBuf>,
+    /// Reads files of runs wherever the directory or SQLite file says, for those that nobody else wrote [default: below mlruns and --artifacts]
+    #[arg(long)]
+    artifacts_anywhere: bool,
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:9090")]
     server: String,
@@ -69,7 +72,8 @@ fn run_mlflow(args: &MlflowArgs) -> Result<()> {
         bar.set_position(progress.runs_done);
     };
     let producer = format!("mlflow-import-{}", random_id());
-    let report = mlflow::import(&args.source, args.artifacts.as_deref(), &client, producer, &mut show)
+    let artifacts = Artifacts { folder: args.artifacts.clone(), anywhere: args.artifacts_anywhere };
+    let report = mlflow::import(&args.source, &artifacts, &client, producer, &mut show)
         .with_context(|| format!("import {}", args.source))?;
     bar.finish_and_clear();
     print!("{}", describe_mlflow(&report));

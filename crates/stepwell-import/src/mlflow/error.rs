@@ -55,6 +55,23 @@ pub enum ImportError {
         owner: String,
         path: PathBuf,
     },
+    /// A source may be written by somebody else, who could name any directory of this machine.
+    #[error(
+        "{owner} has its files at {}, which is outside of the source: name the folder that they are below with --artifacts, or have files \
+         read wherever the source says with --artifacts-anywhere", path.display()
+    )]
+    OutsideOfSource {
+        /// The run or logged model.
+        owner: String,
+        path: PathBuf,
+    },
+    /// What no server of MLflow's writes.
+    #[error("{owner} has its files at {uri}, which is not below the artifacts of its server")]
+    NotBelowArtifacts {
+        /// The run or logged model.
+        owner: String,
+        uri: String,
+    },
     /// A version's files are those of a logged model that was purged, or that the source's server does not give: one that was deleted,
     /// or one of a deleted experiment of a file store.
     #[error("its files are those of the logged model {id}, which the source does not have")]
@@ -73,6 +90,8 @@ impl ImportError {
             }
             Self::FilesElsewhere { .. }
             | Self::NoArtifacts { .. }
+            | Self::OutsideOfSource { .. }
+            | Self::NotBelowArtifacts { .. }
             | Self::NoLoggedModel { .. }
             | Self::VersionTaken { .. } => true,
             Self::Read { .. } | Self::Odd { .. } | Self::NoSource { .. } | Self::Database(_) => false,

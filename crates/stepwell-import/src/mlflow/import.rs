@@ -1,6 +1,6 @@
 //! The way of everything from a source into Stepwell: what is there already stays, what is missing is sent, all is read back.
 
-use std::{collections::BTreeMap, io::Read, path::Path};
+use std::{collections::BTreeMap, io::Read};
 
 use stepwell_client::{Client, Points};
 
@@ -10,6 +10,7 @@ use super::{
     entities::{Experiment, File, LoggedModel, Run, Source},
     files,
     mlruns::Mlruns,
+    place::Artifacts,
     sqlite::{self, Sqlite},
     sum::Sum,
     target::{Target, missing_points},
@@ -20,11 +21,11 @@ const BATCH_POINTS: usize = 50_000;
 
 /// Imports all of a tracking server (`http://…`), an `mlruns` directory or an SQLite file into the server of `client`: experiments,
 /// runs, params, tags, all points, files, registered models. What is there already is left; what was imported is read back and
-/// compared. `artifacts` is where the server of a directory or an SQLite file kept files, `mlartifacts` beside it if it is not given.
+/// compared. `artifacts` is where a directory or an SQLite file may have files.
 /// `producer` names this import, and no other; `progress` is called after each run.
 pub fn import(
     source: &str,
-    artifacts: Option<&Path>,
+    artifacts: &Artifacts,
     client: &Client,
     producer: String,
     progress: &mut dyn FnMut(Progress),

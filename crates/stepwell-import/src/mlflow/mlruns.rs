@@ -13,7 +13,7 @@ use super::{
         Source,
     },
     folder::{directories, files, has_files, names, open},
-    place::{Places, local_path},
+    place::{Artifacts, Places, local_path},
     yaml::{self, Flat},
 };
 
@@ -33,11 +33,11 @@ pub(super) struct Mlruns {
 
 impl Mlruns {
     /// A path, or the `file:` URI of one; refuses one whose files are out of reach.
-    pub(super) fn open(name: &str, artifacts: Option<&Path>) -> Result<Self, ImportError> {
+    pub(super) fn open(name: &str, artifacts: &Artifacts) -> Result<Self, ImportError> {
         let root = local_path(name);
         // Of the whole path: that of `.` has no parent.
         let whole = fs::canonicalize(&root).unwrap_or_else(|_| root.clone());
-        let places = Places::new(whole.parent().unwrap_or(Path::new("")).to_owned(), artifacts);
+        let places = Places::new(whole.parent().unwrap_or(Path::new("")).to_owned(), whole.clone(), artifacts);
         let mlruns = Self { root, places };
         let is_one = mlruns.root.is_dir() && (mlruns.root.join(MODELS).is_dir() || !mlruns.folders()?.is_empty());
         if !is_one {
@@ -79,7 +79,8 @@ impl Mlruns {
     /// the place that it was copied from; else where its URI says, as the file store makes a run's folder for files in any case.
     fn place(&self, folder: &Path, owner: &str, uri: &str) -> Result<PathBuf, ImportError> {
         let own = folder.join("artifacts");
-        if uri.is_empty() || has_files(&own)? { Ok(own) } else { self.places.of(owner, uri) }
+        let elsewhere = if has_files(&own)? { None } else { self.places.of(owner, uri)? };
+        elsewhere.map_or_else(|| self.places.permitted(owner, own), Ok)
     }
 
     /// The folder of a logged model, in that of its experiment.
@@ -291,29 +292,36 @@ mod tests {
         let elsewhere = parent.path().join("my dir/r/artifacts");
         let uri = format!("file://{}/my%20dir/r/artifacts", parent.path().display());
         let source = mlruns(parent.path(), &uri);
-        let store = Mlruns::open(&source, None).unwrap();
+        let store = Mlruns::open(&source, &Artifacts::default()).unwrap();
         assert_eq!(files(&store), (vec![], Some(elsewhere.clone())), "that there is none is said");
         write(&elsewhere, "elsewhere");
-        assert_eq!(files(&store), (vec!["elsewhere".to_owned()], None));
+        let told = Artifacts { folder: Some(parent.path().join("my dir")), anywhere: false };
+        for permitted in [told, Artifacts { folder: None, anywhere: true }] {
+            let store = Mlruns::open(&source, &permitted).unwrap();
+            assert_eq!(files(&store), (vec!["elsewhere".to_owned()], None));
+        }
+        let refused = Mlruns::open(&source, &Artifacts::default());
+        assert!(matches!(refused, Err(ImportError::OutsideOfSource { .. })));
     }
 
     #[test]
     fn i4_files_of_a_server_are_read_from_its_artifacts_or_the_import_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let source = mlruns(parent.path(), "mlflow-artifacts:/1/r/artifacts");
-        assert!(matches!(Mlruns::open(&source, None), Err(ImportError::NoArtifacts { .. })));
+        assert!(matches!(Mlruns::open(&source, &Artifacts::default()), Err(ImportError::NoArtifacts { .. })));
         write(&parent.path().join("told/1/r/artifacts"), "told");
-        let store = Mlruns::open(&source, Some(&parent.path().join("told"))).unwrap();
+        let told = Artifacts { folder: Some(parent.path().join("told")), ..Artifacts::default() };
+        let store = Mlruns::open(&source, &told).unwrap();
         assert_eq!(files(&store).0, ["told"]);
         write(&parent.path().join("mlartifacts/1/r/artifacts"), "beside");
-        assert_eq!(files(&Mlruns::open(&source, None).unwrap()).0, ["beside"]);
+        assert_eq!(files(&Mlruns::open(&source, &Artifacts::default()).unwrap()).0, ["beside"]);
     }
 
     #[test]
     fn i4_files_that_are_not_on_this_machine_refuse_the_import() {
         let parent = tempfile::tempdir().unwrap();
         let source = mlruns(parent.path(), "s3://bucket/1/r/artifacts");
-        assert!(matches!(Mlruns::open(&source, None), Err(ImportError::FilesElsewhere { .. })));
+        assert!(matches!(Mlruns::open(&source, &Artifacts::default()), Err(ImportError::FilesElsewhere { .. })));
     }
 
     #[test]
@@ -323,7 +331,7 @@ mod tests {
         let folder = parent.path().join("mlruns/1/models/m-1");
         write(&folder.join("artifacts"), "a");
         fs::write(folder.join(META), "model_id: m-1\nname: n\nmodel_type: null\nstatus: 3\n").unwrap();
-        let store = Mlruns::open(&source, None).unwrap();
+        let store = Mlruns::open(&source, &Artifacts::default()).unwrap();
         let model = store.logged_model("m-1").unwrap().unwrap();
         assert_eq!((model.experiment_id.as_str(), model.status.as_str()), ("1", "LOGGED_MODEL_UPLOAD_FAILED"));
         assert_eq!(store.model_files(&model).unwrap(), [File { path: "a.txt".to_owned(), bytes: 1 }]);
@@ -340,6 +348,18 @@ mod tests {
         let source = mlruns(parent.path(), &format!("file://{}", old.display()));
         write(&old, "old");
         write(&parent.path().join("mlruns/1/r/artifacts/deep"), "own");
-        assert_eq!(files(&Mlruns::open(&source, None).unwrap()), (vec!["own".to_owned()], None));
+        assert_eq!(files(&Mlruns::open(&source, &Artifacts::default()).unwrap()), (vec!["own".to_owned()], None));
+    }
+
+    #[test]
+    fn a_runs_own_folder_that_is_a_link_out_of_the_source_is_not_read() {
+        let parent = tempfile::tempdir().unwrap();
+        let source = mlruns(parent.path(), "''");
+        let (own, secret) = (parent.path().join("mlruns/1/r/artifacts"), parent.path().join("secret"));
+        write(&secret, "secret");
+        fs::remove_dir(&own).unwrap();
+        std::os::unix::fs::symlink(&secret, &own).unwrap();
+        let refused = Mlruns::open(&source, &Artifacts::default());
+        assert!(matches!(refused, Err(ImportError::OutsideOfSource { .. })));
     }
 }

@@ -21,4 +21,5 @@ mod yaml;
 
 pub use error::ImportError;
 pub use import::import;
+pub use place::Artifacts;
 pub use report::{Count, ImportReport, Progress};

@@ -18,10 +18,12 @@ use super::{
         Source,
     },
     folder::{files, open},
-    place::{Places, local_path},
+    place::{Artifacts, Places, local_path},
 };
 
 const URI: &str = "sqlite:///";
+/// Where clients without a server keep files, beside the SQLite file.
+const MLRUNS: &str = "mlruns";
 /// How every SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// How long to wait for who writes.
@@ -46,10 +48,12 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Opens it; refuses what is no store of MLflow, and one whose files are out of reach.
-    pub(super) fn open(path: &Path, artifacts: Option<&Path>) -> Result<Self, ImportError> {
+    pub(super) fn open(path: &Path, artifacts: &Artifacts) -> Result<Self, ImportError> {
         let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         database.busy_timeout(PATIENCE)?;
-        let places = Places::new(path.parent().unwrap_or(Path::new("")).to_owned(), artifacts);
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mlruns = folder.join(MLRUNS);
+        let places = Places::new(folder, mlruns, artifacts);
         let store = Self { database, places };
         if !store.has("runs")? || !store.has("latest_metrics")? {
             return Err(ImportError::NoSource { source_name: path.display().to_string() });
@@ -60,14 +64,14 @@ impl Sqlite {
         Ok(store)
     }
 
-    /// Where the files of a run are.
-    fn artifacts(&self, run: &Run) -> Result<PathBuf, ImportError> {
+    /// Where the files of a run are, if it has any.
+    fn artifacts(&self, run: &Run) -> Result<Option<PathBuf>, ImportError> {
         let sql = "SELECT artifact_uri FROM runs WHERE run_uuid = ?1";
         let uri: Option<String> = self.database.query_row(sql, (&run.id,), |row| row.get(0)).optional()?.flatten();
         self.places.of(&format!("run {}", run.id), &uri.unwrap_or_default())
     }
 
-    fn model_artifacts(&self, model: &LoggedModel) -> Result<PathBuf, ImportError> {
+    fn model_artifacts(&self, model: &LoggedModel) -> Result<Option<PathBuf>, ImportError> {
         self.places.of(&format!("logged model {}", model.id), &model.location)
     }
 
@@ -194,16 +198,15 @@ impl Source for Sqlite {
     }
 
     fn files(&self, run: &Run) -> Result<Vec<File>, ImportError> {
-        files(&self.artifacts(run)?)
+        files_of(self.artifacts(run)?)
     }
 
     fn open(&self, run: &Run, file: &File) -> Result<Box<dyn Read>, ImportError> {
-        open(&self.artifacts(run)?, file)
+        open_of(self.artifacts(run)?, file)
     }
 
     fn absent(&self, run: &Run) -> Result<Option<PathBuf>, ImportError> {
-        let folder = self.artifacts(run)?;
-        Ok((!folder.is_dir()).then_some(folder))
+        Ok(self.artifacts(run)?.filter(|folder| !folder.is_dir()))
     }
 
     fn models(&self) -> Result<Vec<RegisteredModel>, ImportError> {
@@ -260,17 +263,25 @@ impl Source for Sqlite {
     }
 
     fn model_files(&self, model: &LoggedModel) -> Result<Vec<File>, ImportError> {
-        files(&self.model_artifacts(model)?)
+        files_of(self.model_artifacts(model)?)
     }
 
     fn open_of_model(&self, model: &LoggedModel, file: &File) -> Result<Box<dyn Read>, ImportError> {
-        open(&self.model_artifacts(model)?, file)
+        open_of(self.model_artifacts(model)?, file)
     }
 
     fn absent_of_model(&self, model: &LoggedModel) -> Result<Option<PathBuf>, ImportError> {
-        let folder = self.model_artifacts(model)?;
-        Ok((!folder.is_dir()).then_some(folder))
+        Ok(self.model_artifacts(model)?.filter(|folder| !folder.is_dir()))
     }
+}
+
+fn files_of(folder: Option<PathBuf>) -> Result<Vec<File>, ImportError> {
+    folder.map_or_else(|| Ok(Vec::new()), |folder| files(&folder))
+}
+
+fn open_of(folder: Option<PathBuf>, file: &File) -> Result<Box<dyn Read>, ImportError> {
+    let folder = folder.ok_or_else(|| ImportError::odd(format!("{} is a file of what has no files", file.path)))?;
+    open(&folder, file)
 }
 
 /// A text; none is empty.
@@ -289,7 +300,7 @@ mod tests {
     #[test]
     fn i4_the_uri_of_a_runs_files_is_decoded() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, files) = (folder.path().join("mlflow.db"), folder.path().join("my dir/r/artifacts"));
+        let (path, files) = (folder.path().join("mlflow.db"), folder.path().join("mlruns/my dir/r/artifacts"));
         fs::create_dir_all(&files).unwrap();
         fs::write(files.join("a.txt"), "a").unwrap();
         let made = Connection::open(&path).unwrap();
@@ -298,9 +309,10 @@ mod tests {
              CREATE TABLE runs (run_uuid TEXT, artifact_uri TEXT)",
         )
         .unwrap();
-        let uri = format!("file://{}/my%20dir/r/artifacts", folder.path().display());
-        made.execute("INSERT INTO runs VALUES ('r', ?1), ('none', ?1 || '/none')", (uri,)).unwrap();
-        let store = Sqlite::open(&path, None).unwrap();
+        let uri = format!("file://{}/mlruns/my%20dir/r/artifacts", folder.path().display());
+        made.execute("INSERT INTO runs VALUES ('r', ?1), ('none', ?1 || '/none'), ('null', NULL), ('', '')", (uri,))
+            .unwrap();
+        let store = Sqlite::open(&path, &Artifacts::default()).unwrap();
         let run = |id: &str| Run {
             id: id.to_owned(),
             name: String::new(),
@@ -317,5 +329,9 @@ mod tests {
         assert_eq!(store.files(&run("r")).unwrap(), [File { path: "a.txt".to_owned(), bytes: 1 }]);
         assert_eq!(store.absent(&run("r")).unwrap(), None);
         assert_eq!(store.absent(&run("none")).unwrap(), Some(files.join("none")), "that there is none is said");
+        // The folder of the SQLite file is not theirs.
+        for id in ["null", ""] {
+            assert_eq!((store.files(&run(id)).unwrap(), store.absent(&run(id)).unwrap()), (vec![], None), "{id:?}");
+        }
     }
 }
