@@ -286,6 +286,20 @@ fn files_outside_of_the_source_are_read_where_that_is_said() {
     assert!(taken.status.success() && text.contains("files: 1, 1 of them new\n"), "{text}");
 }
 
+/// MLflow takes nanoseconds for milliseconds; what microseconds cannot hold was new again with each import.
+#[test]
+fn i3_a_time_that_does_not_fit_is_imported_once() {
+    let (parent, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
+    let source = mlruns(parent.path(), &parent.path().join("none"));
+    fs::write(source.join("1/r/metrics/m"), "1700000000000000000 0.5 1\n5 0.25 2\n").unwrap();
+    for new in [2, 0] {
+        let text = import(&source.display().to_string(), &server);
+        assert!(text.contains(&format!("points: 2, {new} of them new\n")), "{text}");
+        assert!(text.contains("times that microseconds do not hold: 1 points"), "{text}");
+    }
+    assert_eq!(server.http().sql("e", "SELECT count(*) AS n FROM points").unwrap(), [json!({"n": 2})]);
+}
+
 #[test]
 fn what_is_no_source_is_said_to_be_none() {
     let (directory, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());

@@ -102,6 +102,12 @@ fn describe_mlflow(report: &mlflow::ImportReport) -> String {
     ];
     let mut text: String =
         counted.iter().map(|(what, count)| format!("{what}: {}, {} of them new\n", count.all, count.new)).collect();
+    if report.times_fitted > 0 {
+        text += &format!(
+            "times that microseconds do not hold: {} points, which have the nearest instead\n",
+            report.times_fitted
+        );
+    }
     if let Some(first) = &report.first_without_directory {
         let (count, first) = (report.without_directory, first.display());
         text += &format!(
@@ -163,6 +169,17 @@ mod tests {
         let text = describe_mlflow(&report);
         assert!(text.contains("without a directory of files: 2 runs or logged models, /gone/r/artifacts is"), "{text}");
         assert!(!describe_mlflow(&mlflow::ImportReport::default()).contains("directory"));
+    }
+
+    #[test]
+    fn i4_the_report_says_how_many_points_have_another_time() {
+        let report = mlflow::ImportReport { times_fitted: 3, ..mlflow::ImportReport::default() };
+        let text = describe_mlflow(&report);
+        assert!(
+            text.contains("times that microseconds do not hold: 3 points, which have the nearest instead"),
+            "{text}"
+        );
+        assert!(!describe_mlflow(&mlflow::ImportReport::default()).contains("times"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What there is to import, as every source gives it.
 
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, ops::RangeInclusive, path::PathBuf};
 
 use super::ImportError;
 
@@ -43,11 +43,23 @@ pub(super) struct Point {
     pub(super) bits: u64,
 }
 
+/// The milliseconds that microseconds hold.
+const TIMES_MS: RangeInclusive<i64> = i64::MIN / 1_000..=i64::MAX / 1_000;
+
 impl Point {
     /// Of a value: all NaNs are one, as MLflow's stores keep only that it was one.
     pub(super) fn new(step: i64, timestamp_ms: i64, value: f64) -> Self {
         let value = if value.is_nan() { f64::NAN } else { value };
         Self { step, timestamp_ms, bits: value.to_bits() }
+    }
+
+    /// With a time that Stepwell can keep: the nearest, as MLflow takes any number for one, such as nanoseconds.
+    pub(super) fn fitted(self) -> Self {
+        Self { timestamp_ms: self.timestamp_ms.clamp(*TIMES_MS.start(), *TIMES_MS.end()), ..self }
+    }
+
+    pub(super) fn timestamp_us(self) -> i64 {
+        self.timestamp_ms.saturating_mul(1_000)
     }
 
     pub(super) fn value(self) -> f64 {

@@ -13,7 +13,7 @@ use super::{
     place::Artifacts,
     sqlite::{self, Sqlite},
     sum::Sum,
-    target::{Target, missing_points},
+    target::{Target, fitted, missing_points},
 };
 
 /// Points after which a batch is sent.
@@ -113,14 +113,15 @@ impl Import<'_> {
     fn points(&mut self, wanted: &Run, found: &Run) -> Result<Vec<(String, Sum)>, ImportError> {
         let (mut batch, mut sums) = (Points::default(), Vec::new());
         for metric in &wanted.metrics {
-            let history = self.source.history(wanted, metric)?;
+            let (history, times_fitted) = fitted(self.source.history(wanted, metric)?);
+            self.report.times_fitted += times_fitted;
             let there =
                 if found.metrics.contains(metric) { self.target.api.history(found, metric)? } else { Vec::new() };
             let missing = missing_points(&history, &there);
             self.report.points.add(history.len(), missing.len());
             sums.push((metric.clone(), Sum::of_points(&history)));
             for point in missing {
-                batch.push(&wanted.id, metric, point.step, point.timestamp_ms.saturating_mul(1_000), point.value());
+                batch.push(&wanted.id, metric, point.step, point.timestamp_us(), point.value());
                 if batch.len() == BATCH_POINTS {
                     self.target.points(&wanted.id, &std::mem::take(&mut batch))?;
                 }
@@ -166,7 +167,8 @@ impl Import<'_> {
             let there = self.target.api.history(&found, metric)?;
             if Sum::of_points(&there) != *sum {
                 // It may have points of its own beside them.
-                let lacking = missing_points(&self.source.history(wanted, metric)?, &there).len();
+                let (history, _) = fitted(self.source.history(wanted, metric)?);
+                let lacking = missing_points(&history, &there).len();
                 if lacking > 0 {
                     wrong(format!("metric {metric:?}: {lacking} of {} points are not there", sum.count));
                 }

@@ -31,6 +31,8 @@ pub struct ImportReport {
     pub params: Count,
     pub tags: Count,
     pub points: Count,
+    /// Those whose time microseconds do not hold: they have the nearest that they do.
+    pub times_fitted: u64,
     pub files: Count,
     /// Of all files, those that were there included.
     pub file_bytes: u64,

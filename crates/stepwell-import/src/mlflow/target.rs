@@ -233,6 +233,18 @@ impl Target {
     }
 }
 
+/// Points as Stepwell keeps them, sorted, and how many of them had another time: sent and looked for alike, so that they are found again.
+pub(super) fn fitted(mut points: Vec<Point>) -> (Vec<Point>, u64) {
+    let mut changed = 0;
+    for point in &mut points {
+        let kept = point.fitted();
+        changed += u64::from(kept != *point);
+        *point = kept;
+    }
+    points.sort_unstable();
+    (points, changed)
+}
+
 /// Points of `wanted` that `found` lacks; both are sorted.
 pub(super) fn missing_points(wanted: &[Point], found: &[Point]) -> Vec<Point> {
     let found: BTreeSet<&Point> = found.iter().collect();
@@ -255,4 +267,28 @@ fn missing(wanted: &Pairs, found: &Pairs) -> Pairs {
 
 fn as_json(pairs: &[(String, String)]) -> Value {
     pairs.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i3_points_with_times_that_do_not_fit_are_found_again_as_they_were_sent() {
+        let nanoseconds = 1_700_000_000_000_000_000;
+        let largest = i64::MAX / 1_000;
+        let times =
+            [i64::MIN, -nanoseconds, -largest, 0, 1_700_000_000_000, largest, largest + 1, nanoseconds, i64::MAX];
+        let history: Vec<Point> = times.iter().zip(1..).map(|(time, step)| Point::new(step, *time, 0.5)).collect();
+        let (sent, changed) = fitted(history.clone());
+        assert_eq!((sent.len(), changed), (history.len(), 5));
+        let read_back = |point: &Point| Point { timestamp_ms: point.timestamp_us().div_euclid(1_000), ..*point };
+        let there: Vec<Point> = sent.iter().map(read_back).collect();
+        assert_eq!(missing_points(&fitted(history).0, &there), []);
+        assert_eq!(
+            there.iter().map(|point| point.timestamp_ms).collect::<Vec<_>>()[2..6],
+            times[2..6],
+            "those that fit stay"
+        );
+    }
 }
