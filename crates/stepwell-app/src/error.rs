@@ -148,6 +148,9 @@ impl From<MetadataError> for AppError {
             MetadataError::RunNotFound { run_id } => Self::run_not_found(run_id),
             MetadataError::RelatedRunNotFound { field, .. } => refusal(ErrorCode::RunNotFound).field(field),
             MetadataError::TraceNotFound { trace_id } => Self::trace_not_found(trace_id),
+            MetadataError::TraceTooLarge { bytes_max, .. } => {
+                refusal(ErrorCode::InvalidValue).field("trace").limit(*bytes_max)
+            }
             MetadataError::ArtifactInTheWay { .. } => refusal(ErrorCode::ArtifactInTheWay).field("path"),
             MetadataError::ParamConflict { key, .. } => {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))

@@ -65,6 +65,7 @@ pub use stepwell_metadata::{
 pub use stepwell_metadata::{
     ArtifactEntry, ArtifactTotals, ForkPoint, MetadataCheck, MetadataDamage, MetadataRepair, NewProject, ParamValue,
     Project, ProjectRuns, Run, RunPatch, RunStatus, Trace, TracePatch, TraceSelection, TrashedProject, TrashedRun,
+    tree_bytes,
 };
 pub use stepwell_query::{QueryRequest, QueryStats, QueryStream};
 pub use traces::{trace_directory, trace_part};

@@ -41,6 +41,11 @@ pub enum MetadataError {
     ArtifactInTheWay { path: String, other: String },
     #[error("there is no trace {trace_id:?}")]
     TraceNotFound { trace_id: String },
+    #[error(
+        "trace {trace_id:?} would take more than {bytes_max} bytes of memory with its tags, metadata and assessments; store what is \
+         long or many as an artifact"
+    )]
+    TraceTooLarge { trace_id: String, bytes_max: usize },
     #[error("stored {what} of {subject:?} does not read: {detail}")]
     Damaged { what: &'static str, subject: String, detail: String },
     #[error("the disk is full, the metadata is unchanged; free space, then try again")]
@@ -117,6 +122,7 @@ impl MetadataError {
             | Self::ParamConflict { .. }
             | Self::InTrash { .. }
             | Self::ArtifactInTheWay { .. } => ErrorKind::Conflict,
+            Self::TraceTooLarge { .. } => ErrorKind::InvalidCall,
             Self::RunNotFound { .. }
             | Self::TraceNotFound { .. }
             | Self::RelatedRunNotFound { .. }

@@ -27,6 +27,7 @@ mod store;
 mod table_list;
 mod traces;
 mod trash;
+mod tree_bytes;
 mod vfs;
 mod webhooks;
 mod write;
@@ -47,6 +48,7 @@ pub use repair::{MetadataRepair, repair};
 pub use run_cache::ProjectRuns;
 pub use store::Metadata;
 pub use traces::{DeletedTraces, Trace, TracePatch, TraceSelection};
+pub use tree_bytes::tree_bytes;
 pub use webhooks::{Announce, Announcement, Delivery, NewWebhook, OUTBOX_ROWS_MAX, Webhook, WebhookPatch};
 
 #[cfg(test)]

@@ -6,10 +6,15 @@ use std::{
 };
 
 use futures::TryStreamExt as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{artifacts::delete_below, error::MetadataError, store::Metadata, write::audit};
+use crate::{artifacts::delete_below, error::MetadataError, store::Metadata, tree_bytes::tree_bytes, write::audit};
+
+/// The most that a trace may take in memory where it is told of, bytes: one request may name many. Those that an earlier version stored
+/// may take more.
+const TRACE_BYTES_MAX: usize = 16 << 20;
 
 /// One trace. Times are microseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,14 +38,23 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Bytes of its texts.
+    /// What a tag or a piece of metadata takes beside its texts where it is an object by itself, bytes.
+    pub const PAIR_BYTES: usize = 820;
+
+    /// Bytes of its texts, those of assessments left out.
     pub fn text_bytes(&self) -> usize {
         let pairs = self.metadata.iter().chain(&self.tags).map(|(key, value)| key.len() + value.len());
         let runs = self.linked_runs.iter().map(String::len);
         let alone = [&self.client_request_id, &self.request_preview, &self.response_preview];
         let alone = alone.into_iter().flatten().chain([&self.trace_id, &self.project_id, &self.state]).map(String::len);
-        let assessments = self.assessments.iter().map(|assessment| assessment.to_string().len());
-        pairs.chain(runs).chain(alone).chain(assessments).sum()
+        pairs.chain(runs).chain(alone).sum()
+    }
+
+    /// The most that it takes as a tree of JSON, bytes, where a tag or a piece of metadata takes `pair_bytes` beside its texts.
+    pub fn tree_bytes(&self, pair_bytes: usize) -> usize {
+        let pairs = self.metadata.len() + self.tags.len();
+        let assessments = self.assessments.iter().map(|assessment| size_of::<Value>() + tree_bytes(assessment));
+        self.text_bytes() + pairs * pair_bytes + assessments.sum::<usize>()
     }
 }
 
@@ -217,6 +231,9 @@ async fn has_trace(connection: &mut SqliteConnection, trace_id: &str) -> Result<
 }
 
 async fn write_trace(connection: &mut SqliteConnection, trace: &Trace) -> Result<(), MetadataError> {
+    if trace.tree_bytes(Trace::PAIR_BYTES) > TRACE_BYTES_MAX {
+        return Err(MetadataError::TraceTooLarge { trace_id: trace.trace_id.clone(), bytes_max: TRACE_BYTES_MAX });
+    }
     sqlx::query(
         "INSERT OR REPLACE INTO traces (trace_id, project_id, started_at_us, duration_us, state, client_request_id, \
          request_preview, response_preview, metadata, tags, assessments, linked_runs) \
@@ -230,13 +247,18 @@ async fn write_trace(connection: &mut SqliteConnection, trace: &Trace) -> Result
     .bind(&trace.client_request_id)
     .bind(&trace.request_preview)
     .bind(&trace.response_preview)
-    .bind(json!(trace.metadata).to_string())
-    .bind(json!(trace.tags).to_string())
-    .bind(json!(trace.assessments).to_string())
-    .bind(json!(trace.linked_runs).to_string())
+    .bind(text_of(&trace.metadata)?)
+    .bind(text_of(&trace.tags)?)
+    .bind(text_of(&trace.assessments)?)
+    .bind(text_of(&trace.linked_runs)?)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The text of a column, without a tree of it.
+fn text_of(value: &impl Serialize) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 async fn read_trace(connection: &mut SqliteConnection, trace_id: &str) -> Result<Option<Trace>, MetadataError> {

@@ -18,7 +18,7 @@ use self::{
     info::{ARTIFACT_LOCATION, from_v3, v2, v3},
     told::Told,
 };
-use super::{args::Args, experiments, failure::Failure, routes::Call, runs};
+use super::{Charge, args::Args, experiments, failure::Failure, routes::Call, runs};
 
 /// Traces that one call may link to a run.
 const LINKS_MAX: usize = 100;
@@ -31,7 +31,7 @@ const BLOCKED_TAGS: [&str; 3] =
 pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
     let args = call.args;
     match (call.method, &call.path[1..]) {
-        ("POST", []) if args.value("trace").is_some() => start(app, args).await,
+        ("POST", []) if args.value("trace").is_some() => start(app, args, call.charge).await,
         ("POST", []) => start_v2(app, args).await,
         ("GET", []) => search::v2(app, args, call.reader).await,
         ("POST", ["search"]) => search::v3(app, args, call.reader).await,
@@ -42,8 +42,14 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
             "This server keeps spans as artifacts of a trace and does not hand them out beside it.",
         )),
         ("POST", ["batchGetInfos"]) => batch(app, args, call.reader).await,
-        ("GET", [trace_id]) => Ok(json!({"trace": {"trace_info": v3(&get(app, trace_id).await?)}})),
-        ("GET", [trace_id, "info"]) => Ok(json!({"trace_info": v2(&get(app, trace_id).await?)})),
+        ("GET", [trace_id]) => {
+            let info = Told::v3(call.reader).one(get(app, trace_id).await?)?;
+            Ok(json!({"trace": {"trace_info": info}}))
+        }
+        ("GET", [trace_id, "info"]) => {
+            let info = Told::v2(call.reader).one(get(app, trace_id).await?)?;
+            Ok(json!({"trace_info": info}))
+        }
         ("PATCH", [trace_id]) => end_v2(app, trace_id, args).await,
         ("PATCH", [trace_id, "tags"]) => set_tag(app, trace_id, args).await,
         ("DELETE", [trace_id, "tags"]) => delete_tag(app, trace_id, args).await,
@@ -56,12 +62,12 @@ pub(crate) async fn route(app: &App, call: Call<'_>) -> Result<Value, Failure> {
 }
 
 /// A trace that is over, of MLflow 3.
-async fn start(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
+async fn start(app: &App, args: &Args<'_>, charge: Charge<'_>) -> Result<Value, Failure> {
     let trace = args.object("trace")?.unwrap_or_default();
     let info =
         trace.object("trace_info")?.ok_or_else(|| Failure::invalid("Missing value for required parameter 'trace'."))?;
-    let trace = located(app, from_v3(&info)?).await?;
-    Ok(json!({"trace": {"trace_info": v3(&app.put_trace(trace).await?)}}))
+    let trace = located(app, from_v3(&info, charge)?).await?;
+    Ok(json!({"trace": {"trace_info": v3(app.put_trace(trace).await?)}}))
 }
 
 /// A trace that begins, of MLflow 2.
@@ -81,7 +87,7 @@ async fn start_v2(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
         linked_runs: Vec::new(),
     };
     let trace = located(app, trace).await?;
-    Ok(json!({"trace_info": v2(&app.put_trace(trace).await?)}))
+    Ok(json!({"trace_info": v2(app.put_trace(trace).await?)}))
 }
 
 async fn end_v2(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Failure> {
@@ -95,7 +101,7 @@ async fn end_v2(app: &App, trace_id: &str, args: &Args<'_>) -> Result<Value, Fai
         tags,
         linked_run: None,
     };
-    Ok(json!({"trace_info": v2(&found(trace_id, app.update_trace(trace_id, patch).await)?)}))
+    Ok(json!({"trace_info": v2(found(trace_id, app.update_trace(trace_id, patch).await)?)}))
 }
 
 /// The trace with the place of its spans; its experiment must be there.
@@ -106,7 +112,7 @@ async fn located(app: &App, mut trace: Trace) -> Result<Trace, Failure> {
 }
 
 async fn batch(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Value, Failure> {
-    let mut told = Told::new(reader.clone(), v3);
+    let mut told = Told::v3(reader);
     for trace_id in args.texts("trace_ids")? {
         told.tell(app, trace_id).await?;
     }

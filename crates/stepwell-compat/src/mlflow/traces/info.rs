@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stepwell_app::Trace;
+use stepwell_app::{Trace, tree_bytes};
 
 use super::time;
-use crate::mlflow::{args::Args, failure::Failure};
+use crate::mlflow::{Charge, args::Args, failure::Failure};
 
 /// The tag that says where spans are.
 pub(super) const ARTIFACT_LOCATION: &str = "mlflow.artifactLocation";
@@ -20,9 +20,12 @@ pub(super) fn state(text: &str) -> Result<String, Failure> {
 }
 
 /// Reads what a client of MLflow 3 sends. Spans elsewhere than here are not known to this server, and neither is their place.
-pub(super) fn from_v3(info: &Args<'_>) -> Result<Trace, Failure> {
+pub(super) fn from_v3(info: &Args<'_>, charge: Charge<'_>) -> Result<Trace, Failure> {
     let location = info.object("trace_location")?.unwrap_or_default();
     let experiment = location.object("mlflow_experiment")?.unwrap_or_default();
+    let assessments = info.list("assessments")?;
+    // Of which this is another copy.
+    charge(assessments.iter().map(|assessment| size_of::<Value>() + tree_bytes(assessment)).sum())?;
     Ok(Trace {
         trace_id: info.required("trace_id")?.to_owned(),
         project_id: experiment.required("experiment_id")?.to_owned(),
@@ -34,7 +37,7 @@ pub(super) fn from_v3(info: &Args<'_>) -> Result<Trace, Failure> {
         response_preview: info.text("response_preview")?.map(ToOwned::to_owned),
         metadata: texts(info, "trace_metadata")?,
         tags: texts(info, "tags")?,
-        assessments: info.list("assessments")?.to_vec(),
+        assessments: assessments.to_vec(),
         linked_runs: Vec::new(),
     })
 }
@@ -47,7 +50,7 @@ fn texts(info: &Args<'_>, name: &str) -> Result<BTreeMap<String, String>, Failur
 }
 
 /// As MLflow 3 has it.
-pub(super) fn v3(trace: &Trace) -> Value {
+pub(super) fn v3(trace: Trace) -> Value {
     let mut info = json!({
         "trace_id": trace.trace_id,
         "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": trace.project_id}},
@@ -70,13 +73,13 @@ pub(super) fn v3(trace: &Trace) -> Value {
         info["execution_duration"] = json!(time::shown_duration(duration_us));
     }
     if !trace.assessments.is_empty() {
-        info["assessments"] = json!(trace.assessments);
+        info["assessments"] = Value::from(trace.assessments);
     }
     info
 }
 
 /// As MLflow 2 has it.
-pub(super) fn v2(trace: &Trace) -> Value {
+pub(super) fn v2(trace: Trace) -> Value {
     let pairs = |texts: &BTreeMap<String, String>| -> Vec<Value> {
         texts.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
     };

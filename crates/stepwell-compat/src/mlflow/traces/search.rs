@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet, ops::ControlFlow, sync::Arc};
 use serde_json::{Value, json};
 use stepwell_app::{App, Reader, Trace};
 
-use super::{info, told::Told};
+use super::told::Told;
 use crate::mlflow::{
     args::Args,
     failure::Failure,
@@ -25,13 +25,13 @@ pub(super) async fn v3(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Resu
             project_ids.push(experiment.required("experiment_id")?.to_owned());
         }
     }
-    search(app, args, reader, project_ids, info::v3).await
+    search(app, args, reader, project_ids, Told::v3(reader)).await
 }
 
 /// Of MLflow 2.
 pub(super) async fn v2(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Value, Failure> {
     let project_ids = args.texts("experiment_ids")?.into_iter().map(ToOwned::to_owned).collect();
-    search(app, args, reader, project_ids, info::v2).await
+    search(app, args, reader, project_ids, Told::v2(reader)).await
 }
 
 async fn search(
@@ -39,7 +39,7 @@ async fn search(
     args: &Args<'_>,
     reader: &Arc<Reader>,
     project_ids: Vec<String>,
-    shown: fn(&Trace) -> Value,
+    mut told: Told,
 ) -> Result<Value, Failure> {
     let most = args.integer("max_results")?.unwrap_or(RESULTS_DEFAULT);
     let most = usize::try_from(most).ok().filter(|most| (1..=RESULTS_MAX as usize).contains(most));
@@ -56,7 +56,6 @@ async fn search(
     }
     wanted.order.sort(&mut found);
     let page = Page::cut(found, token, most);
-    let mut told = Told::new(reader.clone(), shown);
     let mut next = page.next;
     for (before, seen) in page.items.iter().enumerate() {
         if told.is_long() {

@@ -226,6 +226,43 @@ async fn i9_short_traces_count_as_what_telling_of_them_takes() {
     app.shutdown().await.unwrap();
 }
 
+/// I9: many tags and assessments of a few bytes each were trees of fifteen to a hundred times as much, counted as their text.
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_traces_of_many_short_values_count_as_their_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = AppConfig::new(dir.path());
+    config.query.memory_bytes = 8 << 20;
+    let app = App::open(Env::real(), config).await.unwrap();
+    let with = |trace_id: &str, name: &str, value: Value| {
+        let mut one = trace(trace_id, 1, "OK");
+        one["trace"]["trace_info"][name] = value;
+        one
+    };
+    let tags = |count: usize| -> Value { (0..count).map(|tag| (format!("{tag:06}"), json!(""))).collect() };
+    let assessments = |count: usize| json!(vec![json!({"a": 0}); count]);
+    assert_eq!(call(&app, "POST", "traces", with("assessed", "assessments", assessments(5_000))).await.0, 200);
+    for (count, status) in [(1, 200), (50, 400)] {
+        let ids = vec!["assessed"; count];
+        assert_eq!(call(&app, "POST", "traces/batchGetInfos", json!({"trace_ids": ids})).await.0, status, "{count}");
+    }
+    assert_eq!(call(&app, "POST", "traces", with("tagged", "tags", tags(15_000))).await.0, 200);
+    for path in ["traces?experiment_ids=0", "traces/tagged/info"] {
+        assert_eq!(call(&app, "GET", path, json!({})).await.0, 400, "{path}");
+    }
+    // Members of an object take less.
+    assert_eq!(call(&app, "GET", "traces/tagged", json!({})).await.0, 200);
+
+    // A trace of this size is none, however it would come to be.
+    assert_eq!(call(&app, "POST", "traces", with("other", "tags", tags(25_000))).await.0, 400);
+    let more = (15_000..25_000).map(|tag| (format!("{tag:06}"), json!(""))).collect();
+    assert_eq!(call(&app, "POST", "traces", with("tagged", "tags", more)).await.0, 400);
+    assert_eq!(call(&app, "POST", "traces", with("another", "assessments", assessments(25_000))).await.0, 400);
+    let given = json!({"assessment_name": "n", "feedback": {"value": assessments(20_000)}});
+    let path = "traces/assessed/assessments";
+    assert_eq!(call(&app, "POST", path, json!({"assessment": given})).await.0, 400);
+    app.shutdown().await.unwrap();
+}
+
 /// As clients of MLflow 2 do it: begun, then ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_of_mlflow_2_begins_and_ends() {
