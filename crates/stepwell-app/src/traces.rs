@@ -15,6 +15,8 @@ use crate::{
 
 /// Longest id of a trace, bytes.
 const TRACE_ID_BYTES_MAX: usize = 256;
+/// Traces that go in one transaction, their spans included: whoever else changes metadata waits for it.
+const LOT: usize = 100;
 /// Longest text of a tag, a preview or a piece of metadata, bytes; what is more is refused.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
@@ -88,18 +90,45 @@ impl App {
         })
     }
 
-    /// Deletes traces of a project for good, their spans included. Returns how many.
+    /// Deletes traces of a project for good, each with its spans. Returns how many. Where it fails some may be gone.
     pub async fn delete_traces(&self, project_id: &str, selection: &TraceSelection) -> Result<usize, AppError> {
         self.check_writable()?;
         let Ok(number) = project_id.parse::<i64>() else { return Ok(0) };
-        let (app, selection) = (self.clone(), selection.clone());
+        let app = self.clone();
+        // With a limit it is the oldest of all that are named that go.
+        let selections = match selection.limit {
+            None if !selection.trace_ids.is_empty() => {
+                let some = |ids: &[String]| TraceSelection { trace_ids: ids.to_vec(), ..selection.clone() };
+                selection.trace_ids.chunks(LOT).map(some).collect()
+            }
+            _ => vec![selection.clone()],
+        };
         to_its_end(async move {
-            let directory = |trace_id: &str| trace_directory(&number.to_string(), trace_id);
-            let deleted = app.parts.metadata.delete_traces(number, &selection, directory, app.now_us()).await?;
-            app.remove_unnamed(deleted.hashes).await;
-            Ok(deleted.traces)
+            let mut traces = 0;
+            for selection in &selections {
+                traces += app.delete_in_lots(number, selection).await?;
+            }
+            Ok(traces)
         })
         .await
+    }
+
+    /// Deletes the traces selected, the oldest first, with other changes of metadata in between.
+    async fn delete_in_lots(&self, project_id: i64, selection: &TraceSelection) -> Result<usize, AppError> {
+        let directory = |trace_id: &str| trace_directory(&project_id.to_string(), trace_id);
+        let wanted = selection.limit.map_or(usize::MAX, |limit| limit as usize);
+        let mut traces = 0;
+        while traces < wanted {
+            let lot = (wanted - traces).min(LOT);
+            let some = TraceSelection { limit: Some(lot as u32), ..selection.clone() };
+            let deleted = self.parts.metadata.delete_traces(project_id, &some, directory, self.now_us()).await?;
+            traces += deleted.traces;
+            self.remove_unnamed(deleted.hashes).await;
+            if deleted.traces < lot {
+                break;
+            }
+        }
+        Ok(traces)
     }
 }
 
@@ -130,3 +159,6 @@ fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), Ap
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,6 +182,7 @@ impl Metadata {
     }
 
     /// Deletes traces of a project, and all artifacts below the directory of each: without its row nobody finds them again.
+    /// One transaction: whoever deletes many asks for some at a time.
     pub async fn delete_traces(
         &self,
         project_id: i64,
