@@ -60,12 +60,10 @@ impl App {
     /// assessments, one in memory at a time, until it breaks or fails.
     pub async fn each_trace(
         &self,
-        project_id: &str,
+        project_id: i64,
         visit: impl FnMut(Trace) -> Result<ControlFlow<()>, AppError>,
     ) -> Result<(), AppError> {
-        // What is no number is no project.
-        let Ok(number) = project_id.parse() else { return Ok(()) };
-        self.parts.metadata.each_trace(number, visit).await
+        self.parts.metadata.each_trace(project_id, visit).await
     }
 
     /// Changes a trace.

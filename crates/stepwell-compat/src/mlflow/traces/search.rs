@@ -50,8 +50,8 @@ async fn search(
     let wanted = Wanted { filter, order, end: token.offset.saturating_add(most) };
     let sorting = reader.beside();
     let mut found = Vec::new();
-    // One that is named again has no more traces.
-    for project_id in &project_ids.into_iter().collect::<BTreeSet<_>>() {
+    // One that is named again, however it is spelt, has no more traces; what is no number is no project.
+    for project_id in project_ids.iter().filter_map(|id| id.parse().ok()).collect::<BTreeSet<i64>>() {
         found.extend(wanted.of_project(app, &sorting, project_id).await?);
     }
     wanted.order.sort(&mut found);
@@ -84,7 +84,7 @@ struct Wanted {
 
 impl Wanted {
     /// Traces of a project that pass, at least those up to the end of the page, and one more if there is one.
-    async fn of_project(&self, app: &App, reader: &Reader, project_id: &str) -> Result<Vec<Seen>, Failure> {
+    async fn of_project(&self, app: &App, reader: &Reader, project_id: i64) -> Result<Vec<Seen>, Failure> {
         // Traces come as most searches want them: then what follows the page need not be read.
         let is_by_time = self
             .order

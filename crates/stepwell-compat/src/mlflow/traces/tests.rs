@@ -125,6 +125,8 @@ async fn traces_are_searched_filtered_ordered_and_paged() {
     let experiment = json!({"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}});
     let twice = search(json!({"locations": [experiment, experiment]})).await;
     assert_eq!(twice.1, "4 3 2 1", "each once, however often its experiment is named");
+    let (_, spelt) = call(&app, "GET", "traces?experiment_ids=0&experiment_ids=00&experiment_ids=x", json!({})).await;
+    assert_eq!(spelt["traces"].as_array().unwrap().len(), 4, "and however it is spelt");
     let (_, old) = call(&app, "GET", "traces?experiment_ids=0&max_results=1", json!({})).await;
     assert_eq!((&old["traces"][0]["request_id"], old["next_page_token"].is_string()), (&json!("tr-4"), true));
     let by_time = json!({"experiment_id": "0", "max_timestamp_millis": 1_767_225_699_000_i64, "max_traces": 2});
