@@ -30,10 +30,10 @@ impl Args<'static> {
         }
         let malformed =
             |error: serde_json::Error| Failure::invalid(format!("The body of the request is not JSON: {error}."));
-        charge(json_tree_bytes(body))?;
+        charge(json_bytes(body))?;
         let value = match serde_json::from_slice(body).map_err(malformed)? {
             Value::String(text) => {
-                charge(json_tree_bytes(text.as_bytes()))?;
+                charge(json_bytes(text.as_bytes()))?;
                 serde_json::from_str(&text).map_err(malformed)?
             }
             value => value,
@@ -195,6 +195,11 @@ impl Args<'_> {
     }
 }
 
+/// The most that JSON takes once it is read, bytes: its tree, and a copy of each of its texts.
+pub(crate) fn json_bytes(text: &[u8]) -> usize {
+    json_tree_bytes(text).saturating_add(text.len())
+}
+
 /// A number in a text, as protocol buffers write it.
 pub(crate) fn float_of_text(text: &str) -> Option<f64> {
     match text {
@@ -340,6 +345,12 @@ mod tests {
         let (bytes, refused) = charged(escaped);
         assert!(bytes > 4 * 700 && refused == Err("no room".to_owned()), "{bytes} {refused:?}");
         assert_eq!(charged(r#"{"a":[{}]}"#).1.unwrap().objects("a").unwrap().len(), 1);
+        // A text is there once more when it has been read, and again where it was JSON itself.
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(700));
+        let both = |text: &str| json_tree_bytes(text.as_bytes()) + text.len();
+        assert_eq!(charged(&long).0, both(&long));
+        let quoted = Value::from(long.clone()).to_string();
+        assert_eq!(charged(&quoted).0, both(&quoted) + both(&long));
     }
 
     #[test]

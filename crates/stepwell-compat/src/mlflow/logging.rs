@@ -9,11 +9,11 @@ use std::{
 use ahash::RandomState;
 use serde_json::{Map, Value, json};
 use stepwell_app::{App, AppError, ErrorCode, RunPatch};
-use stepwell_types::{Batch, SeriesKey, json_tree_bytes};
+use stepwell_types::{Batch, SeriesKey};
 
 use super::{
     Charge,
-    args::{Args, missing},
+    args::{Args, json_bytes, missing},
     batch::{Logged, Metric, Pair},
     failure::Failure,
     lineage,
@@ -106,7 +106,7 @@ pub(crate) async fn delete_tag(app: &App, args: &Args<'_>) -> Result<Value, Fail
 pub(crate) async fn log_model(app: &App, args: &Args<'_>, charge: Charge<'_>) -> Result<Value, Failure> {
     let (run_id, text) = (args.run_id()?, args.required("model_json")?);
     // What it has was not to be seen in the body, where it may have been escaped.
-    charge(json_tree_bytes(text.as_bytes()))?;
+    charge(json_bytes(text.as_bytes()))?;
     let Ok(model) = serde_json::from_str::<Map<String, Value>>(text) else {
         return Err(Failure::invalid(format!("Malformed model info. \n {text} \n is not a valid JSON.")));
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use stepwell_app::{Trace, tree_bytes};
 
@@ -46,7 +47,7 @@ fn texts(info: &Args<'_>, name: &str) -> Result<BTreeMap<String, String>, Failur
     let Some(value) = info.value(name) else { return Ok(BTreeMap::new()) };
     let invalid =
         |_| Failure::invalid(format!("Invalid value for parameter '{name}' supplied: it must map texts to texts."));
-    serde_json::from_value(value.clone()).map_err(invalid)
+    BTreeMap::deserialize(value).map_err(invalid)
 }
 
 /// As MLflow 3 has it.
