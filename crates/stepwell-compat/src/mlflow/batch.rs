@@ -10,6 +10,7 @@ use super::{
     Charge,
     args::{Args, float_of_text, missing},
     failure::Failure,
+    logging::ALL_MAX,
 };
 
 /// What a client logs to one run at once.
@@ -86,11 +87,13 @@ impl<'a> Logged<'a> {
     }
 }
 
-/// The most that reading a body takes, bytes: a list that grows has half as much again, and the rest of what it grew into is empty.
+/// The most that what is read of a body takes, bytes: it is held until the points are durable. A list that grows becomes twice as long.
 fn bytes_max(body: &[u8]) -> usize {
     let objects = body.iter().filter(|&&byte| byte == b'{').count();
-    // Texts with escapes are copied.
-    body.len().saturating_add(objects.saturating_mul(3 * size_of::<Metric<'_>>()))
+    // While it grows what it was before is there too, which is little where the list may be taken.
+    let lists = if objects > ALL_MAX + 1 { 3 } else { 2 };
+    let texts = if body.contains(&b'\\') { body.len() } else { 0 };
+    texts.saturating_add(objects.saturating_mul(lists * size_of::<Metric<'_>>()))
 }
 
 impl Logged<'static> {
@@ -205,6 +208,29 @@ mod tests {
         assert!(matches!(quick.metrics[0].key, Cow::Borrowed("loss")));
         assert_eq!((quick.metrics[1].value, quick.metrics[1].timestamp), (f64::NEG_INFINITY, 9_007_199_254_740_993));
         assert_eq!(quick.metrics[2].model_id.as_deref(), Some("m-1"));
+    }
+
+    /// Twice what a batch holds until it is durable refused batches that had room.
+    #[test]
+    fn i9_a_batch_is_charged_with_what_it_holds_and_not_much_more() {
+        let charged = |body: &str| {
+            let charged = std::sync::Mutex::new(0);
+            let logged = Logged::of_body(body.as_bytes(), &|bytes| {
+                *charged.lock().unwrap() += bytes;
+                Ok(())
+            });
+            let held = logged.unwrap().metrics.capacity() * size_of::<Metric<'_>>();
+            (charged.into_inner().unwrap(), held)
+        };
+        for count in [1, 5, 64, 65, 513, 1_000] {
+            let metric = |key| format!(r#"{{"key": "{key}", "value": 0.5, "timestamp": 1, "step": 2}}"#);
+            let body = |key| format!(r#"{{"run_id": "r", "metrics": [{}]}}"#, vec![metric(key); count].join(","));
+            let (bytes, held) = charged(&body("loss"));
+            assert!(held <= bytes, "{count}: {held} are charged as {bytes}");
+            assert!(bytes <= (count + 1) * 250, "{count}: {held} are charged as {bytes}");
+            let escaped = body(r"lo\u0073s");
+            assert_eq!(charged(&escaped).0, bytes + escaped.len(), "texts with escapes are copied");
+        }
     }
 
     #[test]

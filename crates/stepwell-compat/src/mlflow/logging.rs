@@ -25,7 +25,8 @@ use super::{
 
 const METRICS_MAX: usize = 1_000;
 const PARAMS_OR_TAGS_MAX: usize = 100;
-const ALL_MAX: usize = 1_000;
+/// Metrics, params and tags together.
+pub(super) const ALL_MAX: usize = 1_000;
 
 /// Takes all of a batch, or refuses all of it; where points are refused for want of room, params and tags may be there already,
 /// and are the same when it is sent again.
