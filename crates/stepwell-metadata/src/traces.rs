@@ -217,7 +217,11 @@ impl Metadata {
 
 /// The assessments that there are, and those given that are not among them: who had no answer sends them again.
 fn with_given(mut there: Vec<Value>, given: Vec<Value>) -> Vec<Value> {
-    let id = |assessment: &Value| assessment.get("assessment_id").map(Value::to_string);
+    // No text, or an empty one, is no id.
+    let id = |assessment: &Value| {
+        let id = assessment.get("assessment_id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        id.map(ToOwned::to_owned)
+    };
     let known: HashSet<String> = there.iter().map(Value::to_string).collect();
     let ids: HashSet<String> = there.iter().filter_map(id).collect();
     let is_new = |given: &Value| !known.contains(&given.to_string()) && id(given).is_none_or(|id| !ids.contains(&id));

@@ -40,7 +40,14 @@ async fn a_trace_sent_again_has_its_assessments_once() {
     let first = vec![with_id(1), without(1), without(1)];
     assert_eq!(put(first.clone()).await, first);
     assert_eq!(put(first.clone()).await, first);
-    assert_eq!(put(vec![with_id(2), without(2)]).await, [first, vec![without(2)]].concat());
+    let both = [first, vec![without(2)]].concat();
+    assert_eq!(put(vec![with_id(2), without(2)]).await, both);
+    // An id that says nothing is none: others were taken for the one there was.
+    for id in [Value::Null, json!("")] {
+        let nameless = |value: i64| json!({"assessment_id": id, "feedback": {"value": value}});
+        let before = put(vec![nameless(1)]).await;
+        assert_eq!(put(vec![nameless(1), nameless(2)]).await, [before, vec![nameless(2)]].concat());
+    }
 }
 
 /// A trace of a project in the trash was not seen, and taken away by one of its id: a restore did not bring it back.
