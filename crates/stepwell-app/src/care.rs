@@ -4,7 +4,7 @@ use std::path::Path;
 
 use stepwell_engine::{CheckReport, EngineError, RepairReport};
 use stepwell_env::Env;
-use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair};
+use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair, mark_rows_lost};
 
 use crate::{
     artifacts::care::{self, ArtifactCheck, ArtifactRepair},
@@ -70,6 +70,7 @@ pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> R
     if is_metadata_lost(env, config)? {
         metadata.lines.push("it is missing, and made anew without any project or run; the points stay".to_owned());
         if !dry_run {
+            mark_rows_lost(&config.metadata_path())?;
             Metadata::open(&config.metadata_path()).await?.close().await;
         }
     }

@@ -35,6 +35,11 @@ impl AppConfig {
     }
 
     pub(crate) fn metadata_path(&self) -> PathBuf {
-        self.engine.data_dir.join("metadata.sqlite")
+        metadata_path(&self.engine.data_dir)
     }
+}
+
+/// Where the metadata of a data directory are.
+pub(crate) fn metadata_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("metadata.sqlite")
 }

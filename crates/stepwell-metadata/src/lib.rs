@@ -21,6 +21,7 @@ mod read;
 mod registry;
 mod repair;
 mod replace;
+mod rows_lost;
 mod run_cache;
 mod salvage;
 mod store;
@@ -45,6 +46,7 @@ pub use model::{
 };
 pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};
+pub use rows_lost::{mark_rows_lost, rows_were_lost, unmark_rows_lost};
 pub use run_cache::ProjectRuns;
 pub use store::Metadata;
 pub use traces::{DeletedTraces, Trace, TracePatch, TraceSelection};

@@ -17,6 +17,7 @@ use crate::{
     pages::{self, PAGE_BYTES},
     prepare::{State, failed, is_there, log_of, prepare, remove, sibling, state},
     replace::{self, replace, result_of},
+    rows_lost::mark_rows_lost,
     salvage::salvage,
     store::checked,
     table_list,
@@ -81,6 +82,7 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
     if !is_there(path)? {
         report.lines.push("without the file its log is of no use, and is set aside".to_owned());
         if !dry_run {
+            mark_rows_lost(path)?;
             remove(&log)?;
         }
         return Ok(report);
@@ -95,9 +97,11 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
         mend_bits(path, &mut report.lines)?
     };
     write_atomically(&RealDisk, &attempt, &mended).map_err(failed("write", &attempt))?;
+    let mut loses_rows = false;
     if is_there(&log)? {
         let content = RealDisk.read(&log).map_err(failed("read", &log))?;
         if pages::log_damage(&content).is_some() {
+            loses_rows = true;
             report.lines.push("changes in the log behind the damage are lost: SQLite can read none of them".to_owned());
         }
         let attempt_log = log_of(&attempt);
@@ -111,10 +115,14 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
     let new = sibling(path, ".salvaged");
     remove_with_log(&new)?;
     if !is_whole {
+        loses_rows = true;
         salvage(&attempt, &new, &mut report.lines).await?;
     }
     let result = if is_whole { &attempt } else { &new };
     if !dry_run {
+        if loses_rows {
+            mark_rows_lost(path)?;
+        }
         replace(path, &RealDisk.read(result).map_err(failed("read", result))?)?;
     }
     remove_with_log(&attempt)?;
@@ -130,6 +138,8 @@ fn finish(path: &Path, quarantine: &Path, report: &mut MetadataRepair) -> Result
             let result = result_of(path);
             report.lines.push(format!("{error}; it is set aside, and the file is repaired anew"));
             report.quarantined.push(copy(&result, quarantine)?);
+            // The log may have gone before it, and rows with that.
+            mark_rows_lost(path)?;
             remove(&result)
         }
         ended => ended,
@@ -160,6 +170,8 @@ fn replace_unreadable(
         if *file == tables {
             remove(file)?;
         } else {
+            // Zeros at the end of the log are a torn write for whoever looks later.
+            mark_rows_lost(path)?;
             write_atomically(&RealDisk, file, &read.content).map_err(failed("write", file))?;
         }
     }

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use stepwell_blobs::{BlobError, BlobId, BlobStore};
 use stepwell_env::{Env, is_out_of_files};
-use stepwell_metadata::{BlobRow, Metadata};
+use stepwell_metadata::{BlobRow, Metadata, rows_were_lost, unmark_rows_lost};
 
 use super::{blob_of, blocking, place, unnamed};
-use crate::{code::ErrorCode, error::AppError};
+use crate::{code::ErrorCode, config::metadata_path, error::AppError};
 
 /// Rows looked at together.
 const PAGE_ROWS: u32 = 256;
 /// Artifacts of a damaged blob that are spelled out.
 const NAMED_MAX: u32 = 10;
+const NOT_OWNED: &str =
+    "the object store does not name this data directory as its owner (is its endpoint set as for the server?)";
 
 /// What a check of artifacts found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +49,20 @@ pub(crate) async fn check(env: &Env, data_dir: &Path, metadata: &Metadata) -> Re
     if !metadata.knows_artifacts().await? {
         return Ok(ArtifactCheck::default());
     }
-    check_in(&place::find(env, data_dir, metadata).await?, metadata).await
+    let store = place::find(env, data_dir, metadata).await?;
+    let mut found = check_in(&store, metadata).await?;
+    let unnamed = unnamed::all(metadata, &store).await?;
+    if !unnamed.is_empty() {
+        let (count, bytes) = (unnamed.len(), unnamed.iter().map(|file| file.bytes).sum::<u64>());
+        let what_next = match rows_were_lost(&metadata_path(data_dir))? {
+            true => {
+                "those of lost rows may be among them: `stepwell repair` sets them aside, and a start removes none before"
+            }
+            false => "the next start removes them",
+        };
+        found.notes.push(format!("{count} blobs, {bytes} bytes, have no artifact that names them; {what_next}"));
+    }
+    Ok(found)
 }
 
 async fn check_in(store: &BlobStore, metadata: &Metadata) -> Result<ArtifactCheck, AppError> {
@@ -64,14 +79,6 @@ async fn check_in(store: &BlobStore, metadata: &Metadata) -> Result<ArtifactChec
                 found.damages.push(damage);
             }
         }
-    }
-    let unnamed = unnamed::all(metadata, store).await?;
-    if !unnamed.is_empty() {
-        let bytes: u64 = unnamed.iter().map(|file| file.bytes).sum();
-        let count = unnamed.len();
-        found.notes.push(format!(
-            "{count} blobs, {bytes} bytes, have no artifact that names them; the next start removes them"
-        ));
     }
     Ok(found)
 }
@@ -95,18 +102,31 @@ async fn damage(store: &BlobStore, metadata: &Metadata, row: BlobRow) -> Result<
     Ok((!damage.artifacts.is_empty()).then_some(damage))
 }
 
-/// Sets damaged blobs aside, and unnames them. Where rows were lost, blobs that nobody names any more are kept beside them: the next
-/// start would remove them.
+/// Sets damaged blobs aside, and unnames them. Where rows were lost, now or by a repair that came no further, blobs that nobody names any
+/// more are kept beside them: a start would remove them once the mark of that is gone.
 pub(crate) async fn repair(
     env: &Env,
     data_dir: &Path,
     metadata: &Metadata,
     quarantine: &Path,
-    rows_were_lost: bool,
+    lost_now: bool,
     dry_run: bool,
 ) -> Result<ArtifactRepair, AppError> {
+    let path = metadata_path(data_dir);
+    let is_marked = rows_were_lost(&path)?;
     let store = place::find(env, data_dir, metadata).await?;
-    repair_in(&store, metadata, quarantine, rows_were_lost, env.clock.now_us(), dry_run).await
+    let lost = lost_now || is_marked;
+    let mut done = repair_in(&store, metadata, quarantine, lost, env.clock.now_us(), dry_run).await?;
+    if is_marked && !dry_run {
+        let asked = store.clone();
+        if blocking(move || asked.owns()).await? {
+            unmark_rows_lost(&path)?;
+        } else {
+            done.lines
+                .push(format!("objects of lost rows are not looked for, as {NOT_OWNED}; a start removes none before"));
+        }
+    }
+    Ok(done)
 }
 
 async fn repair_in(
@@ -132,11 +152,13 @@ async fn repair_in(
         let lost = if dry_run { artifacts } else { metadata.delete_artifacts_of_blob(&sha256, now_us).await? };
         done.lines.push(format!("{} at byte {offset}: {detail}; lost: {}", path.display(), lost.join(", ")));
     }
-    if rows_were_lost && !dry_run {
+    if rows_were_lost {
         for file in unnamed::all(metadata, store).await? {
             let Some(id) = file.id else { continue };
             done.lines.push(format!("{} has no artifact that names it any more, and is kept", file.path.display()));
-            done.quarantined.extend(set_aside(store, id, quarantine).await?);
+            if !dry_run {
+                done.quarantined.extend(set_aside(store, id, quarantine).await?);
+            }
         }
     }
     Ok(done)
@@ -156,9 +178,7 @@ async fn why_not_unname(
     }
     let asked = store.clone();
     let owns = blocking(move || asked.owns()).await?;
-    Ok((!owns).then_some(
-        "the object store does not name this data directory as its owner (is its endpoint set as for the server?)",
-    ))
+    Ok((!owns).then_some(NOT_OWNED))
 }
 
 async fn set_aside(store: &BlobStore, id: BlobId, quarantine: &Path) -> Result<Option<PathBuf>, AppError> {

@@ -13,6 +13,7 @@ use std::{
 
 use stepwell_env::{DirEntry, Disk, DiskSpace, Env, MappedFile, ReadFile, RealDisk, WriteFile};
 
+mod lost_rows;
 mod purges;
 
 use super::PartReceipt;

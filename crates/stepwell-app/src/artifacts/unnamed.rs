@@ -3,11 +3,12 @@
 use std::sync::Weak;
 
 use stepwell_blobs::{BlobId, BlobStore, Found, SHARDS};
-use stepwell_metadata::Metadata;
+use stepwell_metadata::{Metadata, rows_were_lost};
 
 use super::{blocking, place};
 use crate::{
     app::{App, Parts},
+    config::metadata_path,
     error::AppError,
 };
 
@@ -37,18 +38,16 @@ impl App {
 pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
     for shard in 0..SHARDS {
         let Some(parts) = parts.upgrade() else { return };
-        let (metadata, store) = (&parts.metadata, &parts.artifacts.store);
-        let adopted = match shard {
-            0 => place::adopt(&parts.env, metadata, store).await.map(drop),
-            _ => Ok(()),
+        let swept = async {
+            if shard == 0 && !may_sweep(&parts).await? {
+                return Ok(false);
+            }
+            let _alone = parts.artifacts.publishing.write().await;
+            sweep_shard(&parts.metadata, &parts.artifacts.store, shard as u8).await.map(|()| true)
         };
-        let _alone = parts.artifacts.publishing.write().await;
-        let swept = match adopted {
-            Ok(()) => sweep_shard(metadata, store, shard as u8).await,
-            failed => failed,
-        };
-        match swept {
-            Ok(()) => {}
+        match swept.await {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(_) if parts.metadata.is_closed() => return,
             Err(error) => {
                 tracing::warn!(%error, "blobs that no artifact names were not looked for; nothing to do: the next start looks");
@@ -56,6 +55,19 @@ pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
             }
         }
     }
+}
+
+/// Whether what no row names is nobody's; while the rows that named it may be lost, it is not.
+async fn may_sweep(parts: &Parts) -> Result<bool, AppError> {
+    place::adopt(&parts.env, &parts.metadata, &parts.artifacts.store).await?;
+    let is_held_back = rows_were_lost(&metadata_path(&parts.data_dir))?;
+    if is_held_back {
+        tracing::warn!(
+            "a repair of the metadata lost rows and came no further: blobs that no artifact names stay; stop the server and run \
+             `stepwell repair`, which sets them aside"
+        );
+    }
+    Ok(!is_held_back)
 }
 
 pub(super) async fn sweep_shard(metadata: &Metadata, store: &BlobStore, shard: u8) -> Result<(), AppError> {

@@ -7,14 +7,14 @@ use super::{
     salvage::{overwrite, pages_of},
     *,
 };
-use crate::{check, repair, replace::result_of};
+use crate::{check, mark_rows_lost, repair, replace::result_of, rows_were_lost, unmark_rows_lost};
 
 fn log_of(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}-wal", path.display()))
 }
 
-/// As a kill leaves it: five of 65 runs are in the log alone, and a page beside them is overwritten.
-async fn killed(dir: &Path) -> PathBuf {
+/// As a kill leaves it: five of 65 runs are in the log alone.
+async fn with_log(dir: &Path) -> PathBuf {
     let (path, killed) = (dir.join("metadata.sqlite"), dir.join("killed.sqlite"));
     written(&path).await;
     let metadata = Metadata::open(&path).await.unwrap();
@@ -25,9 +25,20 @@ async fn killed(dir: &Path) -> PathBuf {
     std::fs::copy(&path, &killed).unwrap();
     std::fs::copy(log_of(&path), log_of(&killed)).unwrap();
     metadata.close().await;
-    let tags = pages_of(&path, "tags").await;
-    overwrite(&killed, &[tags.iter().find(|page| page.is_leaf).unwrap().number]);
     killed
+}
+
+/// The same, and a page beside them is overwritten.
+async fn killed(dir: &Path) -> PathBuf {
+    let killed = with_log(dir).await;
+    overwrite_tags(&killed, &dir.join("metadata.sqlite")).await;
+    killed
+}
+
+/// Takes rows of `path`, of which `whole` is a copy that is whole.
+async fn overwrite_tags(path: &Path, whole: &Path) {
+    let tags = pages_of(whole, "tags").await;
+    overwrite(path, &[tags.iter().find(|page| page.is_leaf).unwrap().number]);
 }
 
 async fn runs(path: &Path) -> usize {
@@ -113,4 +124,62 @@ async fn i7_a_repair_that_is_cut_short_behind_its_result_is_ended_by_the_next_st
     let done = repair(&path, &quarantine, false).await.unwrap();
     assert!(done.quarantined.contains(&quarantine.join("killed.sqlite.repaired")), "{done:?}");
     assert_eq!(runs(&path).await, 65);
+}
+
+/// Only the repair that lost rows knew of that: a later one, or a start, took their blobs for what nobody needs.
+#[tokio::test]
+async fn i11_a_repair_that_loses_rows_says_so_for_later_and_no_other_does() {
+    let dir = in_memory();
+    let (path, quarantine) = (with_log(dir.path()).await, dir.path().join("quarantine"));
+    let log = std::fs::read(log_of(&path)).unwrap();
+    let repaired = async || {
+        assert!(!rows_were_lost(&path).unwrap());
+        assert!(!repair(&path, &quarantine, false).await.unwrap().lines.is_empty());
+        let are_lost = rows_were_lost(&path).unwrap();
+        assert_eq!(repair(&path, &quarantine, false).await.unwrap().lines.len(), 0);
+        assert_eq!(rows_were_lost(&path).unwrap(), are_lost, "until somebody says that it is seen to");
+        unmark_rows_lost(&path).unwrap();
+        are_lost
+    };
+    // With the log damaged in its middle what stands behind it is lost, though each page of the file is whole.
+    let mut damaged = log.clone();
+    damaged[log.len() / 2] ^= 0x20;
+    std::fs::write(log_of(&path), &damaged).unwrap();
+    assert!(repaired().await);
+    let file = std::fs::read(&path).unwrap();
+    let mut flipped = file.clone();
+    flipped[2 * 4_096 + 100] ^= 1;
+    std::fs::write(&path, &flipped).unwrap();
+    assert!(!repaired().await);
+    overwrite(&path, &[1]);
+    assert!(!repaired().await, "its first page has a copy");
+    overwrite_tags(&path, &dir.path().join("metadata.sqlite")).await;
+    assert!(repaired().await);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(log_of(&path), &log).unwrap();
+    assert!(repaired().await, "a log without its file");
+    // A result that rotted may have outlived the log.
+    std::fs::write(&path, &flipped).unwrap();
+    std::fs::write(result_of(&path), &file[..file.len() - 1]).unwrap();
+    assert!(repaired().await);
+}
+
+#[tokio::test]
+async fn i11_a_repair_changes_nothing_before_it_is_known_for_later_that_rows_are_lost() {
+    let dir = in_memory();
+    let (path, quarantine) = (killed(dir.path()).await, dir.path().join("quarantine"));
+    // Which has the page that is overwritten.
+    std::fs::remove_file(log_of(&path)).unwrap();
+    let (file, in_the_way) =
+        (std::fs::read(&path).unwrap(), PathBuf::from(format!("{}.rows-lost.tmp", path.display())));
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert!(matches!(repair(&path, &quarantine, false).await, Err(MetadataError::Io { .. })));
+    assert!(std::fs::read(&path).unwrap() == file && !result_of(&path).exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    repair(&path, &quarantine, true).await.unwrap();
+    assert!(!rows_were_lost(&path).unwrap(), "a dry run loses none");
+    repair(&path, &quarantine, false).await.unwrap();
+    assert!(rows_were_lost(&path).unwrap());
+    mark_rows_lost(&path).unwrap();
+    assert!(rows_were_lost(&path).unwrap(), "twice is as good as once");
 }

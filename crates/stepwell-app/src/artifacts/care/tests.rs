@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use stepwell_blobs::{BlobId, BlobStore};
 use stepwell_env::{Env, RealDisk};
-use stepwell_metadata::{Artifact, BlobRow, Metadata};
+use stepwell_metadata::{Artifact, BlobRow, Metadata, mark_rows_lost, rows_were_lost};
 use stepwell_objects::{Objects, SimObjects};
 use tokio::runtime::Handle;
 
@@ -80,5 +80,20 @@ async fn i11_a_refusal_of_the_object_store_is_no_damage_and_ends_a_repair() {
     let done = repair_in(&store, &metadata, &quarantine, false, 3, false).await.unwrap();
     assert!(done.lines.len() == 1 && done.lines[0].contains("it is missing"), "{:?}", done.lines);
     assert_eq!(metadata.artifact_totals().await.unwrap().artifacts, 0);
+    metadata.close().await;
+}
+
+/// A repair whose endpoint was not set saw no object, and the next start, whose was, removed those of lost rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_lost_rows_stay_known_until_a_repair_has_seen_the_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, quarantine) = (dir.path().join("metadata.sqlite"), dir.path().join("quarantine"));
+    let metadata = Metadata::open(&path).await.unwrap();
+    // Which does not name its owner.
+    metadata.set_artifact_store("s3://team/x", 1).await.unwrap();
+    mark_rows_lost(&path).unwrap();
+    let done = repair(&Env::real(), dir.path(), &metadata, &quarantine, false, false).await.unwrap();
+    assert!(done.lines.len() == 1 && done.lines[0].contains("not looked for"), "{:?}", done.lines);
+    assert!(rows_were_lost(&path).unwrap());
     metadata.close().await;
 }
