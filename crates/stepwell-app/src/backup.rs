@@ -13,7 +13,9 @@ use stepwell_engine::backup::{
     BackupError, BackupFile, BackupIndex, BackupStore, Beside, Cut, METADATA, Pruned, Restored, check_data_dir,
 };
 use stepwell_env::{DirLock, Disk, Env, LockError, write_atomically};
-use stepwell_metadata::{ArtifactsOfCopy, BlobRow, MetadataCopy, MetadataError, artifacts_of_copy, check_copy};
+use stepwell_metadata::{
+    ArtifactsOfCopy, BlobRow, MetadataCopy, MetadataError, artifacts_of_copy, check_copy, disown_artifacts,
+};
 use stepwell_objects::{ObjectDisk, ObjectError, ObjectLock, ObjectLockError, Objects};
 use stepwell_types::Lsn;
 use tokio::runtime::{Builder, Runtime};
@@ -312,7 +314,15 @@ pub fn restore_backup(
         Some(number) => store.index(number)?,
         None => store.newest()?,
     };
-    let restored = store.restore(&index, lsn.map(Lsn), &env.disk, data_dir)?;
+    let disown = |restored: &Path| {
+        let path = restored.join(METADATA);
+        if index.files.iter().all(|file| file.path != METADATA) {
+            return Ok(());
+        }
+        let disowned = runtime()?.block_on(disown_artifacts(&path, env.clock.now_us()));
+        disowned.map_err(|source| BackupFailure::Metadata { path, source })
+    };
+    let restored = store.restore_with(&index, lsn.map(Lsn), &env.disk, data_dir, disown)?;
     Ok((index, restored))
 }
 

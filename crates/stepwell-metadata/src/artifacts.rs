@@ -10,6 +10,9 @@ use crate::{error::MetadataError, projects::number, store::Metadata, write::audi
 /// Rows read at once of a directory. Those of a directory within it that are more than the first are passed over.
 const PAGE_ROWS: i64 = 256;
 
+/// What a copy says of the owner of its object store.
+pub(crate) const NOT_OWNED: &str = "";
+
 /// An artifact. Its path has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
@@ -213,6 +216,16 @@ impl Metadata {
 
     /// What the data directory is called in that store as its owner; `None` if it does not own it.
     pub async fn artifact_owner(&self) -> Result<Option<String>, MetadataError> {
+        Ok(self.said_owner().await?.filter(|owner| owner != NOT_OWNED))
+    }
+
+    /// Whether the file is a copy of which it is said that it does not own that store. Where nothing is said, it is from before there were
+    /// owners.
+    pub async fn disowns_artifacts(&self) -> Result<bool, MetadataError> {
+        Ok(self.said_owner().await?.is_some_and(|owner| owner == NOT_OWNED))
+    }
+
+    async fn said_owner(&self) -> Result<Option<String>, MetadataError> {
         let column = sqlx::query("SELECT 1 FROM pragma_table_info('artifact_store') WHERE name = 'owner'");
         if column.fetch_optional(&self.readers).await?.is_none() {
             return Ok(None);

@@ -8,10 +8,10 @@ use sqlx::{
 };
 
 use crate::{
-    artifacts::{BlobRow, blob},
+    artifacts::{BlobRow, NOT_OWNED, blob},
     error::MetadataError,
     prepare::{State, state},
-    store::BUSY_TIMEOUT,
+    store::{BUSY_TIMEOUT, Metadata},
     vfs,
 };
 
@@ -72,7 +72,8 @@ impl MetadataCopy {
         // What is restored from it does not own the object store: the directory that is copied does.
         let has_owner = "SELECT 1 FROM main.pragma_table_info('artifact_store') WHERE name = 'owner'";
         if sqlx::query(has_owner).fetch_optional(&mut self.connection).await?.is_some() {
-            self.run("UPDATE main.artifact_store SET owner = NULL").await?;
+            let disown = sqlx::query("UPDATE main.artifact_store SET owner = ?").bind(NOT_OWNED);
+            disown.execute(&mut self.connection).await?;
         }
         for (_, _, sql) in &others {
             self.run(sql).await?;
@@ -97,6 +98,21 @@ pub async fn check_copy(path: &Path) -> Result<(), MetadataError> {
     check(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Has a copy that becomes a data directory of its own say that it does not own the object store that it names. One of an earlier version
+/// says nothing of that, as its original does, and gets the tables for it.
+pub async fn disown_artifacts(path: &Path, now_us: i64) -> Result<(), MetadataError> {
+    let copy = Metadata::open_read_only(path).await?;
+    let is_said = copy.artifact_store().await?.is_none() || copy.disowns_artifacts().await?;
+    copy.close().await;
+    if is_said {
+        return Ok(());
+    }
+    let copy = Metadata::open(path).await?;
+    let said = copy.set_artifact_owner(NOT_OWNED, now_us).await;
+    copy.close().await;
+    said
 }
 
 /// What such a copy says of artifacts.

@@ -35,7 +35,7 @@ mod write;
 
 pub use artifacts::{Artifact, ArtifactEntry, ArtifactOwner, ArtifactTotals, BlobRow};
 pub use check::{MetadataCheck, MetadataDamage, check};
-pub use copy::{ArtifactsOfCopy, MetadataCopy, artifacts_of_copy, check_copy};
+pub use copy::{ArtifactsOfCopy, MetadataCopy, artifacts_of_copy, check_copy, disown_artifacts};
 pub use error::MetadataError;
 pub use lineage::{
     Dataset, DatasetInput, DatasetUse, LoggedModel, LoggedModelStatus, ModelMetric, ModelOutput, NewLoggedModel,

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy};
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use crate::{
+    ForkPoint, Metadata, MetadataCopy, MetadataError, NewRun, ParamValue, RunPatch, RunStatus, check_copy,
+    disown_artifacts,
+};
 
 mod lineage;
 mod projects;
@@ -120,6 +125,43 @@ async fn a_copy_is_of_the_moment_that_was_pinned_whatever_is_written_meanwhile()
     bytes[middle..].fill(0xff);
     std::fs::write(&copy, bytes).unwrap();
     assert!(check_copy(&copy).await.is_err());
+}
+
+/// A copy from before there were owners could not be told from its original, and became the owner of its objects.
+#[tokio::test]
+async fn i1_a_copy_says_that_it_owns_no_object_store_also_one_from_before_there_were_owners() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, copy) = (dir.path().join("source.sqlite"), dir.path().join("copy.sqlite"));
+    let metadata = Metadata::open(&source).await.unwrap();
+    metadata.set_artifact_store("s3://team/x", 1).await.unwrap();
+    assert!(!metadata.disowns_artifacts().await.unwrap());
+    metadata.set_artifact_owner("this", 2).await.unwrap();
+    let mut copying = MetadataCopy::open(&source, &copy).await.unwrap();
+    copying.pin().await.unwrap();
+    copying.finish().await.unwrap();
+    assert_eq!(metadata.artifact_owner().await.unwrap().as_deref(), Some("this"));
+    metadata.close().await;
+    let said = async || {
+        let copy = Metadata::open_read_only(&copy).await.unwrap();
+        let said = (copy.disowns_artifacts().await.unwrap(), copy.artifact_store().await.unwrap());
+        assert_eq!(copy.artifact_owner().await.unwrap(), None);
+        copy.close().await;
+        said
+    };
+    let disowned = (true, Some("s3://team/x".to_owned()));
+    assert_eq!(said().await, disowned);
+    let file = std::fs::read(&copy).unwrap();
+    disown_artifacts(&copy, 3).await.unwrap();
+    assert!(std::fs::read(&copy).unwrap() == file, "it says so already");
+    // As an earlier version wrote it.
+    let mut connection = SqliteConnectOptions::new().filename(&copy).connect().await.unwrap();
+    for undone in ["ALTER TABLE artifact_store DROP COLUMN owner", "DELETE FROM _sqlx_migrations WHERE version = 8"] {
+        sqlx::query(undone).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+    assert_eq!(said().await, (false, disowned.1.clone()));
+    disown_artifacts(&copy, 4).await.unwrap();
+    assert_eq!(said().await, disowned);
 }
 
 /// A full disk was answered as an internal error, which nobody tries again.

@@ -19,7 +19,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) take_over: Option<&'a str>,
 }
 
-/// What is taken over where objects have no owner.
+/// Who is taken over from where objects have no owner.
 const NOBODY: &str = "nobody";
 
 /// The blobs of a data directory.
@@ -94,7 +94,7 @@ pub(super) async fn take_over(
 ) -> Result<BlobStore, AppError> {
     let asked = store.clone();
     let owner = blocking(move || asked.owner()).await?;
-    if owner.as_deref() != Some(before) {
+    if owner.as_deref().unwrap_or(NOBODY) != before {
         return owned(store, metadata).await;
     }
     if metadata.artifact_owner().await?.as_deref() != Some(before) {
@@ -105,7 +105,7 @@ pub(super) async fn take_over(
 }
 
 /// Makes sure that the objects have an owner, and says so where it is another data directory; returns whether it is this one. What was
-/// made before there were owners becomes it here.
+/// made before there were owners becomes it here. A copy never does: its original may just not have been started since.
 pub(super) async fn adopt(env: &Env, metadata: &Metadata, store: &BlobStore) -> Result<bool, AppError> {
     let asked = store.clone();
     let (owner, owns) = blocking(move || Ok((asked.owner()?, asked.owns()?))).await?;
@@ -117,6 +117,14 @@ pub(super) async fn adopt(env: &Env, metadata: &Metadata, store: &BlobStore) -> 
                 "the object store of the artifacts belongs to another data directory, of which this may be a copy: nothing is removed \
                  from it, and new artifacts go to the data directory; if no server uses the other any more, start with \
                  --artifacts-take-over and its owner"
+            );
+            Ok(false)
+        }
+        None if metadata.disowns_artifacts().await? => {
+            tracing::warn!(
+                "this data directory is a copy, and the object store of the artifacts names no owner yet: nothing is removed from it, \
+                 and new artifacts go to the data directory; if no server uses the original any more, start with \
+                 --artifacts-take-over {NOBODY}"
             );
             Ok(false)
         }

@@ -41,11 +41,23 @@ impl BackupStore {
         target: &Arc<dyn Disk>,
         data_dir: &Path,
     ) -> Result<Restored, BackupError> {
+        self.restore_with(index, to, target, data_dir, |_| Ok(()))
+    }
+
+    /// The same; before the directory has its name, `change` changes what it has to of the files in it.
+    pub fn restore_with<E: From<BackupError>>(
+        &self,
+        index: &BackupIndex,
+        to: Option<Lsn>,
+        target: &Arc<dyn Disk>,
+        data_dir: &Path,
+        change: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<Restored, E> {
         let data_dir = std::path::absolute(data_dir).map_err(io_error("find", data_dir))?;
         let disk = &**target;
         let is_there = disk.try_exists(&data_dir).map_err(io_error("look for", &data_dir))?;
         if is_there && !disk.list(&data_dir).map_err(io_error("list", &data_dir))?.is_empty() {
-            return Err(BackupError::NotEmpty { path: data_dir });
+            return Err(BackupError::NotEmpty { path: data_dir }.into());
         }
         let Checked { manifest, log } = self.check(index)?;
         let lsn = match to {
@@ -58,7 +70,9 @@ impl BackupStore {
             })?,
         };
         let (parent, name) = (data_dir.parent(), data_dir.file_name());
-        let (Some(parent), Some(name)) = (parent, name) else { return Err(BackupError::NotEmpty { path: data_dir }) };
+        let (Some(parent), Some(name)) = (parent, name) else {
+            return Err(BackupError::NotEmpty { path: data_dir }.into());
+        };
         let temporary = parent.join(format!(".{}.restoring", name.to_string_lossy()));
         if disk.exists(&temporary) {
             remove_files(disk, &temporary)?;
@@ -92,6 +106,7 @@ impl BackupStore {
             if lsn.0 == index.lsn { manifest } else { rewind::rewind(target, &temporary, manifest, &log, lsn)? };
         placing.manifest(&manifest)?;
         let restored = Restored { lsn, files: placing.files, bytes: placing.bytes };
+        change(&temporary)?;
         let dirs = ["", WAL_DIR].into_iter().chain(SEGMENT_DIRS).map(|dir| temporary.join(dir));
         for dir in dirs.chain(blob_dirs) {
             disk.sync_dir(&dir).map_err(io_error("sync directory", &dir))?;

@@ -291,6 +291,11 @@ fn i11_a_changed_byte_of_any_file_is_found_and_named_and_nothing_is_restored_fro
         std::fs::write(&path, &good).unwrap();
     }
     assert!(flips >= 4 * 40);
+    let refused = |temporary: &Path| {
+        assert!(temporary.join("MANIFEST").exists() && !target.exists());
+        Err(BackupError::Missing { path: temporary.to_owned() })
+    };
+    assert!(store.restore_with(&index, None, &Env::real().disk, &target, refused).is_err() && !target.exists());
     store.restore(&index, None, &Env::real().disk, &target).unwrap();
     let error = store.restore(&index, None, &Env::real().disk, &target).unwrap_err();
     assert!(matches!(error, BackupError::NotEmpty { .. }), "{error}");

@@ -50,6 +50,27 @@ async fn sweep(metadata: &Metadata, store: &BlobStore) {
     }
 }
 
+/// The metadata of a directory as a backup of them, in another.
+async fn copied(here: &Path, there: &Path) -> Metadata {
+    let copy = there.join("metadata.sqlite");
+    let mut copying = MetadataCopy::open(&here.join("metadata.sqlite"), &copy).await.unwrap();
+    copying.pin().await.unwrap();
+    copying.finish().await.unwrap();
+    Metadata::open(&copy).await.unwrap()
+}
+
+/// Metadata and blobs as an earlier version left them: objects, and no owner.
+async fn without_owner(memory: &Arc<SimObjects>, data_dir: &Path) -> (Metadata, Blob) {
+    let metadata = Metadata::open(&data_dir.join("metadata.sqlite")).await.unwrap();
+    metadata.set_artifact_store(URL, 1).await.unwrap();
+    let (earlier, all) = (store(memory, data_dir), objects_of(memory));
+    let owning = earlier.clone();
+    blocking(move || owning.own("earlier", None)).await.unwrap();
+    let kept = put(&metadata, &earlier, "0/r/artifacts/a").await;
+    tokio::task::spawn_blocking(move || all.remove("stepwell-owner")).await.unwrap().unwrap();
+    (metadata, kept)
+}
+
 /// A restored copy has the URL and older rows: its first sweep removed what was put since, acknowledged, into the original.
 #[tokio::test(flavor = "multi_thread")]
 async fn i1_a_restored_copy_removes_nothing_of_the_original_until_it_takes_over() {
@@ -59,13 +80,9 @@ async fn i1_a_restored_copy_removes_nothing_of_the_original_until_it_takes_over(
     let objects = store(&memory, here.path());
     begin(&env, &original, &objects, URL, None).await.unwrap();
     let early = put(&original, &objects, "0/r/artifacts/early").await;
-    let copied = there.path().join("metadata.sqlite");
-    let mut copying = MetadataCopy::open(&here.path().join("metadata.sqlite"), &copied).await.unwrap();
-    copying.pin().await.unwrap();
-    copying.finish().await.unwrap();
+    let copy = copied(here.path(), there.path()).await;
     let later = put(&original, &objects, "0/r/artifacts/later.bin").await;
 
-    let copy = Metadata::open(&copied).await.unwrap();
     assert_eq!(copy.artifact_store().await.unwrap().as_deref(), Some(URL));
     let its_objects = owned(store(&memory, there.path()), &copy).await.unwrap();
     assert!(!adopt(&env, &copy, &its_objects).await.unwrap());
@@ -99,15 +116,8 @@ async fn i1_a_restored_copy_removes_nothing_of_the_original_until_it_takes_over(
 async fn i1_objects_of_others_are_not_begun_with() {
     let (env, memory) = (Env::real(), Arc::new(SimObjects::new()));
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let before = Metadata::open(&here.path().join("metadata.sqlite")).await.unwrap();
+    let (before, kept) = without_owner(&memory, here.path()).await;
     let objects = store(&memory, here.path());
-    // As an earlier version left it: no owner.
-    before.set_artifact_store(URL, 1).await.unwrap();
-    let (earlier, all) = (store(&memory, here.path()), objects_of(&memory));
-    let owning = earlier.clone();
-    blocking(move || owning.own("earlier", None)).await.unwrap();
-    let kept = put(&before, &earlier, "0/r/artifacts/a").await;
-    tokio::task::spawn_blocking(move || all.remove("stepwell-owner")).await.unwrap().unwrap();
     let other = Metadata::open(&there.path().join("metadata.sqlite")).await.unwrap();
     let its_objects = store(&memory, there.path());
     let refused = begin(&env, &other, &its_objects, URL, None).await.unwrap_err();
@@ -125,6 +135,34 @@ async fn i1_objects_of_others_are_not_begun_with() {
     begin(&env, &other, &its_objects, URL, Some(&owner)).await.unwrap();
     assert!(adopt(&env, &other, &its_objects).await.unwrap());
     for metadata in [before, other] {
+        metadata.close().await;
+    }
+}
+
+/// Whoever was started first on the new version became the owner, be it the copy on which that was tried: what the original, not started
+/// since, had put after the backup was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_a_restored_copy_does_not_become_the_owner_where_there_is_none() {
+    let (env, memory) = (Env::real(), Arc::new(SimObjects::new()));
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (original, kept) = without_owner(&memory, here.path()).await;
+    let copy = copied(here.path(), there.path()).await;
+    copy.delete_artifacts("0/r/artifacts/a", 3).await.unwrap();
+    let its_objects = owned(store(&memory, there.path()), &copy).await.unwrap();
+    assert!(!adopt(&env, &copy, &its_objects).await.unwrap());
+    sweep(&copy, &its_objects).await;
+    let objects = store(&memory, here.path());
+    assert!(is_there(&objects, &kept).await);
+    let own = put(&copy, &its_objects, "0/r/artifacts/of-the-copy").await;
+    assert!(is_there(&its_objects, &own).await && !is_there(&objects, &own).await, "it is a file");
+    // The operator may say that the original is gone.
+    let taken = take_over(&env, &copy, store(&memory, there.path()), "nobody").await.unwrap();
+    assert!(adopt(&env, &copy, &taken).await.unwrap() && !adopt(&env, &original, &objects).await.unwrap());
+    let again = take_over(&env, &original, store(&memory, here.path()), "nobody").await.unwrap();
+    assert!(!adopt(&env, &original, &again).await.unwrap(), "there is an owner now");
+    sweep(&copy, &taken).await;
+    assert!(!is_there(&objects, &kept).await && is_there(&taken, &own).await);
+    for metadata in [original, copy] {
         metadata.close().await;
     }
 }
