@@ -46,6 +46,9 @@ pub(crate) fn finish(path: &Path) -> Result<(), MetadataError> {
     }
     let directory = path.parent().unwrap_or(Path::new("."));
     let sync = || RealDisk.sync_dir(directory).map_err(failed("sync directory", directory));
+    // The result may have been named by a process that ended before it could sync that: a power loss must not keep the removal of the
+    // log alone.
+    sync()?;
     remove(&log_of(path))?;
     remove(&sibling(path, "-shm"))?;
     // A power loss must not bring the log back beside the result.
