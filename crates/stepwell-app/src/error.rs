@@ -163,7 +163,9 @@ impl From<MetadataError> for AppError {
                 refusal(ErrorCode::ParamConflict).field(&format!("params.{key}"))
             }
             MetadataError::WebhookNotFound { .. } => refusal(ErrorCode::WebhookNotFound).field("webhook_id"),
-            MetadataError::Damaged { .. } | MetadataError::DamagedFile { .. } => refusal(ErrorCode::DataDamaged),
+            MetadataError::Damaged { .. }
+            | MetadataError::DamagedFile { .. }
+            | MetadataError::ChangedSinceRepair { .. } => refusal(ErrorCode::DataDamaged),
             MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
             MetadataError::Unreadable { .. } => refusal(ErrorCode::FileUnreadable).caused_by(error),
             MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {

@@ -63,6 +63,12 @@ pub enum MetadataError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "{path} is not the file any more of which {result} is the result, which a repair that was cut short was to put in its place; nothing \
+         was changed: to go on with the result remove the file, to go on with the file remove the result and {path}-wal, unless that is \
+         the file's own"
+    )]
+    ChangedSinceRepair { path: PathBuf, result: PathBuf },
     #[error("{what} {path}: {source}")]
     Io {
         what: &'static str,
@@ -132,7 +138,7 @@ impl MetadataError {
             | Self::LoggedModelNotFound { .. }
             | Self::WebhookNotFound { .. }
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
-            Self::Damaged { .. } | Self::DamagedFile { .. } => ErrorKind::DataDamaged,
+            Self::Damaged { .. } | Self::DamagedFile { .. } | Self::ChangedSinceRepair { .. } => ErrorKind::DataDamaged,
             Self::DiskFull { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
             Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
         }

@@ -42,7 +42,12 @@ pub(crate) enum State {
 
 /// Makes the file one whose pages have checksums. The caller is the only one who uses it.
 pub(crate) async fn prepare(path: &Path) -> Result<(), MetadataError> {
-    replace::finish(path)?;
+    if replace::finish(path)? {
+        tracing::warn!(
+            path = %path.display(),
+            "a repair of the metadata was cut short: its result has taken the place of the file, which is in the quarantine as it was"
+        );
+    }
     match state(path)? {
         State::Checked => Ok(()),
         State::Absent => create(path).await,

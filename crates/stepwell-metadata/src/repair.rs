@@ -48,6 +48,7 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
             .lines
             .push(format!("a repair of {} was cut short; its result takes the place of the file", path.display()));
         if dry_run {
+            replace::refuse_other(path)?;
             return Ok(report);
         }
         finish(path, quarantine, &mut report)?;
@@ -142,7 +143,7 @@ fn finish(path: &Path, quarantine: &Path, report: &mut MetadataRepair) -> Result
             mark_rows_lost(path)?;
             remove(&result)
         }
-        ended => ended,
+        ended => ended.map(drop),
     }
 }
 

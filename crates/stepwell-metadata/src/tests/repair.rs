@@ -7,7 +7,11 @@ use super::{
     salvage::{overwrite, pages_of},
     *,
 };
-use crate::{check, mark_rows_lost, repair, replace::result_of, rows_were_lost, unmark_rows_lost};
+use crate::{
+    check, mark_rows_lost, repair,
+    replace::{replace, result_of},
+    rows_were_lost, unmark_rows_lost,
+};
 
 fn log_of(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}-wal", path.display()))
@@ -182,4 +186,49 @@ async fn i11_a_repair_changes_nothing_before_it_is_known_for_later_that_rows_are
     assert!(rows_were_lost(&path).unwrap());
     mark_rows_lost(&path).unwrap();
     assert!(rows_were_lost(&path).unwrap(), "twice is as good as once");
+}
+
+/// A repair that could not remove the log left its result; a file from a backup, put there since, was replaced by it in silence.
+#[tokio::test]
+async fn i1_a_file_that_was_put_there_since_is_not_replaced_by_the_result_of_a_repair() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let (result, quarantine) = (std::fs::read(&path).unwrap(), dir.path().join("quarantine"));
+    let other = dir.path().join("other.sqlite");
+    let metadata = Metadata::open(&other).await.unwrap();
+    metadata.create_project("of-the-backup", 1).await.unwrap();
+    metadata.close().await;
+    overwrite_tags(&path, &path).await;
+    let damaged = std::fs::read(&path).unwrap();
+    // The log cannot be removed.
+    let cut_short = || {
+        std::fs::write(&path, &damaged).unwrap();
+        std::fs::create_dir(log_of(&path)).unwrap();
+        assert!(matches!(replace(&path, &result), Err(MetadataError::Io { what: "remove", .. })));
+        std::fs::remove_dir(log_of(&path)).unwrap();
+        assert!(result_of(&path).exists());
+    };
+    let is_refused = |ended: Result<(), MetadataError>| {
+        let names_both =
+            |path: &Path, result: &Path| *path == dir.path().join("metadata.sqlite") && *result == result_of(path);
+        matches!(ended, Err(MetadataError::ChangedSinceRepair { path, result }) if names_both(&path, &result))
+    };
+    let put = std::fs::read(&other).unwrap();
+    for kept in ["the file", "the result", "the result, of the file that it is of"] {
+        cut_short();
+        if kept != "the result, of the file that it is of" {
+            std::fs::write(&path, &put).unwrap();
+            assert!(is_refused(Metadata::open(&path).await.map(drop)));
+            assert!(is_refused(repair(&path, &quarantine, true).await.map(drop)));
+            assert!(is_refused(repair(&path, &quarantine, false).await.map(drop)));
+            assert!(std::fs::read(&path).unwrap() == put && std::fs::read(result_of(&path)).unwrap() == result);
+            std::fs::remove_file(if kept == "the file" { result_of(&path) } else { path.clone() }).unwrap();
+        }
+        let metadata = Metadata::open(&path).await.unwrap();
+        let is_of_backup = metadata.project_by_name("of-the-backup").await.unwrap().is_some();
+        metadata.close().await;
+        assert_eq!(is_of_backup, kept == "the file", "{kept}");
+        assert!(!result_of(&path).exists());
+    }
 }
