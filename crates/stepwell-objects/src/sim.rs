@@ -13,11 +13,12 @@ use object_store::{
 };
 
 /// A store in memory. It can be told to say what is there, and to give no part of it: as one whose objects were moved to an archive, or
-/// are encrypted for others.
+/// are encrypted for others. Or to give and take nothing: as one that is down.
 #[derive(Debug, Default)]
 pub struct SimObjects {
     memory: InMemory,
     refuses_reads: AtomicBool,
+    is_down: AtomicBool,
 }
 
 impl SimObjects {
@@ -29,6 +30,18 @@ impl SimObjects {
     /// Refuses to give parts of objects from now on, or no longer.
     pub fn refuse_reads(&self, refuses: bool) {
         self.refuses_reads.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Refuses to give and to take objects from now on, or no longer.
+    pub fn go_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    fn check_up(&self) -> Result<()> {
+        match self.is_down.load(Ordering::SeqCst) {
+            true => Err(Error::Generic { store: "SimObjects", source: "down by a test".into() }),
+            false => Ok(()),
+        }
     }
 
     fn check_read(&self, at: &Path) -> Result<()> {
@@ -48,6 +61,7 @@ impl fmt::Display for SimObjects {
 #[async_trait]
 impl ObjectStore for SimObjects {
     async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.check_up()?;
         self.memory.put_opts(at, payload, options).await
     }
 
@@ -56,6 +70,7 @@ impl ObjectStore for SimObjects {
     }
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+        self.check_up()?;
         if options.range.is_some() {
             self.check_read(at)?;
         }

@@ -1,7 +1,7 @@
 //! Where blobs lie: below the data directory, or in an object store that the metadata names; and whose objects are there. Two data
 //! directories at one URL would each remove what the other's rows name.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use stepwell_blobs::BlobStore;
 use stepwell_env::Env;
@@ -133,6 +133,29 @@ pub(super) async fn adopt(env: &Env, metadata: &Metadata, store: &BlobStore) -> 
             let asked = store.clone();
             blocking(move || asked.owns()).await
         }
+    }
+}
+
+/// The same, again and again while the store cannot be asked: until then artifacts go to the data directory. `parts` gives nothing once
+/// the application is gone; returns whether it is not.
+pub(super) async fn adopt_at_last(
+    parts: impl Fn() -> Option<(Env, Metadata, BlobStore)>,
+    again_after: Duration,
+) -> bool {
+    loop {
+        let Some((env, metadata, store)) = parts() else { return false };
+        match adopt(&env, &metadata, &store).await {
+            Ok(_) => return true,
+            Err(_) if metadata.is_closed() => return false,
+            Err(error) => tracing::warn!(
+                %error,
+                "whose the objects of the artifacts are cannot be asked: until it can, what no artifact names stays, and if their owner is \
+                 not known from before, new artifacts go to the data directory; nothing to do but what the error names: it is tried \
+                 again in a minute"
+            ),
+        }
+        drop((env, metadata, store));
+        tokio::time::sleep(again_after).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Blobs that no row names: they go, after their rows or at the next start.
 
-use std::sync::Weak;
+use std::{sync::Weak, time::Duration};
 
 use stepwell_blobs::{BlobId, BlobStore, Found, SHARDS};
 use stepwell_metadata::{Metadata, rows_were_lost};
@@ -11,6 +11,9 @@ use crate::{
     config::metadata_path,
     error::AppError,
 };
+
+/// How long until a store that could not be asked for its owner is asked again.
+const ADOPT_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl App {
     /// Removes those of the blobs that nobody names. What cannot be removed now goes at the next start.
@@ -36,10 +39,17 @@ impl App {
 
 /// Removes what a crash left, directory by directory, until the application is gone.
 pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
+    let adopting = || {
+        let parts = parts.upgrade()?;
+        Some((parts.env.clone(), parts.metadata.clone(), parts.artifacts.store.clone()))
+    };
+    if !place::adopt_at_last(adopting, ADOPT_AGAIN_AFTER).await {
+        return;
+    }
     for shard in 0..SHARDS {
         let Some(parts) = parts.upgrade() else { return };
         let swept = async {
-            if shard == 0 && !may_sweep(&parts).await? {
+            if shard == 0 && !may_sweep(&parts)? {
                 return Ok(false);
             }
             let _alone = parts.artifacts.publishing.write().await;
@@ -58,8 +68,7 @@ pub(crate) async fn sweep_unnamed(parts: Weak<Parts>) {
 }
 
 /// Whether what no row names is nobody's; while the rows that named it may be lost, it is not.
-async fn may_sweep(parts: &Parts) -> Result<bool, AppError> {
-    place::adopt(&parts.env, &parts.metadata, &parts.artifacts.store).await?;
+fn may_sweep(parts: &Parts) -> Result<bool, AppError> {
     let is_held_back = rows_were_lost(&metadata_path(&parts.data_dir))?;
     if is_held_back {
         tracing::warn!(

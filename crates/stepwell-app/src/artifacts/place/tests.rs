@@ -1,6 +1,13 @@
 //! Two data directories at one URL.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use stepwell_blobs::{Blob, BlobStore, SHARDS};
 use stepwell_env::{Env, RealDisk};
@@ -8,7 +15,7 @@ use stepwell_metadata::{Artifact, BlobRow, Metadata, MetadataCopy};
 use stepwell_objects::{Objects, SimObjects};
 use tokio::runtime::Handle;
 
-use super::{adopt, begin, owned, take_over};
+use super::{adopt, adopt_at_last, begin, owned, take_over};
 use crate::{
     ErrorCode,
     artifacts::{blocking, unnamed::sweep_shard},
@@ -165,4 +172,31 @@ async fn i1_a_restored_copy_does_not_become_the_owner_where_there_is_none() {
     for metadata in [original, copy] {
         metadata.close().await;
     }
+}
+
+/// A store that was down for a minute at the first start of this version had all artifacts go to the data directory until the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_down_at_the_start_gets_its_owner_once_it_answers() {
+    let (env, memory, dir) = (Env::real(), Arc::new(SimObjects::new()), tempfile::tempdir().unwrap());
+    let (metadata, _) = without_owner(&memory, dir.path()).await;
+    let (objects, tries) = (store(&memory, dir.path()), AtomicU32::new(0));
+    memory.go_down(true);
+    let parts = || {
+        if tries.fetch_add(1, Ordering::SeqCst) == 3 {
+            memory.go_down(false);
+        }
+        Some((env.clone(), metadata.clone(), objects.clone()))
+    };
+    assert!(adopt_at_last(parts, Duration::ZERO).await);
+    assert_eq!(tries.load(Ordering::SeqCst), 4);
+    let asked = objects.clone();
+    assert!(blocking(move || asked.owns()).await.unwrap());
+    let blob = put(&metadata, &objects, "0/r/artifacts/b").await;
+    let name = blob.id.to_string();
+    assert!(!dir.path().join("artifacts").join(&name[..2]).join(&name).exists(), "it is no file");
+    assert!(is_there(&objects, &blob).await);
+
+    memory.go_down(true);
+    assert!(!adopt_at_last(|| None, Duration::ZERO).await, "the application is gone");
+    metadata.close().await;
 }
