@@ -1,10 +1,14 @@
 //! Tables of a SQLite file as trees of pages: rows are in leaves, to which interior pages lead; no I/O. The format is SQLite's
 //! (`fileformat2.html`).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::pages::{PAGE_BYTES, is_good};
 
+/// Where the header of the file has the number of pages,
+pub(crate) const SIZE_AT: Range<usize> = 28..32;
+/// and the first page of the list of free ones, and behind it how many are free.
+pub(crate) const FREE_AT: Range<usize> = 32..40;
 pub(crate) const INTERIOR: u8 = 5;
 pub(crate) const LEAF: u8 = 13;
 /// Where the first page's own header begins.
@@ -68,6 +72,11 @@ pub(crate) fn parts(file: &[u8], root: u32, named: &mut BTreeSet<u32>) -> Vec<Pa
         }
     }
     found
+}
+
+/// How many pages the file has by its header, if that is undamaged.
+pub(crate) fn pages_said(file: &[u8]) -> Option<u32> {
+    u32_at(good(file, 1)?, SIZE_AT.start)
 }
 
 /// Where the page of a number, from 1, begins.

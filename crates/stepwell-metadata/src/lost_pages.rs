@@ -3,19 +3,16 @@
 //! A lost leaf takes its rows. Below a lost interior page are good pages that no page names any more and that are not free: a page that
 //! leads to them takes its place, if their rows are of one table for certain.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::collections::BTreeSet;
 
 use crate::{
     btree::{
-        INTERIOR, INTERIOR_HEADER_BYTES, LEAF, Lost, Page, Part, good, kind, offset_of, page, parts, u32_at, varint,
+        FREE_AT, INTERIOR, INTERIOR_HEADER_BYTES, LEAF, Lost, Page, Part, SIZE_AT, good, kind, offset_of, page, parts,
+        u32_at, varint,
     },
     pages::{PAGE_BYTES, RESERVED_BYTES, stamp},
 };
 
-/// Where the header of the file has the number of pages,
-const SIZE_AT: Range<usize> = 28..32;
-/// and the first page of the list of free ones, and behind it how many are free.
-const FREE_AT: usize = 32;
 /// Pages below one that is made: as many as have room, however long their row numbers are.
 const CHILDREN_MAX: usize = 256;
 
@@ -207,7 +204,7 @@ fn unnamed(file: &[u8], named: &BTreeSet<u32>) -> Vec<Tree> {
 /// The pages that are in no use; `None` where the list of them is damaged.
 fn free_pages(file: &[u8]) -> Option<BTreeSet<u32>> {
     let header = good(file, 1)?;
-    let (mut trunk, count) = (u32_at(header, FREE_AT)?, u32_at(header, FREE_AT + 4)?);
+    let (mut trunk, count) = (u32_at(header, FREE_AT.start)?, u32_at(header, FREE_AT.start + 4)?);
     let mut free = BTreeSet::new();
     while trunk != 0 {
         let page = good(file, trunk)?;

@@ -12,6 +12,7 @@ use sqlx::{
 use stepwell_env::{Disk, RealDisk, UnreadablePart, read_what_can_be, write_atomically};
 
 use crate::{
+    btree,
     check::{check, damaged_pages},
     error::MetadataError,
     pages::{self, PAGE_BYTES},
@@ -95,7 +96,7 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
     let mended = if is_unchecked {
         RealDisk.read(path).map_err(failed("read", path))?
     } else {
-        mend_bits(path, &mut report.lines)?
+        mend_pages(path, &mut report.lines)?
     };
     write_atomically(&RealDisk, &attempt, &mended).map_err(failed("write", &attempt))?;
     let mut loses_rows = false;
@@ -179,27 +180,50 @@ fn replace_unreadable(
     Ok(is_any)
 }
 
-/// The file with the flipped bits turned back that can be.
-fn mend_bits(path: &Path, lines: &mut Vec<String>) -> Result<Vec<u8>, MetadataError> {
+/// The file with the flipped bits turned back that can be, with zeros for the pages that are missing at its end, and with those of the
+/// list of tables from their copy.
+fn mend_pages(path: &Path, lines: &mut Vec<String>) -> Result<Vec<u8>, MetadataError> {
     let mut file = RealDisk.read(path).map_err(failed("read", path))?;
+    // Bits first: the header in the first page says how many pages there were.
+    for damage in damaged_pages(path, &file) {
+        if page_at(&mut file, damage.offset).is_some_and(|page| pages::mend_bit(page, damage.offset)) {
+            lines.push(format!(
+                "the page at byte {} had one flipped bit, which is turned back; nothing of it is lost",
+                damage.offset
+            ));
+        }
+    }
+    add_missing(path, &mut file, lines)?;
     let kept = table_list::kept(path, &file);
     for damage in damaged_pages(path, &file) {
-        let (from, to) = (damage.offset as usize, (damage.offset + damage.bytes) as usize);
-        if let Some(page) = file.get_mut(from..to)
-            && page.len() == PAGE_BYTES
-            && pages::mend_bit(page, damage.offset)
-        {
-            lines.push(format!(
-                "the page at byte {from} had one flipped bit, which is turned back; nothing of it is lost"
-            ));
-        } else if let (Some(kept), Some(page)) = (kept.get(&damage.offset), file.get_mut(from..to))
-            && page.len() == kept.len()
-        {
+        if let (Some(kept), Some(page)) = (kept.get(&damage.offset), page_at(&mut file, damage.offset)) {
             page.copy_from_slice(kept);
-            lines.push(format!("the page at byte {from} is of the list of tables, and comes back from its copy"));
+            lines.push(format!(
+                "the page at byte {} is of the list of tables, and comes back from its copy",
+                damage.offset
+            ));
         }
     }
     Ok(file)
+}
+
+fn page_at(file: &mut [u8], offset: u64) -> Option<&mut [u8]> {
+    let from = usize::try_from(offset).ok()?;
+    file.get_mut(from..from.checked_add(PAGE_BYTES)?)
+}
+
+/// Zeros for the pages that are missing at the end: SQLite reads nothing of a file that has fewer than its header says, and takes a part
+/// of a page for a whole one. No page of zeros fits its checksum.
+fn add_missing(path: &Path, file: &mut Vec<u8>, lines: &mut Vec<String>) -> Result<(), MetadataError> {
+    let has = file.len() / PAGE_BYTES;
+    let said = btree::pages_said(file).map_or(0, |said| said as usize);
+    file.resize(file.len().div_ceil(PAGE_BYTES).max(said) * PAGE_BYTES, 0);
+    // With a log beside it, they may be in that.
+    if has < said && !is_there(&log_of(path))? {
+        lines
+            .push(format!("it has {has} of {said} pages; those that are missing are lost, as far as they were in use"));
+    }
+    Ok(())
 }
 
 /// Brings the log of a file into it.

@@ -8,7 +8,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -16,7 +15,7 @@ use std::{
 use stepwell_env::{Disk, RealDisk, write_atomically};
 
 use crate::{
-    btree::{FIRST_HEADER_AT, INTERIOR, LEAF, children},
+    btree::{FIRST_HEADER_AT, FREE_AT, INTERIOR, LEAF, SIZE_AT, children},
     error::MetadataError,
     pages::{PAGE_BYTES, is_good, stamp},
     prepare::{failed, sibling},
@@ -24,9 +23,6 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"SWTABLE1";
 const NUMBER_BYTES: usize = 4;
-/// Where the header says how many pages the file has, and which of them are free: the first of a list, and how many.
-const SIZE_AT: Range<usize> = 28..32;
-const FREE_AT: Range<usize> = 32..40;
 /// A list of more pages is none of ours.
 const PAGES_MAX: usize = 1_000;
 

@@ -9,7 +9,7 @@ use super::{
     traces::trace,
     *,
 };
-use crate::{MetadataRepair, check, repair, salvage::TABLES, store::checked};
+use crate::{MetadataRepair, check, repair, salvage::TABLES, store::checked, table_list::copy_of};
 
 const PAGE_BYTES: usize = 4_096;
 
@@ -209,6 +209,27 @@ async fn i11_lost_interior_pages_of_several_tables_are_made_anew_and_bring_nothi
     let done = repaired(&path).await;
     assert_eq!(rows_of(&path, "params").await, 0);
     assert!(done.lines.iter().any(|line| line.contains("left out")), "{:?}", done.lines);
+}
+
+/// SQLite reads nothing of a file that has fewer pages than its header says: one page too few took all rows of all tables.
+#[tokio::test]
+async fn i11_a_file_that_is_cut_loses_the_rows_of_the_missing_pages_only() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let (file, tables) = (std::fs::read(&path).unwrap(), std::fs::read(copy_of(&path)).unwrap());
+    let (pages, of_runs) = (file.len() / PAGE_BYTES, pages_of(&path, "runs").await);
+    // Whole pages and parts of one in turn.
+    for (left, rest) in (1..pages).rev().step_by(2).zip([0, 1_000].into_iter().cycle()) {
+        std::fs::write(&path, &file[..left * PAGE_BYTES + rest]).unwrap();
+        std::fs::write(copy_of(&path), &tables).unwrap();
+        let done = repaired(&path).await;
+        let missing = of_runs.iter().filter(|page| page.is_leaf && page.number > left);
+        let kept = 60 - missing.map(|page| page.rows).sum::<i64>();
+        assert_eq!(rows_of(&path, "runs").await, kept, "{left} pages: {:?}", done.lines);
+        let words = format!("it has {left} of {pages} pages");
+        assert!(done.lines.iter().any(|line| line.starts_with(&words)), "{left} pages: {:?}", done.lines);
+    }
 }
 
 /// The first version that adds a column would have lost the whole table of a file from before it.
