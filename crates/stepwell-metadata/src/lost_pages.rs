@@ -57,6 +57,8 @@ pub(crate) struct Made {
     pub(crate) offset: u64,
     /// Pages that it leads to.
     pub(crate) children: usize,
+    /// First and last row numbers between them, which lost pages may have had; none where no page is lost any more.
+    pub(crate) gaps: Vec<(i64, i64)>,
 }
 
 /// A good page that no other names, with what is below it.
@@ -70,6 +72,15 @@ struct Tree {
 
 /// Makes lost interior pages anew.
 pub(crate) fn mend(file: &mut Vec<u8>, tables: &[Table]) -> Mended {
+    let mut mended = make(file, tables);
+    // Where all other pages are there, none is missing between those that were found.
+    if mended.unplaced == 0 && !is_any_lost(file) {
+        mended.made.iter_mut().for_each(|made| made.gaps.clear());
+    }
+    mended
+}
+
+fn make(file: &mut Vec<u8>, tables: &[Table]) -> Mended {
     let mut mended = Mended::default();
     // A page that is made is no longer lost, so that this comes to an end.
     loop {
@@ -110,13 +121,15 @@ pub(crate) fn mend(file: &mut Vec<u8>, tables: &[Table]) -> Mended {
             children.sort_by_key(|tree| tree.first);
             let offset = offset_of(lost.number);
             let count = children.len();
+            let gaps = gaps(&children, lost);
             let is_rising = children.windows(2).all(|pair| pair[0].last < pair[1].first);
             let made = if is_rising { above(file, children) } else { None };
             match (made, file.get_mut(offset..offset + PAGE_BYTES)) {
                 (Some(content), Some(place)) => {
                     place.copy_from_slice(&content);
                     stamp(place, offset as u64);
-                    mended.made.push(Made { table: table.name.clone(), offset: offset as u64, children: count });
+                    let table = table.name.clone();
+                    mended.made.push(Made { table, offset: offset as u64, children: count, gaps });
                 }
                 _ => mended.unplaced += count,
             }
@@ -125,6 +138,26 @@ pub(crate) fn mend(file: &mut Vec<u8>, tables: &[Table]) -> Mended {
             return mended;
         }
     }
+}
+
+/// Row numbers in the place of a lost page that none of those has which are left below it, in their order.
+fn gaps(children: &[Tree], lost: Lost) -> Vec<(i64, i64)> {
+    let mut low = lost.above.saturating_add(1).max(0);
+    let mut gaps = Vec::new();
+    for child in children {
+        gaps.push((low, child.first.saturating_sub(1)));
+        low = child.last.saturating_add(1);
+    }
+    gaps.push((low, lost.up_to));
+    gaps.retain(|(low, high)| low <= high);
+    gaps
+}
+
+/// Whether a page that is in use is lost, of whatever kind.
+fn is_any_lost(file: &[u8]) -> bool {
+    let count = u32::try_from(file.len().div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
+    free_pages(file)
+        .is_none_or(|free| (1..=count).any(|number| !free.contains(&number) && good(file, number).is_none()))
 }
 
 impl Table {

@@ -78,13 +78,15 @@ pub(crate) async fn salvage(from: &Path, to: &Path, lines: &mut Vec<String>) -> 
     if lists_tables(from).await {
         let listed = listed(from).await?;
         let mut file = RealDisk.read(from).map_err(failed("read", from))?;
-        mend_interior(from, &mut file, &listed, lines)?;
+        let made = mend_interior(from, &mut file, &listed, lines)?;
         let attached = sqlx::query("ATTACH ? AS old").bind(from.to_string_lossy().into_owned());
         attached.execute(&mut connection).await?;
         for table in TABLES {
             // A file of an earlier version has fewer.
             let Some(table) = listed.iter().find(|listed| listed.name == table) else { continue };
-            let (whole, lost) = ranges(&file, table);
+            let (whole, mut lost) = ranges(&file, table);
+            let made = made.iter().filter(|made| made.table == table.name);
+            lost.extend(made.flat_map(|made| made.gaps.iter().copied()));
             lines.push(copy_table(&mut connection, &table.name, whole, lost).await?);
         }
         tidy(&mut connection, lines).await?;
@@ -142,9 +144,9 @@ fn mend_interior(
     file: &mut Vec<u8>,
     tables: &[Table],
     lines: &mut Vec<String>,
-) -> Result<(), MetadataError> {
+) -> Result<Vec<Made>, MetadataError> {
     let Mended { made, unplaced } = lost_pages::mend(file, tables);
-    for Made { table, offset, children } in &made {
+    for Made { table, offset, children, .. } in &made {
         lines.push(format!(
             "the page at byte {offset} led to rows of {table}; it is made anew from {children} that are left below it"
         ));
@@ -152,7 +154,10 @@ fn mend_interior(
     if unplaced > 0 {
         lines.push(format!("{unplaced} pages with rows cannot be told to be of one table, and are left out"));
     }
-    if made.is_empty() { Ok(()) } else { write_atomically(&RealDisk, path, file).map_err(failed("write", path)) }
+    if !made.is_empty() {
+        write_atomically(&RealDisk, path, file).map_err(failed("write", path))?;
+    }
+    Ok(made)
 }
 
 /// Row numbers of a table between which no page is lost, and those that lost pages may have had.
@@ -167,6 +172,8 @@ fn ranges(file: &[u8], table: &Table) -> (RowRanges, RowRanges) {
         }
         is_behind_lost = matches!(part, Part::Lost(_));
     }
+    // At the edge of what a page that was made anew leads to, which has the row numbers of its gaps.
+    lost.retain(|(low, high)| low <= high);
     (whole, lost)
 }
 

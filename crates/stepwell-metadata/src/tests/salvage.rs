@@ -1,6 +1,6 @@
 //! What a repair keeps of metadata whose pages were overwritten (I11).
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -61,6 +61,33 @@ async fn rows_of(path: &Path, table: &str) -> i64 {
     let count = sqlx::query(count).fetch_one(&mut connection).await.unwrap().get(0);
     connection.close().await.unwrap();
     count
+}
+
+async fn row_numbers(path: &Path, table: &str) -> Vec<i64> {
+    let mut connection = plain(path).await;
+    let numbers = AssertSqlSafe(format!("SELECT rowid FROM {table} NOT INDEXED"));
+    let rows = sqlx::query(numbers).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Row numbers of a table that are told to be lost.
+fn told(done: &MetadataRepair, table: &str) -> Vec<RangeInclusive<i64>> {
+    let is_of_table = |line: &&String| line.starts_with(&format!("{table}: "));
+    let line = done.lines.iter().find(is_of_table).unwrap();
+    let Some((_, words)) = line.split_once("row numbers ") else {
+        assert!(line.ends_with("none is lost"), "{line}");
+        return Vec::new();
+    };
+    let (ranges, _) = words.split_once(" are lost").unwrap();
+    let range = |words: &str| match words.strip_prefix("from ") {
+        Some(low) => low.trim_end_matches(" on").parse().unwrap()..=i64::MAX,
+        None => {
+            let (low, high) = words.split_once(" to ").unwrap();
+            low.parse().unwrap()..=high.parse().unwrap()
+        }
+    };
+    ranges.split(", ").map(range).collect()
 }
 
 async fn repaired(path: &Path) -> MetadataRepair {
@@ -174,6 +201,33 @@ async fn i11_a_lost_page_takes_its_own_rows_and_an_interior_one_takes_none() {
     }
     assert!(leaves > 5 && interior > 1, "{leaves} leaves, {interior} interior pages");
     assert!(pages_of(&path, "runs").await.iter().any(|page| !page.is_leaf), "runs have an interior page");
+}
+
+/// Nothing names a leaf that is lost together with the page that led to it: none was told to be lost.
+#[tokio::test]
+async fn i11_a_leaf_that_is_lost_with_the_page_that_led_to_it_is_told() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let (file, before) = (std::fs::read(&path).unwrap(), row_numbers(&path, "runs").await);
+    let pages = pages_of(&path, "runs").await;
+    let (leaves, interior): (Vec<_>, Vec<_>) = pages.iter().partition(|page| page.is_leaf);
+    assert!(leaves.len() > 2 && interior.len() == 1, "{} leaves", leaves.len());
+    for leaf in leaves {
+        std::fs::write(&path, &file).unwrap();
+        overwrite(&path, &[interior[0].number, leaf.number]);
+        let done = repaired(&path).await;
+        let (after, told) = (row_numbers(&path, "runs").await, told(&done, "runs"));
+        assert_eq!((before.len() - after.len()) as i64, leaf.rows, "{:?}", done.lines);
+        for number in &before {
+            let is_told = told.iter().any(|range| range.contains(number));
+            assert_eq!(is_told, !after.contains(number), "row {number}: {:?}", done.lines);
+        }
+    }
+    // Where no leaf is lost, none is told.
+    std::fs::write(&path, &file).unwrap();
+    overwrite(&path, &[interior[0].number]);
+    assert!(told(&repaired(&path).await, "runs").is_empty());
 }
 
 /// Tables of more than two levels, of which a page at each is lost; what was deleted before does not come back with them.
