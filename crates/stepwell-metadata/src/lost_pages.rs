@@ -46,8 +46,10 @@ pub(crate) enum ColumnKind {
 #[derive(Debug, Default)]
 pub(crate) struct Mended {
     pub(crate) made: Vec<Made>,
-    /// Pages with rows of which it is not certain where they belong.
+    /// Pages with rows of which it is not certain where they belong,
     pub(crate) unplaced: usize,
+    /// or whether they are free.
+    pub(crate) may_be_free: usize,
 }
 
 /// An interior page that was made anew.
@@ -99,7 +101,7 @@ fn make(file: &mut Vec<u8>, tables: &[Table]) -> Mended {
         }
         // Rows of a page that was freed are gone, and not to come back.
         let Some(free) = free_pages(file) else {
-            mended.unplaced = unnamed(file, &named).len();
+            mended.may_be_free = unnamed(file, &named).len();
             return mended;
         };
         named.extend(free);
@@ -234,7 +236,7 @@ fn unnamed(file: &[u8], named: &BTreeSet<u32>) -> Vec<Tree> {
     found.into_iter().filter(|number| !below.contains(number)).filter_map(tree).collect()
 }
 
-/// The pages that are in no use; `None` where the list of them is damaged.
+/// The pages that are in no use; `None` where the list of them is damaged, or that of another moment.
 fn free_pages(file: &[u8]) -> Option<BTreeSet<u32>> {
     let header = good(file, 1)?;
     let (mut trunk, count) = (u32_at(header, FREE_AT.start)?, u32_at(header, FREE_AT.start + 4)?);

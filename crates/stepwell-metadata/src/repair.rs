@@ -21,7 +21,7 @@ use crate::{
     rows_lost::mark_rows_lost,
     salvage::salvage,
     store::checked,
-    table_list,
+    table_list::{self, Moment},
 };
 
 /// What a repair did; of a dry run, what it would do.
@@ -37,7 +37,7 @@ pub struct MetadataRepair {
 pub async fn repair(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataRepair, MetadataError> {
     let report = mend(path, quarantine, dry_run).await?;
     if !dry_run && !report.lines.is_empty() {
-        table_list::keep(path)?;
+        table_list::keep(path, Moment::Closed)?;
     }
     Ok(report)
 }

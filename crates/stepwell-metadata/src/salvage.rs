@@ -145,7 +145,7 @@ fn mend_interior(
     tables: &[Table],
     lines: &mut Vec<String>,
 ) -> Result<Vec<Made>, MetadataError> {
-    let Mended { made, unplaced } = lost_pages::mend(file, tables);
+    let Mended { made, unplaced, may_be_free } = lost_pages::mend(file, tables);
     for Made { table, offset, children, .. } in &made {
         lines.push(format!(
             "the page at byte {offset} led to rows of {table}; it is made anew from {children} that are left below it"
@@ -153,6 +153,11 @@ fn mend_interior(
     }
     if unplaced > 0 {
         lines.push(format!("{unplaced} pages with rows cannot be told to be of one table, and are left out"));
+    }
+    if may_be_free > 0 {
+        lines.push(format!(
+            "which pages are free is not known any more: {may_be_free} pages with rows, to which lost pages led or which were deleted, are left out"
+        ));
     }
     if !made.is_empty() {
         write_atomically(&RealDisk, path, file).map_err(failed("write", path))?;

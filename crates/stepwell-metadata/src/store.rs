@@ -20,7 +20,8 @@ use crate::{
     error::MetadataError,
     prepare::{self, State},
     run_cache::RunCache,
-    table_list, vfs,
+    table_list::{self, Moment},
+    vfs,
 };
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../schemas/metadata");
@@ -48,7 +49,7 @@ impl Metadata {
     /// Opens the file, made if absent, and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Self, MetadataError> {
         prepare::prepare(path).await?;
-        table_list::keep(path)?;
+        table_list::keep(path, Moment::Opening)?;
         let options = checked(SqliteConnectOptions::new().filename(path))?
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -148,7 +149,7 @@ impl Metadata {
             return;
         }
         // Of a file that is now as a whole in its place, log included.
-        if let Err(error) = table_list::keep(&self.path) {
+        if let Err(error) = table_list::keep(&self.path, Moment::Closed) {
             tracing::warn!(%error, "the list of tables was not copied; the next start does it");
         }
     }

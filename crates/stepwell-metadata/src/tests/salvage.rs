@@ -265,6 +265,36 @@ async fn i11_lost_interior_pages_of_several_tables_are_made_anew_and_bring_nothi
     assert!(done.lines.iter().any(|line| line.contains("left out")), "{:?}", done.lines);
 }
 
+/// The first page came back without its list of free pages, and deleted rows with the page that led to theirs.
+#[tokio::test]
+async fn i11_a_lost_first_page_brings_no_deleted_rows_back() {
+    let dir = in_memory();
+    let path = dir.path().join("metadata.sqlite");
+    written(&path).await;
+    let many = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 999) \
+                INSERT INTO params SELECT 'run-1', 'k' || n, 'string', printf('%.*c', 300, 'x') FROM n";
+    run(&path, many).await;
+    let metadata = Metadata::open(&path).await.unwrap();
+    let opened = std::fs::read(copy_of(&path)).unwrap();
+    sqlx::query("DELETE FROM params WHERE rowid > 200").execute(&metadata.writer).await.unwrap();
+    metadata.close().await;
+    let closed = std::fs::read(copy_of(&path)).unwrap();
+    let (file, params) = (std::fs::read(&path).unwrap(), rows_of(&path, "params").await);
+    assert_ne!(file[36..40], [0; 4], "there are free pages");
+    let interior = pages_of(&path, "params").await.into_iter().find(|page| !page.is_leaf).unwrap().number;
+    // As a stop leaves the copy, and as a kill does: of the moment of the start.
+    for (copy, kept) in [(closed, params), (opened, 0)] {
+        std::fs::write(&path, &file).unwrap();
+        std::fs::write(copy_of(&path), copy).unwrap();
+        overwrite(&path, &[1, interior]);
+        let done = repaired(&path).await;
+        let found = (rows_of(&path, "params").await, rows_of(&path, "runs").await);
+        assert_eq!(found, (kept, 60), "{:?}", done.lines);
+        let is_told = done.lines.iter().any(|line| line.starts_with("which pages are free is not known"));
+        assert_eq!(is_told, kept == 0, "{:?}", done.lines);
+    }
+}
+
 /// SQLite reads nothing of a file that has fewer pages than its header says: one page too few took all rows of all tables.
 #[tokio::test]
 async fn i11_a_file_that_is_cut_loses_the_rows_of_the_missing_pages_only() {
