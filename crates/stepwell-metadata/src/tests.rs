@@ -9,6 +9,7 @@ use crate::{
     disown_artifacts,
 };
 
+mod cut;
 mod lineage;
 mod projects;
 mod purges;

@@ -109,7 +109,11 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, bytes: c_i
         let Some(read) = (*(*below(file)).pMethods).xRead else { return SQLITE_IOERR };
         let result = read(below(file), into, bytes, offset);
         let this = &*file.cast::<File>();
-        if !this.is_database || bytes as usize != PAGE_BYTES || result == SQLITE_IOERR_SHORT_READ {
+        if !this.is_database || bytes as usize != PAGE_BYTES {
+            return result;
+        }
+        // Behind the end there is nothing to check; of a page in which the file ends SQLite would take zeros for the rest.
+        if result == SQLITE_IOERR_SHORT_READ && !ends_behind(file, offset) {
             return result;
         }
         if result != SQLITE_OK {
@@ -122,6 +126,19 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, bytes: c_i
         }
         note(CStr::from_ptr(this.name), offset as u64);
         SQLITE_IOERR_DATA
+    }
+}
+
+/// Whether the file ends behind an offset.
+///
+/// # Safety
+/// `file` is one that `open` made.
+unsafe fn ends_behind(file: *mut sqlite3_file, offset: sqlite3_int64) -> bool {
+    let mut size = 0;
+    // SAFETY: it is a file with one below it, and `size` is what that writes to.
+    unsafe {
+        let Some(file_size) = (*(*below(file)).pMethods).xFileSize else { return false };
+        file_size(below(file), &mut size) == SQLITE_OK && size > offset
     }
 }
 
