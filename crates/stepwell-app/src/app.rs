@@ -20,6 +20,7 @@ use crate::{
     history::Histories,
     known_runs::KnownRuns,
     once::Recent,
+    queueing::Queueing,
     readiness::{Watch, keep_watching},
     trash::keep_expiring,
     webhooks::{Outbox, keep_delivering},
@@ -41,8 +42,7 @@ pub(crate) struct Parts {
     pub(crate) recent: Arc<Recent>,
     /// Held for a whole change of the trash, from the metadata to what the engine hides.
     pub(crate) trash: tokio::sync::Mutex<()>,
-    /// Held for reading from the look-up of a batch's runs until it is in the engine's queue, for writing to wait for those under way.
-    pub(crate) queueing: tokio::sync::RwLock<()>,
+    pub(crate) queueing: Queueing,
     /// Per run, the step that the next point without one gets; held while such points are being logged.
     pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
     pub(crate) is_read_only: bool,
@@ -117,7 +117,7 @@ impl App {
             known_runs: KnownRuns::default(),
             recent: Arc::default(),
             trash: tokio::sync::Mutex::default(),
-            queueing: tokio::sync::RwLock::default(),
+            queueing: Queueing::default(),
             next_steps: Mutex::default(),
             is_read_only,
             watch: Watch::default(),

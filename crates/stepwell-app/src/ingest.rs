@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 
 use crate::{app::App, code::ErrorCode, error::AppError};
 
+/// How often the runs of a batch are looked up before the trash has to stay as it is meanwhile.
+const LOOKS_MAX: usize = 4;
+
 /// A batch in the engine's queue.
 pub struct Queued(oneshot::Receiver<Result<IngestAck, EngineError>>);
 
@@ -17,20 +20,35 @@ pub(crate) type Done = Box<dyn FnOnce(Result<IngestAck, EngineError>) + Send>;
 impl App {
     /// Takes a batch whole or refuses it whole. The keys' project ids are filled in here; an unknown run refuses the batch,
     /// naming the run and the first row it has.
-    pub async fn ingest(&self, batch: Batch, producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
+    pub async fn ingest(&self, batch: Batch, mut producer: Option<ProducerSequence>) -> Result<IngestAck, AppError> {
         let points = batch.len();
-        let queueing = self.parts.queueing.read().await;
-        let batch = match self.resolve(batch).await {
-            Ok(batch) => batch,
-            Err(error) => {
-                drop(queueing);
-                return self.unless_applied(producer, points, error).await;
-            }
-        };
         let (done, queued) = Queued::pair();
-        self.parts.engine.ingest(batch, producer, done)?;
-        drop(queueing);
+        let given = self.queue(batch, |batch| self.parts.engine.ingest(batch, producer.take(), done)).await;
+        match given {
+            Ok(taken) => taken?,
+            Err(error) => return self.unless_applied(producer, points, error).await,
+        }
         queued.acknowledged().await
+    }
+
+    /// Finds the runs of a batch and has `queue` put it into the engine's queue. What deletes runs and waits for `queueing` comes before the
+    /// look-up or behind the batch. An `Err` is of the look-up, and `queue` was not called.
+    pub(crate) async fn queue<T>(
+        &self,
+        mut batch: Batch,
+        queue: impl FnOnce(Batch) -> T + Send,
+    ) -> Result<T, AppError> {
+        let queueing = &self.parts.queueing;
+        for _ in 0..LOOKS_MAX {
+            let turn = queueing.turn();
+            batch = self.resolve(batch).await?;
+            if let Some(_inside) = queueing.enter(turn) {
+                return Ok(queue(batch));
+            }
+        }
+        // One run after the other is being deleted. Those of this batch stay while the trash does.
+        let _unchanged = self.parts.trash.lock().await;
+        Ok(queue(self.resolve(batch).await?))
     }
 
     /// The answer to a batch whose runs were not found: where it is a retry of one that was applied, a run may have gone into the trash
@@ -43,13 +61,13 @@ impl App {
     ) -> Result<IngestAck, AppError> {
         let Some(producer) = producer.filter(|_| error.code == ErrorCode::RunNotFound) else { return Err(error) };
         // Whose runs were found before is in the queue by then, and the question comes behind it.
-        drop(self.parts.queueing.write().await);
+        self.parts.queueing.next_turn().await;
         let (told, answer) = oneshot::channel();
         self.parts.engine.applied(producer, points, move |ack| drop(told.send(ack)))?;
         answer.await.map_err(|_| stopped())?.ok_or(error)
     }
 
-    /// Fills in the project of each series. The caller holds `queueing` until the batch is queued.
+    /// Fills in the project of each series.
     pub(crate) async fn resolve(&self, batch: Batch) -> Result<Batch, AppError> {
         self.check_writable()?;
         let projects = self.projects_of_series(&batch).await?;

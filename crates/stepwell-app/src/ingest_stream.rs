@@ -31,23 +31,22 @@ impl IngestStream {
         let points = batch.len();
         let (begin, mut pause) = (tokio::time::Instant::now(), PAUSE_MIN);
         loop {
-            let (done, queued) = Queued::pair();
-            let queueing = self.app.parts.queueing.read().await;
+            let queue = |batch| {
+                let (done, queued) = Queued::pair();
+                self.app.parts.engine.ingest_in(&self.lane, batch, producer.clone(), done).map(|()| queued)
+            };
             // Each time anew: its runs may be gone by now.
-            let resolved = match self.app.resolve(batch).await {
-                Ok(resolved) => resolved,
+            let given = self.app.queue(batch, queue).await;
+            let Refused { error, batch: returned } = match given {
+                Ok(Ok(queued)) => return Ok(queued),
+                Ok(Err(refused)) => *refused,
                 Err(error) => {
-                    drop(queueing);
-                    done(Ok(self.app.unless_applied(producer, points, error).await?));
+                    let ack = self.app.unless_applied(producer, points, error).await?;
+                    let (done, queued) = Queued::pair();
+                    done(Ok(ack));
                     return Ok(queued);
                 }
             };
-            let refused = match self.app.parts.engine.ingest_in(&self.lane, resolved, producer.clone(), done) {
-                Ok(()) => return Ok(queued),
-                Err(refused) => refused,
-            };
-            drop(queueing);
-            let Refused { error, batch: returned } = *refused;
             match &error {
                 EngineError::QueueFull { retry_after, .. } if begin.elapsed() < self.patience => {
                     tokio::time::sleep(pause).await;

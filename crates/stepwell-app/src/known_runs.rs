@@ -17,7 +17,7 @@ pub(crate) struct KnownRuns {
 #[derive(Default)]
 struct State {
     projects: HashMap<Arc<str>, Arc<str>>,
-    /// Times that all was forgotten because runs were deleted.
+    /// Times that runs were forgotten because they were deleted.
     deletions: u64,
 }
 
@@ -52,11 +52,18 @@ impl KnownRuns {
         state.projects.insert(run_id, project_id);
     }
 
-    /// After a deletion was committed.
-    pub(crate) fn forget_all(&self) {
+    /// After the deletion of a run was committed.
+    pub(crate) fn forget_run(&self, run_id: &str) {
         let mut state = self.state();
         state.deletions += 1;
-        state.projects.clear();
+        state.projects.remove(run_id);
+    }
+
+    /// After the deletion of a project was committed.
+    pub(crate) fn forget_project(&self, project_id: &str) {
+        let mut state = self.state();
+        state.deletions += 1;
+        state.projects.retain(|_, of_run| &**of_run != project_id);
     }
 }
 
@@ -70,10 +77,23 @@ mod tests {
         let before = known.since();
         known.remember(before, "a".into(), "1".into());
         assert_eq!(known.get("a").as_deref(), Some("1"));
-        known.forget_all();
+        known.forget_run("a");
         known.remember(before, "a".into(), "1".into());
         assert_eq!(known.get("a"), None, "the run was deleted while it was being looked up");
         known.remember(known.since(), "a".into(), "2".into());
         assert_eq!(known.get("a").as_deref(), Some("2"));
+    }
+
+    /// All were forgotten: with each deletion every batch waited for the metadata.
+    #[test]
+    fn a_deletion_forgets_no_run_but_its_own() {
+        let known = KnownRuns::default();
+        for (run, project) in [("a", "1"), ("b", "1"), ("c", "2")] {
+            known.remember(known.since(), run.into(), project.into());
+        }
+        known.forget_run("a");
+        assert_eq!((known.get("a"), known.get("b").as_deref()), (None, Some("1")));
+        known.forget_project("1");
+        assert_eq!((known.get("b"), known.get("c").as_deref()), (None, Some("2")));
     }
 }

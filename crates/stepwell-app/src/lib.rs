@@ -22,6 +22,7 @@ mod log;
 mod names;
 mod once;
 mod projects;
+mod queueing;
 mod readiness;
 mod registry;
 mod runs;

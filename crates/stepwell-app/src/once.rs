@@ -155,8 +155,6 @@ impl App {
                 Found::New(pending) => break pending,
             }
         };
-        let queueing = self.parts.queueing.read().await;
-        let batch = self.resolve(batch).await?;
         let (answer, queued) = Queued::pair();
         // Not by the caller, who may be gone by then: the same batch would be taken again.
         let done: Done = Box::new(move |result| {
@@ -166,8 +164,7 @@ impl App {
             }
             answer(result);
         });
-        self.parts.engine.ingest(batch, None, done)?;
-        drop(queueing);
+        self.queue(batch, |batch| self.parts.engine.ingest(batch, None, done)).await??;
         queued.acknowledged().await.map(Some)
     }
 }

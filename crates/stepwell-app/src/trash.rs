@@ -36,7 +36,10 @@ impl App {
         check_run_id(run_id)?;
         let run_id = run_id.to_owned();
         self.change_trash(move |app| async move {
-            app.parts.metadata.trash_run(&run_id, app.now_us()).await?;
+            let changed = app.parts.metadata.trash_run(&run_id, app.now_us()).await;
+            // Also where it failed: nobody knows how far it came.
+            app.parts.known_runs.forget_run(&run_id);
+            changed?;
             app.hide_trash().await
         })
         .await
@@ -83,7 +86,9 @@ impl App {
     pub async fn delete_project_by_id(&self, project_id: &str) -> Result<(), AppError> {
         let project_id = project_id.to_owned();
         self.change_trash(move |app| async move {
-            app.parts.metadata.trash_project(&project_id, app.now_us()).await?;
+            let changed = app.parts.metadata.trash_project(&project_id, app.now_us()).await;
+            app.parts.known_runs.forget_project(&project_id);
+            changed?;
             app.hide_trash().await
         })
         .await
@@ -146,8 +151,11 @@ impl App {
     /// Deletes all points of a run or project in the trash, those on their way included.
     async fn purge_points(&self, project_id: &str, run_id: Option<&str>) -> Result<(), AppError> {
         // From here on nobody finds the run. Who found it before has queued his points by then, and the deletion comes behind them.
-        self.parts.known_runs.forget_all();
-        drop(self.parts.queueing.write().await);
+        match run_id {
+            Some(run_id) => self.parts.known_runs.forget_run(run_id),
+            None => self.parts.known_runs.forget_project(project_id),
+        }
+        self.parts.queueing.next_turn().await;
         self.delete_points(project_id, None, run_id, None).await
     }
 
@@ -206,9 +214,8 @@ impl App {
         .await
     }
 
-    /// Tells the engine which runs are in the trash, and forgets what was known of runs and of their batches.
+    /// Tells the engine which runs are in the trash, and forgets what was known of batches.
     pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
-        self.parts.known_runs.forget_all();
         self.parts.recent.forget_all();
         let trashed = self.parts.metadata.trashed_runs().await?;
         self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());

@@ -1,11 +1,13 @@
 //! The trash, whatever those do who change it: they go away, and come two at once.
 
-use std::{future::poll_fn, path::Path, task::Poll};
+use std::{future::poll_fn, path::Path, pin::Pin, task::Poll};
 
 use stepwell_env::Env;
 use stepwell_types::{Batch, SeriesKey};
 
 use crate::{App, AppConfig, AppError, CreateRun, ErrorCode, Queued};
+
+mod slow;
 
 pub(crate) async fn open(dir: &Path) -> App {
     App::open(Env::real(), AppConfig::new(dir)).await.unwrap()
@@ -29,11 +31,16 @@ pub(crate) fn batch(runs: &[&str], step: i64) -> Batch {
 /// Polls by hand until it is time, then leaves, as a client that goes away has its request do.
 pub(crate) async fn abandon<T>(work: impl Future<Output = T>, is_time: impl AsyncFn() -> bool) {
     let mut work = Box::pin(work);
-    while poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending())).await {
+    while is_pending(&mut work).await {
         if is_time().await {
             return;
         }
     }
+}
+
+/// Has it go on as far as it can.
+async fn is_pending<T>(work: &mut Pin<Box<impl Future<Output = T>>>) -> bool {
+    poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_pending())).await
 }
 
 fn is_shown(app: &App, run: &str) -> bool {
@@ -181,8 +188,9 @@ async fn a_purge_waits_for_batches_that_found_the_run_and_deletes_them_too() {
     let dir = tempfile::tempdir().unwrap();
     let app = open(dir.path()).await;
     create(&app, &["r"]).await;
-    let queueing = app.parts.queueing.read().await;
+    let turn = app.parts.queueing.turn();
     let found = app.resolve(batch(&["r"], 1)).await.unwrap();
+    let queueing = app.parts.queueing.enter(turn).unwrap();
     app.delete_run("r").await.unwrap();
     let purging = tokio::spawn({
         let app = app.clone();
@@ -200,6 +208,7 @@ async fn a_purge_waits_for_batches_that_found_the_run_and_deletes_them_too() {
     drop(queueing);
     queued.acknowledged().await.unwrap();
     purging.await.unwrap().unwrap();
+    assert!(app.parts.queueing.enter(turn).is_none(), "who was not in the queue has to look the run up anew");
     create(&app, &["r"]).await;
     assert!(!is_shown(&app, "r"));
     app.ingest(batch(&["r"], 1), None).await.unwrap();

@@ -1,0 +1,121 @@
+//! The trash and batches where something else takes long.
+
+use std::{collections::BTreeMap, ops::ControlFlow, sync::mpsc, time::Duration};
+
+use stepwell_types::ProducerSequence;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+
+use super::*;
+use crate::Trace;
+
+/// As many as read metadata side by side.
+const READERS: usize = 4;
+/// For what is to wait for nothing that does not end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Searches of traces that hold all connections that read metadata.
+struct Searches(Vec<(mpsc::Sender<()>, JoinHandle<()>)>);
+
+impl Searches {
+    async fn begin(app: &App) -> Self {
+        app.put_trace(trace()).await.unwrap();
+        let mut searches = Vec::new();
+        for _ in 0..READERS {
+            let (end, ended) = mpsc::channel();
+            let (began, begun) = oneshot::channel();
+            let (app, runtime, mut began) = (app.clone(), Handle::current(), Some(began));
+            let search = spawn_blocking(move || {
+                let searched = runtime.block_on(app.each_trace("1", |_| {
+                    if let Some(began) = began.take() {
+                        began.send(()).unwrap();
+                    }
+                    let _ = ended.recv();
+                    Ok(ControlFlow::Break(()))
+                }));
+                searched.unwrap();
+            });
+            begun.await.unwrap();
+            searches.push((end, search));
+        }
+        Self(searches)
+    }
+
+    async fn end(self) {
+        for (end, search) in self.0 {
+            drop(end);
+            search.await.unwrap();
+        }
+    }
+}
+
+fn trace() -> Trace {
+    Trace {
+        trace_id: "t".into(),
+        project_id: "1".into(),
+        started_at_us: 1,
+        duration_us: None,
+        state: "OK".into(),
+        client_request_id: None,
+        request_preview: None,
+        response_preview: None,
+        metadata: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        assessments: Vec::new(),
+        linked_runs: Vec::new(),
+    }
+}
+
+/// One look-up of a run that took long kept a purge waiting, and the purge all batches of all runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_takes_long_and_a_purge_stop_no_batch_of_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["slow", "known", "gone"]).await;
+    app.ingest(batch(&["slow", "known", "gone"], 1), None).await.unwrap();
+    app.delete_run("gone").await.unwrap();
+    app.parts.known_runs.forget_run("slow");
+    let searches = Searches::begin(&app).await;
+    let mut slow = Box::pin(app.ingest(batch(&["slow"], 2), None));
+    assert!(is_pending(&mut slow).await);
+    timeout(PATIENCE, async {
+        app.purge_points("1", Some("gone")).await.unwrap();
+        let numbered = Some(ProducerSequence { producer: "p".into(), sequence: 1 });
+        let refused = app.unless_applied(numbered, 1, AppError::run_not_found("nobody")).await;
+        assert_eq!(code(refused), Some(ErrorCode::RunNotFound));
+        app.ingest(batch(&["known"], 2), None).await.unwrap();
+    })
+    .await
+    .expect("none of them needs the look-up");
+    searches.end().await;
+    // Looked up again, as turns ended meanwhile.
+    slow.await.unwrap();
+    app.shutdown().await.unwrap();
+}
+
+/// Also while one turn after the other ends, as where many runs are purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_look_ups_are_too_late_again_and_again_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["r"]).await;
+    let turning = tokio::spawn({
+        let app = app.clone();
+        async move {
+            loop {
+                app.parts.queueing.next_turn().await;
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for step in 0..20 {
+        app.parts.known_runs.forget_run("r");
+        timeout(PATIENCE, app.ingest(batch(&["r"], step), None)).await.unwrap().unwrap();
+    }
+    turning.abort();
+    app.shutdown().await.unwrap();
+}
