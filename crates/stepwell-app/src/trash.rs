@@ -6,7 +6,7 @@ use std::{
 };
 
 use stepwell_engine::Deletion;
-use stepwell_metadata::{Project, Run, TrashedProject, TrashedRun};
+use stepwell_metadata::{Project, Run, TrashChange, TrashedProject, TrashedRun};
 use stepwell_types::{check_metric, check_run_id};
 
 use crate::{
@@ -39,8 +39,7 @@ impl App {
             let changed = app.parts.metadata.trash_run(&run_id, app.now_us()).await;
             // Also where it failed: nobody knows how far it came.
             app.parts.known_runs.forget_run(&run_id);
-            changed?;
-            app.hide_trash().await
+            Ok(changed?)
         })
         .await
     }
@@ -49,12 +48,8 @@ impl App {
     pub async fn restore_run(&self, run_id: &str) -> Result<Run, AppError> {
         check_run_id(run_id)?;
         let run_id = run_id.to_owned();
-        self.change_trash(move |app| async move {
-            let run = app.parts.metadata.restore_run(&run_id, app.now_us()).await?;
-            app.hide_trash().await?;
-            Ok(run)
-        })
-        .await
+        self.change_trash(move |app| async move { Ok(app.parts.metadata.restore_run(&run_id, app.now_us()).await?) })
+            .await
     }
 
     /// Deletes a run that is in the trash, its points and artifacts, for good.
@@ -68,10 +63,9 @@ impl App {
             // Points first: should the server end in between, the run is still in the trash and can be purged again.
             app.purge_points(&run.project_id, Some(&run_id)).await?;
             let artifacts = run_directory(&run.project_id, &run_id);
-            let hashes = app.parts.metadata.purge_run(&run_id, &artifacts, app.now_us()).await?;
-            app.hide_trash().await?;
-            app.remove_unnamed(hashes).await;
-            Ok(())
+            let TrashChange { done, trashed } = app.parts.metadata.purge_run(&run_id, &artifacts, app.now_us()).await?;
+            app.remove_unnamed(done).await;
+            Ok(TrashChange { done: (), trashed })
         })
         .await
     }
@@ -88,8 +82,7 @@ impl App {
         self.change_trash(move |app| async move {
             let changed = app.parts.metadata.trash_project(&project_id, app.now_us()).await;
             app.parts.known_runs.forget_project(&project_id);
-            changed?;
-            app.hide_trash().await
+            Ok(changed?)
         })
         .await
     }
@@ -108,9 +101,7 @@ impl App {
     pub async fn restore_project_by_id(&self, project_id: &str, with_runs: bool) -> Result<Project, AppError> {
         let project_id = project_id.to_owned();
         self.change_trash(move |app| async move {
-            let project = app.parts.metadata.restore_project(&project_id, with_runs, app.now_us()).await?;
-            app.hide_trash().await?;
-            Ok(project)
+            Ok(app.parts.metadata.restore_project(&project_id, with_runs, app.now_us()).await?)
         })
         .await
     }
@@ -124,26 +115,31 @@ impl App {
                 return Err(AppError::not_in_trash("project", &name));
             };
             app.purge_points(&project.project_id, None).await?;
-            let hashes = app.parts.metadata.purge_project(&name, &project.project_id, app.now_us()).await?;
-            app.hide_trash().await?;
-            app.remove_unnamed(hashes).await;
-            Ok(())
+            let TrashChange { done, trashed } =
+                app.parts.metadata.purge_project(&name, &project.project_id, app.now_us()).await?;
+            app.remove_unnamed(done).await;
+            Ok(TrashChange { done: (), trashed })
         })
         .await
     }
 
     /// Runs a change of the trash to its end, and lets no other come between: cut in two, or mixed with another, what the metadata
-    /// has in the trash and what the engine hides would differ until the next change or start.
+    /// has in the trash and what the engine hides would differ until the next change or start. For that nothing that can fail comes
+    /// after what was committed, either.
     async fn change_trash<T, F>(&self, change: impl FnOnce(Self) -> F) -> Result<T, AppError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, AppError>> + Send + 'static,
+        F: Future<Output = Result<TrashChange<T>, AppError>> + Send + 'static,
     {
         self.check_writable()?;
         let (app, changed) = (self.clone(), change(self.clone()));
         to_its_end(async move {
             let _alone = app.parts.trash.lock().await;
-            changed.await
+            let changed = changed.await;
+            app.parts.recent.forget_all();
+            let TrashChange { done, trashed } = changed?;
+            app.hide(trashed);
+            Ok(done)
         })
         .await
     }
@@ -214,12 +210,14 @@ impl App {
         .await
     }
 
-    /// Tells the engine which runs are in the trash, and forgets what was known of batches.
+    /// Tells the engine which runs are in the trash at the start.
     pub(crate) async fn hide_trash(&self) -> Result<(), AppError> {
-        self.parts.recent.forget_all();
-        let trashed = self.parts.metadata.trashed_runs().await?;
-        self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
+        self.hide(self.parts.metadata.trashed_runs().await?);
         Ok(())
+    }
+
+    fn hide(&self, trashed: Vec<TrashedRun>) {
+        self.parts.engine.hide(trashed.into_iter().map(|run| (run.project_id.into(), run.run_id.into())).collect());
     }
 }
 

@@ -42,7 +42,8 @@ pub use lineage::{
     RunLinks,
 };
 pub use model::{
-    ForkPoint, NewProject, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashedProject, TrashedRun,
+    ForkPoint, NewProject, NewRun, ParamValue, Project, Run, RunOrigin, RunPatch, RunStatus, TrashChange,
+    TrashedProject, TrashedRun,
 };
 pub use registry::{ModelVersion, NewModelVersion, RegisteredModel, Stage};
 pub use repair::{MetadataRepair, repair};

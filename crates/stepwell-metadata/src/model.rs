@@ -38,6 +38,14 @@ pub struct TrashedRun {
     pub deleted_at_us: i64,
 }
 
+/// What a change of the trash made, and all runs that are in the trash by it: read with the change, for once it is committed nobody who is
+/// to hide them can do without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrashChange<T> {
+    pub done: T,
+    pub trashed: Vec<TrashedRun>,
+}
+
 /// A project in the trash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrashedProject {

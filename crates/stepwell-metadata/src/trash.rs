@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use sqlx::Row;
+use sqlx::{Row, SqliteConnection};
 
 use crate::{
     artifacts::delete_below,
     error::MetadataError,
     lineage::purge_lineage_of_project,
-    model::{Project, Run, TrashedProject, TrashedRun},
+    model::{Project, Run, TrashChange, TrashedProject, TrashedRun},
     projects::number,
     read::{read_project, read_run},
     store::Metadata,
@@ -29,9 +29,14 @@ pub(crate) const PURGE_OF_RUN: [&str; 9] = [
     "DELETE FROM runs WHERE run_id = ?",
 ];
 
+/// What is read within each change of the trash.
+pub(crate) const TRASHED_RUNS: &str = "SELECT run_id, project_id, p.name AS project, r.deleted_at_us AS deleted_at_us \
+                                       FROM runs r JOIN projects p USING (project_id) \
+                                       WHERE r.deleted_at_us IS NOT NULL ORDER BY r.deleted_at_us DESC, run_id";
+
 impl Metadata {
     /// Puts a run into the trash.
-    pub async fn trash_run(&self, run_id: &str, now_us: i64) -> Result<(), MetadataError> {
+    pub async fn trash_run(&self, run_id: &str, now_us: i64) -> Result<TrashChange<()>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         if read_run(&mut tx, run_id).await?.is_none() {
             return Err(MetadataError::RunNotFound { run_id: run_id.to_owned() });
@@ -42,11 +47,12 @@ impl Metadata {
             .execute(&mut *tx)
             .await?;
         audit(&mut tx, now_us, "delete_run", run_id, &json!({})).await?;
-        self.commit_run(tx, run_id, ()).await
+        let changed = with_trash(&mut tx, ()).await?;
+        self.commit_run(tx, run_id, changed).await
     }
 
     /// Takes a run out of the trash.
-    pub async fn restore_run(&self, run_id: &str, now_us: i64) -> Result<Run, MetadataError> {
+    pub async fn restore_run(&self, run_id: &str, now_us: i64) -> Result<TrashChange<Run>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let not_there = || MetadataError::NotInTrash { what: "run", name: run_id.to_owned() };
         let restored =
@@ -60,28 +66,13 @@ impl Metadata {
         audit(&mut tx, now_us, "restore_run", run_id, &json!({})).await?;
         // Its project may be in the trash itself.
         let run = read_run(&mut tx, run_id).await?.ok_or_else(not_there)?;
-        self.commit_run(tx, run_id, run).await
+        let changed = with_trash(&mut tx, run).await?;
+        self.commit_run(tx, run_id, changed).await
     }
 
     /// All runs in the trash, those deleted last first.
     pub async fn trashed_runs(&self) -> Result<Vec<TrashedRun>, MetadataError> {
-        let rows = sqlx::query(
-            "SELECT run_id, project_id, p.name AS project, r.deleted_at_us AS deleted_at_us \
-             FROM runs r JOIN projects p USING (project_id) \
-             WHERE r.deleted_at_us IS NOT NULL ORDER BY r.deleted_at_us DESC, run_id",
-        )
-        .fetch_all(&self.readers)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(TrashedRun {
-                    run_id: row.try_get("run_id")?,
-                    project_id: row.try_get::<i64, _>("project_id")?.to_string(),
-                    project: row.try_get("project")?,
-                    deleted_at_us: row.try_get("deleted_at_us")?,
-                })
-            })
-            .collect()
+        trashed_runs(&mut *self.readers.acquire().await?).await
     }
 
     /// Ends a run that is in the trash: its rows go, all artifacts below its directory with them, and other runs that name it as parent
@@ -91,13 +82,13 @@ impl Metadata {
         run_id: &str,
         artifacts: &str,
         now_us: i64,
-    ) -> Result<BTreeSet<String>, MetadataError> {
+    ) -> Result<TrashChange<BTreeSet<String>>, MetadataError> {
         let runs = "SELECT run_id FROM runs WHERE run_id = ? AND deleted_at_us IS NOT NULL";
         self.purge(runs, run_id, None, artifacts, now_us).await
     }
 
     /// Puts a project into the trash, with its runs.
-    pub async fn trash_project(&self, project_id: &str, now_us: i64) -> Result<(), MetadataError> {
+    pub async fn trash_project(&self, project_id: &str, now_us: i64) -> Result<TrashChange<()>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let row = sqlx::query(
             "UPDATE projects SET deleted_at_us = ?, updated_at_us = ? WHERE project_id = ? AND deleted_at_us IS NULL \
@@ -110,7 +101,8 @@ impl Metadata {
         .await?;
         let Some(row) = row else { return Err(MetadataError::ProjectNotFound { name: project_id.to_owned() }) };
         audit(&mut tx, now_us, "delete_project", row.try_get("name")?, &json!({})).await?;
-        self.commit(tx, ()).await
+        let changed = with_trash(&mut tx, ()).await?;
+        self.commit(tx, changed).await
     }
 
     /// Takes a project out of the trash; of its runs, those that were there by themselves too only `with_runs`.
@@ -119,7 +111,7 @@ impl Metadata {
         project_id: &str,
         with_runs: bool,
         now_us: i64,
-    ) -> Result<Project, MetadataError> {
+    ) -> Result<TrashChange<Project>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let row = sqlx::query(
             "UPDATE projects SET deleted_at_us = NULL, updated_at_us = ? \
@@ -137,7 +129,8 @@ impl Metadata {
         }
         audit(&mut tx, now_us, "restore_project", row.try_get("name")?, &json!({"with_runs": with_runs})).await?;
         let restored = read_project(&mut tx, project_id).await?.ok_or_else(not_there)?;
-        self.commit(tx, restored).await
+        let changed = with_trash(&mut tx, restored).await?;
+        self.commit(tx, changed).await
     }
 
     /// All projects in the trash, those deleted last first.
@@ -165,7 +158,7 @@ impl Metadata {
         name: &str,
         artifacts: &str,
         now_us: i64,
-    ) -> Result<BTreeSet<String>, MetadataError> {
+    ) -> Result<TrashChange<BTreeSet<String>>, MetadataError> {
         let runs = "SELECT run_id FROM runs JOIN projects p USING (project_id) WHERE p.name = ?";
         self.purge(runs, name, Some(name), artifacts, now_us).await
     }
@@ -196,7 +189,7 @@ impl Metadata {
         of_project: Option<&str>,
         artifacts: &str,
         now_us: i64,
-    ) -> Result<BTreeSet<String>, MetadataError> {
+    ) -> Result<TrashChange<BTreeSet<String>>, MetadataError> {
         let mut tx = self.writer.begin().await?;
         let found: Vec<String> = sqlx::query(runs)
             .bind(name)
@@ -230,6 +223,26 @@ impl Metadata {
         }
         let hashes = delete_below(&mut tx, artifacts, now_us).await?;
         audit(&mut tx, now_us, &format!("purge_{what}"), name, &json!({"runs": found.len()})).await?;
-        self.commit(tx, hashes).await
+        let changed = with_trash(&mut tx, hashes).await?;
+        self.commit(tx, changed).await
     }
+}
+
+/// What was changed so far, with the trash as it is by that.
+async fn with_trash<T>(connection: &mut SqliteConnection, done: T) -> Result<TrashChange<T>, MetadataError> {
+    Ok(TrashChange { done, trashed: trashed_runs(connection).await? })
+}
+
+async fn trashed_runs(connection: &mut SqliteConnection) -> Result<Vec<TrashedRun>, MetadataError> {
+    let rows = sqlx::query(TRASHED_RUNS).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(TrashedRun {
+                run_id: row.try_get("run_id")?,
+                project_id: row.try_get::<i64, _>("project_id")?.to_string(),
+                project: row.try_get("project")?,
+                deleted_at_us: row.try_get("deleted_at_us")?,
+            })
+        })
+        .collect()
 }

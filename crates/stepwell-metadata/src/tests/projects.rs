@@ -83,7 +83,7 @@ async fn runs_are_found_in_the_trash_and_come_back_with_their_project() {
     metadata.restore_project(id, false, 4).await.unwrap();
     assert_eq!((deleted("a").await, deleted("b").await), (Some(2), None));
     metadata.trash_project(id, 5).await.unwrap();
-    assert_eq!(metadata.restore_project(id, true, 6).await.unwrap().updated_at_us, 6);
+    assert_eq!(metadata.restore_project(id, true, 6).await.unwrap().done.updated_at_us, 6);
     assert_eq!((deleted("a").await, deleted("b").await), (None, None));
     assert!(matches!(metadata.restore_project(id, true, 7).await, Err(MetadataError::NotInTrash { .. })));
 }

@@ -119,3 +119,22 @@ async fn a_batch_whose_look_ups_are_too_late_again_and_again_is_taken() {
     turning.abort();
     app.shutdown().await.unwrap();
 }
+
+/// The list of what is to be hidden was read after the commit: where that failed a deleted run was shown and a restored one was not, and a
+/// retry heard that there is nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_trash_is_whole_though_nothing_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["r"]).await;
+    app.ingest(batch(&["r"], 1), None).await.unwrap();
+    let searches = Searches::begin(&app).await;
+    timeout(PATIENCE, app.delete_run("r")).await.unwrap().unwrap();
+    assert!(!is_shown(&app, "r"));
+    timeout(PATIENCE, app.restore_run("r")).await.unwrap().unwrap();
+    assert!(is_shown(&app, "r"));
+    timeout(PATIENCE, app.delete_project_by_id("1")).await.unwrap().unwrap();
+    timeout(PATIENCE, app.restore_project_by_id("1", true)).await.unwrap().unwrap();
+    searches.end().await;
+    app.shutdown().await.unwrap();
+}
