@@ -1,6 +1,7 @@
 //! Deletion: into the trash, back out of it, or for good; metrics and old points at once for good.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -55,7 +56,7 @@ impl App {
     /// Deletes a run that is in the trash, its points and artifacts, for good.
     pub async fn purge_run(&self, run_id: &str) -> Result<(), AppError> {
         let run_id = run_id.to_owned();
-        self.change_trash(move |app| async move {
+        self.purge(move |app| async move {
             let trashed = app.parts.metadata.trashed_runs().await?;
             let Some(run) = trashed.into_iter().find(|run| run.run_id == run_id) else {
                 return Err(AppError::not_in_trash("run", &run_id));
@@ -63,9 +64,7 @@ impl App {
             // Points first: should the server end in between, the run is still in the trash and can be purged again.
             app.purge_points(&run.project_id, Some(&run_id)).await?;
             let artifacts = run_directory(&run.project_id, &run_id);
-            let TrashChange { done, trashed } = app.parts.metadata.purge_run(&run_id, &artifacts, app.now_us()).await?;
-            app.remove_unnamed(done).await;
-            Ok(TrashChange { done: (), trashed })
+            Ok(app.parts.metadata.purge_run(&run_id, &artifacts, app.now_us()).await?)
         })
         .await
     }
@@ -109,16 +108,13 @@ impl App {
     /// Deletes a project that is in the trash, its runs, their points and all artifacts, for good.
     pub async fn purge_project(&self, name: &str) -> Result<(), AppError> {
         let name = name.to_owned();
-        self.change_trash(move |app| async move {
+        self.purge(move |app| async move {
             let trashed = app.parts.metadata.trashed_projects().await?;
             let Some(project) = trashed.into_iter().find(|project| project.name == name) else {
                 return Err(AppError::not_in_trash("project", &name));
             };
             app.purge_points(&project.project_id, None).await?;
-            let TrashChange { done, trashed } =
-                app.parts.metadata.purge_project(&name, &project.project_id, app.now_us()).await?;
-            app.remove_unnamed(done).await;
-            Ok(TrashChange { done: (), trashed })
+            Ok(app.parts.metadata.purge_project(&name, &project.project_id, app.now_us()).await?)
         })
         .await
     }
@@ -140,6 +136,20 @@ impl App {
             let TrashChange { done, trashed } = changed?;
             app.hide(trashed);
             Ok(done)
+        })
+        .await
+    }
+
+    /// Purges, then removes the blobs that nobody names now. Others may change the trash by then: in an object store that may take long.
+    async fn purge<F>(&self, change: impl FnOnce(Self) -> F + Send + 'static) -> Result<(), AppError>
+    where
+        F: Future<Output = Result<TrashChange<BTreeSet<String>>, AppError>> + Send + 'static,
+    {
+        let app = self.clone();
+        to_its_end(async move {
+            let hashes = app.change_trash(change).await?;
+            app.remove_unnamed(hashes).await;
+            Ok(())
         })
         .await
     }

@@ -138,3 +138,31 @@ async fn a_change_of_the_trash_is_whole_though_nothing_can_be_read() {
     searches.end().await;
     app.shutdown().await.unwrap();
 }
+
+/// Blobs were removed, in an object store one request after the other, while nobody else could change the trash.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trash_is_changed_while_a_purge_removes_its_blobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = open(dir.path()).await;
+    create(&app, &["r", "other"]).await;
+    let mut upload = app.begin_artifact(None).await.unwrap();
+    upload.write(b"weights").await.unwrap();
+    app.put_artifact(&app.artifact_of_run("r", "x").await.unwrap(), upload).await.unwrap();
+    app.delete_run("r").await.unwrap();
+    // No blob is removed while another is published.
+    let publishing = app.parts.artifacts.publishing.read().await;
+    let before = app.parts.metadata.version();
+    let purging = tokio::spawn({
+        let app = app.clone();
+        async move { app.purge_run("r").await }
+    });
+    while app.parts.metadata.version() == before && !purging.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    timeout(PATIENCE, app.delete_run("other")).await.unwrap().unwrap();
+    assert!(!purging.is_finished());
+    drop(publishing);
+    purging.await.unwrap().unwrap();
+    assert_eq!(app.parts.metadata.artifacts_in("").await.unwrap(), []);
+    app.shutdown().await.unwrap();
+}
