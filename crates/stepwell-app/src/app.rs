@@ -1,10 +1,6 @@
 //! The application: what it is made of, its start and its end.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use stepwell_engine::{Engine, EngineStats, Health, Progress, Reader};
 use stepwell_env::{DiskSpace, Env};
@@ -19,6 +15,7 @@ use crate::{
     error::AppError,
     history::Histories,
     known_runs::KnownRuns,
+    log::NextSteps,
     once::Recent,
     queueing::Queueing,
     readiness::{Watch, keep_watching},
@@ -43,8 +40,7 @@ pub(crate) struct Parts {
     /// Held for a whole change of the trash, from the metadata to what the engine hides.
     pub(crate) trash: tokio::sync::Mutex<()>,
     pub(crate) queueing: Queueing,
-    /// Per run, the step that the next point without one gets; held while such points are being logged.
-    pub(crate) next_steps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<i64>>>>>,
+    pub(crate) next_steps: NextSteps,
     pub(crate) is_read_only: bool,
     pub(crate) watch: Watch,
     pub(crate) outbox: Outbox,
@@ -118,7 +114,7 @@ impl App {
             recent: Arc::default(),
             trash: tokio::sync::Mutex::default(),
             queueing: Queueing::default(),
-            next_steps: Mutex::default(),
+            next_steps: NextSteps::default(),
             is_read_only,
             watch: Watch::default(),
             outbox,

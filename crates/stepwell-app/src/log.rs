@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use stepwell_engine::IngestAck;
@@ -12,6 +12,9 @@ use crate::{app::App, code::ErrorCode, error::AppError};
 
 /// Runs whose next step is remembered; past it all are forgotten and looked up again.
 const KNOWN_STEPS_MAX: usize = 10_000;
+
+/// Per project and run, the step that the next point without one gets; held while such points are being logged.
+pub(crate) type NextSteps = Mutex<HashMap<(Arc<str>, Arc<str>), Arc<tokio::sync::Mutex<Option<i64>>>>>;
 
 /// Values of several metrics at one step.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +44,7 @@ impl App {
         if rows.iter().all(|row| row.step.is_some()) {
             return self.ingest(self.batch(&run, rows)?, producer).await;
         }
-        let next_step = self.next_step(run_id);
+        let next_step = self.next_step(&project_id, &run);
         let mut next_step = next_step.lock().await;
         // Steps that came another way since are in the snapshot; those given out here are remembered as well.
         let snapshot = self.parts.engine.snapshot();
@@ -69,13 +72,19 @@ impl App {
         Ok(ack)
     }
 
-    fn next_step(&self, run_id: &str) -> Arc<tokio::sync::Mutex<Option<i64>>> {
+    fn next_step(&self, project_id: &Arc<str>, run_id: &Arc<str>) -> Arc<tokio::sync::Mutex<Option<i64>>> {
         let mut steps = self.parts.next_steps.lock().unwrap_or_else(PoisonError::into_inner);
         if steps.len() >= KNOWN_STEPS_MAX {
             // One that is in use stays: its holder and the next caller must meet.
             steps.retain(|_, step| Arc::strong_count(step) > 1);
         }
-        steps.entry(run_id.to_owned()).or_default().clone()
+        steps.entry((project_id.clone(), run_id.clone())).or_default().clone()
+    }
+
+    /// Once no batch of a run that is purged, or of any run of a project, can come any more: one made anew begins with the first step.
+    pub(crate) fn forget_steps(&self, project_id: &str, run_id: Option<&str>) {
+        let mut steps = self.parts.next_steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.retain(|(project, run), _| &**project != project_id || run_id.is_some_and(|run_id| run_id != &**run));
     }
 
     fn batch(&self, run: &Arc<str>, rows: Vec<LogRow>) -> Result<Batch, AppError> {

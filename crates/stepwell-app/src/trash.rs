@@ -162,6 +162,7 @@ impl App {
             None => self.parts.known_runs.forget_project(project_id),
         }
         self.parts.queueing.next_turn().await;
+        self.forget_steps(project_id, run_id);
         self.delete_points(project_id, None, run_id, None).await
     }
 
