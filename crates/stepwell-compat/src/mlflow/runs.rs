@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use stepwell_app::{App, CreateRun, Project, Reader, Run, RunPatch, RunStatus};
+use stepwell_app::{App, CreateRun, ErrorCode, Project, Reader, Run, RunPatch, RunStatus};
 
 use super::{
     args::{Args, invalid_value},
@@ -136,8 +136,14 @@ async fn update(app: &App, args: &Args<'_>, reader: &Arc<Reader>) -> Result<Text
 
 async fn delete(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run = by_id(app, args.run_id()?).await?;
-    if run.deleted_at_us.is_none() {
-        app.delete_run(&run.run_id).await?;
+    if run.deleted_at_us.is_none()
+        && let Err(error) = app.delete_run(&run.run_id).await
+    {
+        // The call that this one repeats may have been under way.
+        let is_done = error.code == ErrorCode::RunNotFound && by_id(app, &run.run_id).await?.deleted_at_us.is_some();
+        if !is_done {
+            return Err(error.into());
+        }
     }
     Ok(json!({}))
 }
@@ -146,7 +152,12 @@ async fn restore(app: &App, args: &Args<'_>) -> Result<Value, Failure> {
     let run = by_id(app, args.run_id()?).await?;
     if run.deleted_at_us.is_some() {
         experiments::check_is_active(&project_of(app, &run).await?)?;
-        app.restore_run(&run.run_id).await?;
+        if let Err(error) = app.restore_run(&run.run_id).await {
+            let is_done = error.code == ErrorCode::NotInTrash && by_id(app, &run.run_id).await?.deleted_at_us.is_none();
+            if !is_done {
+                return Err(error.into());
+            }
+        }
     }
     Ok(json!({}))
 }

@@ -1,7 +1,10 @@
 //! Runs.
 
+use std::sync::{Arc, mpsc};
+
 use serde_json::{Value, json};
-use stepwell_app::{CreateRun, ParamValue, RunPatch, RunStatus};
+use stepwell_app::{AppError, CreateRun, ParamValue, RunPatch, RunStatus};
+use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{Server, value_of};
 
@@ -116,6 +119,48 @@ async fn a_deleted_run_is_shown_takes_nothing_and_comes_back() {
     for path in ["runs/delete", "runs/restore", "runs/log-batch"] {
         let missing = server.refusal(path, json!({"run_id": "nobody"})).await;
         assert_eq!(missing, ("RESOURCE_DOES_NOT_EXIST".into(), "Run with id=nobody not found".into()), "{path}");
+    }
+}
+
+/// A client that hears nothing for long sends its call again. The second found the run as it was, waited for the first, and answered that
+/// there is no such run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_and_a_restore_that_come_again_while_the_first_waits_are_answered_like_it() {
+    let server = Arc::new(Server::start().await);
+    let run_id = server.run().await;
+    let trace = json!({"trace": {"trace_info": {
+        "trace_id": "t",
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}},
+        "request_time": "2026-01-01T00:00:00Z",
+        "state": "OK",
+    }}});
+    server.post("traces", trace).await;
+    for (path, stage) in [("runs/delete", "active"), ("runs/restore", "deleted")] {
+        // Nothing is changed as long as this change is not over.
+        let (release, released) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel();
+        let (app, runtime) = (server.app.clone(), Handle::current());
+        let changing = spawn_blocking(move || {
+            runtime.block_on(app.edit_assessments("t", |_| {
+                began.send(()).unwrap();
+                let _ = released.recv();
+                Ok::<_, AppError>(())
+            }))
+        });
+        spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+        let calls = [(); 2].map(|()| {
+            let (server, run_id) = (server.clone(), run_id.clone());
+            tokio::spawn(async move { server.post(path, json!({"run_id": run_id})).await })
+        });
+        // One that does not wait has the time to end.
+        for _ in 0..200 {
+            assert_eq!(server.read_run(&run_id).await["info"]["lifecycle_stage"], stage);
+        }
+        drop(release);
+        changing.await.unwrap().unwrap();
+        for call in calls {
+            assert_eq!(call.await.unwrap(), json!({}));
+        }
     }
 }
 
