@@ -48,7 +48,13 @@ impl App {
         }
         // One run after the other is being deleted. Those of this batch stay while the trash does.
         let _unchanged = self.parts.trash.lock().await;
-        Ok(queue(self.resolve(batch).await?))
+        batch = self.resolve(batch).await?;
+        loop {
+            // Who asks whether it was applied waits for it, too.
+            if let Some(_inside) = queueing.enter(queueing.turn()) {
+                return Ok(queue(batch));
+            }
+        }
     }
 
     /// The answer to a batch whose runs were not found: where it is a retry of one that was applied, a run may have gone into the trash

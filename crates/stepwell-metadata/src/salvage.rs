@@ -265,7 +265,7 @@ async fn tidy(connection: &mut SqliteConnection, lines: &mut Vec<String>) -> Res
         ),
         (
             "URL of the object store that has the artifacts, known from the audit",
-            "INSERT INTO main.artifact_store (url) SELECT subject FROM main.audit \
+            "INSERT INTO main.artifact_store (url, owner) SELECT subject, '' FROM main.audit \
              WHERE action = 'set_artifact_store' AND NOT EXISTS (SELECT 1 FROM main.artifact_store) \
              ORDER BY audit_id DESC LIMIT 1",
         ),

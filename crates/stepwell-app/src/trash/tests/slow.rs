@@ -30,7 +30,7 @@ impl Searches {
             let (began, begun) = oneshot::channel();
             let (app, runtime, mut began) = (app.clone(), Handle::current(), Some(began));
             let search = spawn_blocking(move || {
-                let searched = runtime.block_on(app.each_trace("1", |_| {
+                let searched = runtime.block_on(app.each_trace(1, |_| {
                     if let Some(began) = began.take() {
                         began.send(()).unwrap();
                     }
