@@ -6,7 +6,7 @@ use std::{
 };
 
 use stepwell_env::{Disk, Mutex};
-use stepwell_manifest::{Manifest, ManifestStore};
+use stepwell_manifest::{FILE_NAME, Manifest, ManifestStore};
 use stepwell_types::{Lsn, SegmentMeta, Tombstone};
 
 use crate::{error::EngineError, manifest_doubts::live_names, producers::Producers};
@@ -23,21 +23,29 @@ pub(crate) struct Catalog {
 struct State {
     store: ManifestStore,
     manifest: Manifest,
-    /// New segments of commits that failed. The file on the disk may name them all the same, until a commit succeeds that does not.
+    /// Whether the last commit did.
+    has_failed: bool,
+    /// New segments of commits that failed and that the file on the disk may name all the same, until a commit succeeds that does not.
     left_over: Vec<String>,
 }
 
 impl Catalog {
     pub(crate) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, store: ManifestStore, manifest: Manifest) -> Self {
-        Self { disk, data_dir, state: Mutex::new(State { store, manifest, left_over: Vec::new() }) }
+        Self { disk, data_dir, state: Mutex::new(State { store, manifest, has_failed: false, left_over: Vec::new() }) }
     }
 
     /// A name for a new segment. It is used up even by a failure: files of that name may be left over, and a manifest may name them.
-    pub(crate) fn next_file_name(&self) -> String {
+    /// Where the last commit failed, one that changes nothing is tried first: segments written for commits that go on failing would
+    /// fill the disk.
+    pub(crate) fn next_file_name(&self) -> Result<String, EngineError> {
+        let has_failed = self.state.lock().has_failed;
+        if has_failed {
+            self.commit(|_| (), |_| ())?;
+        }
         let mut state = self.state.lock();
         let number = state.manifest.next_segment;
         state.manifest.next_segment += 1;
-        format!("{number:020}.parquet")
+        Ok(format!("{number:020}.parquet"))
     }
 
     /// The commit point of a flush: the segment in, the log's floor up, the producers' states in, in one atomic replacement.
@@ -104,16 +112,33 @@ impl Catalog {
         if let Err(error) = state.store.commit(&next) {
             let live = live_names(&state.manifest);
             let names = next.segments.iter().map(|meta| &meta.file_name);
-            let new: Vec<String> = names.filter(|name| !live.contains(name.as_str())).cloned().collect();
-            state.left_over.extend(new);
+            let mut new: Vec<String> = names.filter(|name| !live.contains(name.as_str())).cloned().collect();
+            state.has_failed = true;
+            if !new.is_empty() && !self.is_durable_without(&new) {
+                state.left_over.append(&mut new);
+            }
+            drop(state);
+            remove_files(&*self.disk, &self.data_dir, new.iter());
             return Err(error.into());
         }
         state.manifest = next;
+        state.has_failed = false;
         publish(state.manifest.tombstones.clone());
         let left_over = std::mem::take(&mut state.left_over);
         drop(state);
         remove_files(&*self.disk, &self.data_dir, left_over.iter());
         Ok(())
+    }
+
+    /// Whether it is known that no loss of power brings back a manifest that names one of `new`, the new segments of the one commit that
+    /// has failed just now: the file that is seen names none, and what is seen is durable.
+    fn is_durable_without(&self, new: &[String]) -> bool {
+        let names_none = |manifest: Manifest| {
+            let live = live_names(&manifest);
+            new.iter().all(|name| !live.contains(name.as_str()))
+        };
+        ManifestStore::read(&*self.disk, &self.data_dir.join(FILE_NAME)).is_ok_and(names_none)
+            && self.disk.sync_dir(&self.data_dir).is_ok()
     }
 }
 

@@ -70,7 +70,7 @@ impl Flusher {
         let clock = self.shared.env.clock.clone();
         let start = clock.monotonic();
         let abandon = self.abandon.clone();
-        let meta = write_segment(&self.shared, &self.catalog.next_file_name(), &generation, &|| {
+        let meta = write_segment(&self.shared, &self.catalog.next_file_name()?, &generation, &|| {
             !matches!(abandon.try_recv(), Err(TryRecvError::Empty))
         })?;
         let open = |meta: &SegmentMeta| self.shared.open_written(meta);

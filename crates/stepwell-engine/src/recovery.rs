@@ -222,7 +222,7 @@ impl Replay {
 
     fn flush(&mut self, active: &Arc<Generation>, next_lsn: Lsn) -> Result<(), EngineError> {
         let Some(catalog) = &self.flush else { return Ok(()) };
-        let meta = write_segment(&self.shared, &catalog.next_file_name(), active, &|| false)?;
+        let meta = write_segment(&self.shared, &catalog.next_file_name()?, active, &|| false)?;
         let open = |meta: &SegmentMeta| self.shared.open_written(meta);
         let segment = meta.as_ref().map(open).transpose()?;
         let next = self.shared.new_generation(next_lsn);

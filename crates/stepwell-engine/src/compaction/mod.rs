@@ -137,7 +137,7 @@ impl Compactor {
         exclusions: &Exclusions,
     ) -> Result<Option<SegmentMeta>, EngineError> {
         let config = &self.shared.config;
-        let name = self.catalog.next_file_name();
+        let name = self.catalog.next_file_name()?;
         let mut writer = SegmentWriter::create(self.shared.env.disk.clone(), &config.data_dir, &name, &config.segment)?;
         let left_out = merge::merge(segments, exclusions, &mut writer, &mut |_| self.pause())?;
         let expected: u64 = picked.iter().map(|meta| meta.rows).sum();

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use stepwell_env::{DirEntry, Disk, Env, ManualClock, MappedFile, SeededRandom, SimDisk, WriteFile};
+use stepwell_env::{Disk, DiskOperation, Env, ManualClock, SeededRandom, SimDisk};
 use stepwell_types::Batch;
 
-use super::{batch, config, ingest, producer, rows};
+use super::{batch, config, ingest, producer, rows, watched::Watched};
 use crate::{Engine, EngineConfig, EngineError, Health, IngestAck};
 
 /// `EMFILE` and `ENOSPC` of Linux.
@@ -21,45 +21,12 @@ pub(super) const NO_FILES: i32 = 24;
 const NO_SPACE: i32 = 28;
 
 /// A disk on which creating fails with the error of this number, unless it is 0.
-pub(super) struct Creating(pub(super) SimDisk, pub(super) AtomicI32);
-
-impl Disk for Creating {
-    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
-        match self.1.load(Ordering::SeqCst) {
-            0 => self.0.create(path),
-            code => Err(io::Error::from_raw_os_error(code)),
-        }
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir_all(path)
-    }
-    fn map(&self, path: &Path) -> io::Result<MappedFile> {
-        self.0.map(path)
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.0.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-    fn overwrite(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        self.0.overwrite(path, data)
-    }
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        self.0.truncate(path, bytes)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn exists(&self, path: &Path) -> bool {
-        self.0.exists(path)
-    }
+pub(super) fn creating(disk: &SimDisk, code: &Arc<AtomicI32>) -> Arc<dyn Disk> {
+    let code = code.clone();
+    Watched::over(disk, move |operation, _| match (operation, code.load(Ordering::SeqCst)) {
+        (DiskOperation::Create, code) if code != 0 => Err(io::Error::from_raw_os_error(code)),
+        _ => Ok(()),
+    })
 }
 
 /// Sends a batch again for as long as it is refused with a time to try again: the engine counts as failing until the next flush has succeeded, and where
@@ -81,16 +48,16 @@ fn taken_in_the_end(engine: &Engine, points: &Batch, sequence: u64) -> IngestAck
 fn i8_i9_without_a_new_file_batches_are_refused_before_memory_runs_out_and_taken_when_there_is_one() {
     for code in [NO_FILES, NO_SPACE] {
         let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
-        let creating = Arc::new(Creating(disk.clone(), AtomicI32::new(0)));
+        let failing = Arc::new(AtomicI32::new(0));
         let env = |disk: Arc<dyn Disk>| Env {
             disk,
             clock: Arc::new(ManualClock::new(0)),
             random: Arc::new(SeededRandom::new(1)),
         };
         let small = EngineConfig { memtable_bytes: 1 << 20, ..config(&dir) };
-        let engine = Engine::open(env(creating.clone()), small.clone()).unwrap();
+        let engine = Engine::open(env(creating(&disk, &failing)), small.clone()).unwrap();
         let points: Vec<(&str, &str, i64, f64)> = (0..2_000).map(|step| ("m", "r", step, 1.0)).collect();
-        creating.1.store(code, Ordering::SeqCst);
+        failing.store(code, Ordering::SeqCst);
         let mut acked = 0;
         let refusal = loop {
             match ingest(&engine, batch(&points), producer("p", acked)) {
@@ -108,7 +75,7 @@ fn i8_i9_without_a_new_file_batches_are_refused_before_memory_runs_out_and_taken
         assert!(!matches!(engine.health(), Health::Ready | Health::Poisoned { .. }), "{:?}", engine.health());
         assert_eq!(rows(&engine) as u64, acked * 2_000, "reads go on");
 
-        creating.1.store(0, Ordering::SeqCst);
+        failing.store(0, Ordering::SeqCst);
         for sequence in acked..acked + 5 {
             assert!(!taken_in_the_end(&engine, &batch(&points), sequence).duplicate);
         }

@@ -1,6 +1,14 @@
 //! What flushes and merges that fail leave on the disk: nothing that stays.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use stepwell_env::{DiskOperation, SimDisk, SimFault, Simulation};
 use stepwell_manifest::ManifestStore;
@@ -8,15 +16,24 @@ use stepwell_segment::SEGMENT_DIRS;
 
 use super::{
     simulated::{TURNS_MAX, open_in},
+    watched::Watched,
     *,
 };
-use crate::Health;
+use crate::{Health, Work};
 
 /// A batch of a series that is long enough for rollups.
 fn long(first_step: i64) -> Batch {
     let steps: Vec<i64> = (first_step..first_step + 5_000).collect();
     let values = vec![0.5; steps.len()];
     Batch::new(vec![key("loss", "a")], vec![0; steps.len()], steps.clone(), steps, values).unwrap()
+}
+
+/// Writes it; the answer comes through a channel of the simulation.
+fn write(engine: &Engine, first_step: i64) {
+    let (send, receive) = stepwell_env::channel::bounded(1);
+    let done = move |result: Result<IngestAck, EngineError>| send.send(result.is_ok()).unwrap();
+    engine.ingest(long(first_step), None, done).unwrap();
+    assert!(receive.recv().unwrap());
 }
 
 /// Files in the directories of segments, and those that the manifest names.
@@ -40,15 +57,9 @@ fn failures(faults: &[SimFault]) -> u64 {
     let (result, _) = Simulation::run(1, TURNS_MAX, |simulation| {
         let disk = SimDisk::new();
         let engine = open_in(simulation, &disk, config(Path::new("data")));
-        let write = |first_step| {
-            let (send, receive) = stepwell_env::channel::bounded(1);
-            let done = move |result: Result<IngestAck, EngineError>| send.send(result.is_ok()).unwrap();
-            engine.ingest(long(first_step), None, done).unwrap();
-            assert!(receive.recv().unwrap());
-        };
-        write(0);
+        write(&engine, 0);
         engine.flush().unwrap();
-        write(5_000);
+        write(&engine, 5_000);
         faults.iter().for_each(|fault| disk.inject(*fault));
         while engine.flush().is_err() {
             // The fault met the log instead.
@@ -88,4 +99,75 @@ fn i8_flushes_and_merges_that_fail_anywhere_leave_no_file_behind() {
     // Of the three files of a segment one is not opened, nor when that is tried once more behind the others.
     let opening = |n| failures(&[n, n / 3 * 3 + 3].map(|n| SimFault::Error(DiskOperation::Map, n)));
     assert_eq!((0..6).map(opening).collect::<Vec<_>>(), [1; 6]);
+}
+
+/// A disk on which an operation on one path fails for as long as it is told to.
+fn failing(
+    disk: &SimDisk,
+    at: (DiskOperation, &'static str),
+    is_failing: &Arc<AtomicBool>,
+) -> Arc<dyn stepwell_env::Disk> {
+    let is_failing = is_failing.clone();
+    Watched::over(disk, move |operation, path| {
+        let strikes = is_failing.load(Ordering::SeqCst) && (operation, path) == (at.0, Path::new(at.1));
+        if strikes { Err(io::Error::other("it fails for good")) } else { Ok(()) }
+    })
+}
+
+/// Each try wrote all of it anew, under a new name, and kept it: within minutes the disk was full, and then there was no room for the
+/// commit that would have ended it.
+#[test]
+fn i7_i8_commits_that_go_on_failing_leave_one_segment_behind_at_most() {
+    // Before its rename the manifest is known to name nothing new; from then on it may.
+    let places = [
+        (DiskOperation::Create, "data/MANIFEST.tmp", 0),
+        (DiskOperation::SyncDir, "data", 1),
+        (DiskOperation::Create, "data/MANIFEST.copy.tmp", 1),
+    ];
+    for ((operation, path, kept), work) in places.into_iter().flat_map(|at| [(at, Work::Flush), (at, Work::Compaction)])
+    {
+        let (result, _) = Simulation::run(1, TURNS_MAX, |simulation| {
+            let (disk, is_failing) = (SimDisk::new(), Arc::new(AtomicBool::new(false)));
+            let config = config(Path::new("data"));
+            let compaction = CompactionOptions { fan_in: 0, ..CompactionOptions::default() };
+            let engine = open_in(simulation, &disk, EngineConfig { compaction, ..config.clone() });
+            write(&engine, 0);
+            engine.flush().unwrap();
+            if work == Work::Compaction {
+                write(&engine, 5_000);
+            }
+            engine.shutdown().unwrap();
+            let env = simulation.env(failing(&disk, (operation, path), &is_failing));
+            let engine = Engine::open(env, config.clone()).unwrap();
+            let of_points = || files(&disk).0.iter().filter(|path| path.starts_with("data/segments")).count();
+            let before = of_points();
+            is_failing.store(true, Ordering::SeqCst);
+            if work == Work::Flush {
+                write(&engine, 5_000);
+                assert!(engine.flush().is_err());
+            }
+            for _ in 0..60 {
+                simulation.sleep(Duration::from_secs(1));
+                assert!(of_points() <= before + 1);
+            }
+            // Between two tries.
+            simulation.sleep(Duration::from_millis(500));
+            let stats = engine.stats();
+            assert!(stats.flush_failures + stats.compaction_failures > 4, "{stats:?}");
+            assert_eq!(of_points(), before + kept);
+            for seed in 0..8 {
+                let again = open_in(simulation, &disk.crash(seed), config.clone());
+                assert_eq!(rows(&again), 10_000, "seed {seed}");
+                drop(again.shutdown());
+            }
+            is_failing.store(false, Ordering::SeqCst);
+            while engine.stats().segments > 1 || engine.stats().segment_rows < 10_000 {
+                simulation.sleep(Duration::from_secs(1));
+            }
+            engine.shutdown().unwrap();
+            let (there, named) = files(&disk);
+            assert_eq!(there, named);
+        });
+        assert_eq!(result, Ok(()), "{operation:?} {path} {work:?}");
+    }
 }

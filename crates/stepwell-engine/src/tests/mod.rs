@@ -12,6 +12,7 @@ mod path;
 mod reading;
 mod rot;
 mod simulated;
+mod watched;
 
 use std::{path::Path, sync::mpsc, time::Duration};
 

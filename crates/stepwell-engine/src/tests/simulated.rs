@@ -12,7 +12,7 @@ use std::{
 use stepwell_env::{Disk, DiskOperation, DiskTrouble, SimDisk, SimFault, Simulation, channel, spawn};
 
 use super::{
-    descriptors::{Creating, NO_FILES},
+    descriptors::{NO_FILES, creating},
     *,
 };
 use crate::{Deletion, Health};
@@ -42,14 +42,15 @@ fn queue(engine: &Engine, i: i64) -> Result<channel::Receiver<bool>, EngineError
 fn i4_a_batch_behind_the_failure_of_the_log_is_answered_though_memory_is_full() {
     for seed in 0..20 {
         let (result, _) = Simulation::run(seed, TURNS_MAX, |simulation| {
-            let creating = Arc::new(Creating(SimDisk::new(), AtomicI32::new(0)));
+            let failing = Arc::new(AtomicI32::new(0));
+            let disk = creating(&SimDisk::new(), &failing);
             // Any point fills a generation.
             let config = EngineConfig { memtable_bytes: 1, frozen_max: 1, ..config(&PathBuf::from("data")) };
-            let engine = Engine::open(simulation.env(creating.clone() as Arc<dyn Disk>), config).unwrap();
+            let engine = Engine::open(simulation.env(disk), config).unwrap();
             // The log gets no new file, so that no generation is frozen; then the next try fails for good.
-            creating.1.store(NO_FILES, Ordering::SeqCst);
+            failing.store(NO_FILES, Ordering::SeqCst);
             while queue(&engine, 1).unwrap().recv().unwrap() {}
-            creating.1.store(IO_ERROR, Ordering::SeqCst);
+            failing.store(IO_ERROR, Ordering::SeqCst);
             let answers: Vec<_> = (0..10).filter_map(|i| queue(&engine, i).ok()).collect();
             answers.into_iter().for_each(|answer| assert!(!answer.recv().unwrap()));
             assert!(matches!(engine.health(), Health::Poisoned { .. }), "{:?}", engine.health());
