@@ -107,6 +107,7 @@ impl Engine {
             known,
             space_wanted: 0,
             looked_for_space: Duration::ZERO,
+            tried_rotation: Duration::ZERO,
         };
         let started =
             |source| EngineError::Io { what: "start thread for", path: shared.config.data_dir.clone(), source };

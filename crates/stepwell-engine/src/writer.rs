@@ -29,7 +29,7 @@ const GROUPS_PER_GENERATION: usize = 32;
 /// How often an idle writer looks after rotation by age and the release of log files.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How often a writer with nothing to write looks whether a full disk has space again, and a rotation that failed is tried.
+/// How often it is looked whether a full disk has space again, and a rotation that failed is tried.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Space that is looked for at least, bytes.
 const SPACE_MIN: usize = 1 << 20;
@@ -47,6 +47,8 @@ pub(crate) struct Writer {
     pub(crate) space_wanted: usize,
     /// When that was last tried, monotonic.
     pub(crate) looked_for_space: Duration,
+    /// When a rotation that had failed was.
+    pub(crate) tried_rotation: Duration,
 }
 
 /// A batch of the current group whose frame is in the log but not yet known to be durable.
@@ -76,8 +78,7 @@ impl Writer {
                 }
                 Ok(Command::Ask(question)) => self.answer(question),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                // Batches are the better trial, but a balancer that hears "not ready" sends none.
-                Err(RecvTimeoutError::Timeout) => self.look_for_space(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
             self.tend();
         }
@@ -88,7 +89,7 @@ impl Writer {
         self.wal
     }
 
-    /// Rotation by size and age, release of log files.
+    /// Rotation by size and age, release of log files, an end of a full disk.
     fn tend(&mut self) {
         let active = self.shared.storage().0.active;
         let age = self.shared.env.clock.monotonic().saturating_sub(active.created);
@@ -96,7 +97,11 @@ impl Writer {
         // With the flush thread behind, an old but small generation simply goes on filling.
         let has_room = self.shared.has_room_for_frozen();
         let is_retry = self.shared.faults.of(Work::Rotation).is_some();
-        if (is_due || is_retry) && active.points() > 0 && has_room && (!is_retry || self.may_look()) {
+        if (is_due || is_retry)
+            && active.points() > 0
+            && has_room
+            && (!is_retry || self.is_time(|writer| &mut writer.tried_rotation))
+        {
             // What is wrong is noted already, and it is tried again.
             let _ = self.rotate();
         }
@@ -110,22 +115,25 @@ impl Writer {
                 Err(error) => self.shared.failed(Work::Release, FaultKind::Failing, error.to_string()),
             }
         }
+        self.look_for_space();
     }
 
-    /// Whether it is time to try again what a full disk refused.
-    fn may_look(&mut self) -> bool {
+    /// Whether it is time to try again what was last tried at `last`; then that is now.
+    fn is_time(&mut self, last: impl FnOnce(&mut Self) -> &mut Duration) -> bool {
         let now = self.shared.env.clock.monotonic();
-        let is_time = now.saturating_sub(self.looked_for_space) >= LOOK_EVERY;
+        let last = last(self);
+        let is_time = now.saturating_sub(*last) >= LOOK_EVERY;
         if is_time {
-            self.looked_for_space = now;
+            *last = now;
         }
         is_time
     }
 
-    /// Ends the log's complaint of a full disk when as much as was refused can be written again.
+    /// Ends the log's complaint of a full disk when as much as was refused can be written again. Batches are the better trial, but a
+    /// balancer that hears "not ready" sends none; and what is not written, as a duplicate, is no trial.
     fn look_for_space(&mut self) {
         let is_full = self.shared.faults.of(Work::Log).is_some_and(|fault| fault.kind == FaultKind::DiskFull);
-        if is_full && self.may_look() && self.has_space().is_ok() {
+        if is_full && self.is_time(|writer| &mut writer.looked_for_space) && self.has_space().is_ok() {
             self.shared.worked(Work::Log);
         }
     }
@@ -268,12 +276,10 @@ impl Writer {
                 continue;
             }
             let first_lsn = next_lsn;
+            bytes += ingest.frame.bytes();
             if failure.is_none() {
                 match self.wal.append(first_lsn, &ingest.frame) {
-                    Ok(()) => {
-                        next_lsn = Lsn(first_lsn.0 + ingest.batch.len() as u64);
-                        bytes += ingest.frame.bytes();
-                    }
+                    Ok(()) => next_lsn = Lsn(first_lsn.0 + ingest.batch.len() as u64),
                     Err(error) => failure = Some(error),
                 }
             }

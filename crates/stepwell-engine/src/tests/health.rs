@@ -52,6 +52,31 @@ fn i8_a_full_disk_that_has_space_again_is_noticed_without_a_batch() {
     engine.shutdown().unwrap();
 }
 
+/// Only a writer without a message for half a second looked, and retries of what had been applied kept it from that for ever.
+#[test]
+fn i8_a_full_disk_that_has_space_again_is_noticed_among_duplicates() {
+    let (disk, dir) = (SimDisk::new(), PathBuf::from("data"));
+    let (env, clock) = env(&disk);
+    let engine = Engine::open(env, config(&dir)).unwrap();
+    ingest(&engine, one(0), producer("p", 0)).unwrap();
+    engine.flush().unwrap();
+    soon(&clock, "the flushed log file goes", || disk.list(&dir.join("wal")).unwrap().len() == 1);
+    disk.inject(SimFault::Space(10));
+    assert!(matches!(ingest(&engine, one(1), producer("p", 1)), Err(EngineError::DiskFull { .. })));
+    let duplicates = || {
+        for _ in 0..30 {
+            clock.advance(Duration::from_millis(100));
+            assert!(ingest(&engine, one(0), producer("p", 0)).unwrap().duplicate);
+        }
+    };
+    duplicates();
+    assert!(!engine.takes_batches(), "there is no space yet");
+    disk.inject(SimFault::NoLimit);
+    duplicates();
+    assert!(engine.takes_batches());
+    engine.shutdown().unwrap();
+}
+
 /// Each batch that fitted into the log used to say that all was well, and each try of the flush that the disk was full.
 #[test]
 fn i8_a_batch_that_fits_into_the_log_does_not_end_the_fault_of_the_flush() {
