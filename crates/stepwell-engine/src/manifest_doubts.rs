@@ -11,7 +11,7 @@ use std::{
 use arrow::{array::AsArray, datatypes::UInt64Type};
 use stepwell_env::Disk;
 use stepwell_manifest::{FILE_NAME, Manifest, ManifestError, ManifestStore};
-use stepwell_segment::{FooterCache, Names, SEGMENT_DIRS, Segment};
+use stepwell_segment::{FooterCache, Names, SEGMENT_DIRS, Segment, SegmentError};
 use stepwell_types::{ErrorKind, FileMeta, Lsn, PointFilter, SegmentMeta, SeriesKey};
 
 use crate::{config::EngineConfig, error::EngineError, snapshot::READ_BATCH_ROWS};
@@ -38,17 +38,41 @@ pub(crate) fn refuse_lost_manifest(
     segment.or(later_log.map(|(_, path)| path)).map_or(Ok(()), |beside| Err(lost(beside).into()))
 }
 
-/// An older manifest, put back over a newer one, would have the segments removed that only the newer one names. The log shows it: it was
-/// released up to the newer one's floor. So do segments: those that a merge or a deletion has replaced are removed only once no manifest
-/// names them any more.
+/// A file of points that no manifest describes, and of which nobody knows whether it has points of a segment that is gone.
+pub(crate) struct Doubt {
+    pub(crate) beside: PathBuf,
+    named: PathBuf,
+}
+
+impl Doubt {
+    /// What who would remove the file says.
+    pub(crate) fn refusal(self, config: &EngineConfig) -> ManifestError {
+        let path = config.manifest_dir().join(FILE_NAME);
+        ManifestError::Doubtful { path, named: self.named, beside: self.beside }
+    }
+}
+
+/// Fails where the manifest is older than what lies beside it, or may be.
 pub(crate) fn refuse_stale_manifest(
     disk: &Arc<dyn Disk>,
     config: &EngineConfig,
     manifest: &Manifest,
 ) -> Result<(), EngineError> {
+    let first = doubts(disk, config, manifest)?.into_iter().next();
+    first.map_or(Ok(()), |doubt| Err(doubt.refusal(config).into()))
+}
+
+/// An older manifest, put back over a newer one, would have the segments removed that only the newer one names. The log shows it: it was
+/// released up to the newer one's floor. So do segments: those that a merge or a deletion has replaced are removed only once no manifest
+/// names them any more. Fails where one of the two shows it; returns what may show it and may not.
+pub(crate) fn doubts(
+    disk: &Arc<dyn Disk>,
+    config: &EngineConfig,
+    manifest: &Manifest,
+) -> Result<Vec<Doubt>, EngineError> {
     let (live, files) = (live_names(manifest), segment_files(&**disk, &config.data_dir)?);
     let unnamed: Vec<&PathBuf> = files.iter().filter(|path| !live.contains(name_of(path))).collect();
-    let Some(beside) = unnamed.first() else { return Ok(()) };
+    let Some(beside) = unnamed.first() else { return Ok(Vec::new()) };
     let path = config.manifest_dir().join(FILE_NAME);
     if let Some((first_lsn, _)) = log_files(&**disk, config)?.first()
         && *first_lsn > manifest.wal_floor
@@ -56,47 +80,72 @@ pub(crate) fn refuse_stale_manifest(
         return Err(ManifestError::Stale { path, beside: beside.to_path_buf(), beside_lsn: first_lsn.0 }.into());
     }
     let dir = config.data_dir.join(SEGMENT_DIRS[0]);
-    let is_there: HashSet<&str> =
-        files.iter().filter(|path| path.starts_with(&dir)).map(|path| name_of(path)).collect();
-    let gone: Vec<&SegmentMeta> =
-        manifest.segments.iter().filter(|meta| !is_there.contains(meta.file_name.as_str())).collect();
+    let names: HashSet<&str> = files.iter().filter(|path| path.starts_with(&dir)).map(|path| name_of(path)).collect();
+    let (there, gone): (Vec<_>, Vec<_>) =
+        manifest.segments.iter().partition(|meta| names.contains(meta.file_name.as_str()));
     if gone.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     // A segment may also have been lost; then what a crash has left beside it has no point of it.
+    let mut doubts = Vec::new();
     for beside in unnamed.into_iter().filter(|path| path.starts_with(&dir)) {
-        if let Some(of) = first_with_a_point_in(disk, &config.data_dir, beside, &gone)? {
-            let (named, beside) = (dir.join(&of.file_name), beside.clone());
-            return Err(ManifestError::Replaced { path, named, beside }.into());
+        let (beside, sign) = (beside.clone(), sign_in(disk, &config.data_dir, beside, &gone, &there)?);
+        let named = |of: &SegmentMeta| dir.join(&of.file_name);
+        match sign {
+            Sign::Nothing => {}
+            Sign::Doubt(of) => doubts.push(Doubt { beside, named: named(of) }),
+            Sign::Point(of) => return Err(ManifestError::Replaced { path, named: named(of), beside }.into()),
         }
     }
-    Ok(())
+    Ok(doubts)
 }
 
-/// The first of the segments `gone` that a file of points, which no manifest describes, may have a point of. Each point has an LSN of its
-/// own. What does not read may have any.
-fn first_with_a_point_in<'a>(
+/// What a file shows of segments that are gone.
+enum Sign<'a> {
+    Nothing,
+    /// It may have a point of this one.
+    Doubt(&'a SegmentMeta),
+    /// It has.
+    Point(&'a SegmentMeta),
+}
+
+/// Looks for points of the segments `gone` in a file that no manifest describes. Each point has an LSN of its own, but all that is known
+/// of a segment is the range that its LSNs lie in: in that of one that is `there`, too, it may as well be of that. So are those of what a
+/// repair has left that ended before its commit. What does not read may have any.
+fn sign_in<'a>(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
     file: &Path,
     gone: &[&'a SegmentMeta],
-) -> Result<Option<&'a SegmentMeta>, EngineError> {
-    let has = |lsns: &[u64]| {
-        let is_in = |meta: &&&SegmentMeta| lsns.iter().any(|lsn| (meta.lsn.0..=meta.lsn.1).contains(lsn));
-        gone.iter().find(is_in).copied()
-    };
-    let found = segment_at(disk, data_dir, file)?
-        .scan(&PointFilter::default(), &[LSN_COLUMN], Names::Views, READ_BATCH_ROWS)
-        .and_then(|mut scan| {
-            scan.find_map(|batch| {
-                batch.map(|batch| has(batch.column(0).as_primitive::<UInt64Type>().values())).transpose()
-            })
-            .transpose()
-        });
-    match found {
-        Err(error) if error.kind() == ErrorKind::DataDamaged => Ok(gone.first().copied()),
+    there: &[&'a SegmentMeta],
+) -> Result<Sign<'a>, EngineError> {
+    match sign_in_points(&segment_at(disk, data_dir, file)?, gone, there) {
+        Err(error) if error.kind() == ErrorKind::DataDamaged => {
+            Ok(gone.first().map_or(Sign::Nothing, |of| Sign::Doubt(of)))
+        }
         found => Ok(found?),
     }
+}
+
+fn sign_in_points<'a>(
+    file: &Segment,
+    gone: &[&'a SegmentMeta],
+    there: &[&'a SegmentMeta],
+) -> Result<Sign<'a>, SegmentError> {
+    let around = |metas: &[&'a SegmentMeta], lsn: u64| {
+        metas.iter().find(|meta| (meta.lsn.0..=meta.lsn.1).contains(&lsn)).copied()
+    };
+    let mut sign = Sign::Nothing;
+    for batch in file.scan(&PointFilter::default(), &[LSN_COLUMN], Names::Views, READ_BATCH_ROWS)? {
+        for &lsn in batch?.column(0).as_primitive::<UInt64Type>().values() {
+            let Some(of) = around(gone, lsn) else { continue };
+            if around(there, lsn).is_none() {
+                return Ok(Sign::Point(of));
+            }
+            sign = Sign::Doubt(of);
+        }
+    }
+    Ok(sign)
 }
 
 /// A file of points as a segment, by nothing but itself.

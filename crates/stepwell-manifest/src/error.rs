@@ -31,6 +31,12 @@ pub enum ManifestError {
          name; put the right one back; nothing was changed"
     )]
     Replaced { path: PathBuf, named: PathBuf, beside: PathBuf },
+    #[error(
+        "{path} may be older than the data directory: {named}, which it names, is gone, and points of it may be in {beside}, which it does \
+         not name; put the right one back, or, if this is it, run `stepwell repair`, which keeps a copy of {beside} in quarantine and goes \
+         on without it; nothing was changed"
+    )]
+    Doubtful { path: PathBuf, named: PathBuf, beside: PathBuf },
     #[error("a commit of version {actual} was tried, the next is {expected}")]
     OutOfOrder { expected: u64, actual: u64 },
     #[error("the manifest does not encode: {source}")]
@@ -55,7 +61,8 @@ impl ManifestError {
             | Self::Lost { .. }
             | Self::Stale { .. }
             | Self::OlderThanCopy { .. }
-            | Self::Replaced { .. } => ErrorKind::DataDamaged,
+            | Self::Replaced { .. }
+            | Self::Doubtful { .. } => ErrorKind::DataDamaged,
             Self::OutOfOrder { .. } | Self::Encode { .. } | Self::Io { .. } => ErrorKind::Internal,
         }
     }

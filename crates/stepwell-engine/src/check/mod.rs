@@ -11,11 +11,12 @@ use std::{
 
 use stepwell_env::{Disk, Env, PatientDisk, UnreadablePart};
 use stepwell_manifest::{COPY_NAME, FILE_NAME, Manifest, ManifestError, ManifestStore};
+use stepwell_segment::SegmentError;
 use stepwell_types::Lsn;
 
 use crate::{
     EngineConfig, EngineError,
-    manifest_doubts::{refuse_lost_manifest, refuse_stale_manifest},
+    manifest_doubts::{doubts, refuse_lost_manifest},
 };
 
 /// Tries beside a server that commits all the while.
@@ -153,15 +154,22 @@ fn check_manifest(
             return Ok(None);
         }
     };
-    let refused =
-        refuse_lost_manifest(&**disk, config, &store).and_then(|()| refuse_stale_manifest(disk, config, &manifest));
-    match refused {
-        Ok(()) => {}
+    let found = refuse_lost_manifest(&**disk, config, &store).and_then(|()| doubts(disk, config, &manifest));
+    match found {
+        Ok(doubts) => report.damages.extend(doubts.into_iter().map(|doubt| {
+            let path = doubt.beside.clone();
+            manifest_damage(path, &doubt.refusal(config), Concern::Everything)
+        })),
         Err(EngineError::Manifest(error)) => {
             everything(&error, report);
             return Ok(None);
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            let Some(path) = unread(&error) else { return Err(error) };
+            let (detail, concerns) = (error.to_string(), Concern::Everything);
+            report.damages.push(Damage { path, offset: 0, bytes: 0, detail, concerns });
+            return Ok(None);
+        }
     }
     if let Some(error) = store.damage() {
         let concern = Concern::Nothing("its copy says the same, and is read instead");
@@ -176,6 +184,16 @@ fn check_manifest(
     }
     check_copy(&**disk, &config.data_dir, &manifest, report);
     Ok(Some(manifest))
+}
+
+/// What could not be read to know whether the manifest is right.
+fn unread(error: &EngineError) -> Option<PathBuf> {
+    match error {
+        EngineError::Io { path, .. } | EngineError::Segment(SegmentError::Unreadable { path, .. }) => {
+            Some(path.clone())
+        }
+        _ => None,
+    }
 }
 
 fn check_copy(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest, report: &mut CheckReport) {

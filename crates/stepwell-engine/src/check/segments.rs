@@ -53,7 +53,9 @@ pub(super) fn note_unnamed(disk: &dyn Disk, data_dir: &Path, manifest: &Manifest
     let live = live_names(manifest);
     let is_unnamed =
         |path: &&std::path::PathBuf| path.file_name().is_some_and(|name| !live.contains(&*name.to_string_lossy()));
-    for path in segment_files(disk, data_dir).unwrap_or_default().iter().filter(is_unnamed) {
+    let is_told = |path: &std::path::PathBuf| report.damages.iter().any(|damage| damage.path == *path);
+    let files = segment_files(disk, data_dir).unwrap_or_default();
+    for path in files.iter().filter(|path| is_unnamed(path) && !is_told(path)) {
         report.notes.push(format!("{} is of no commit; the next start removes it", path.display()));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Damaged files are copied to `quarantine/` before anything else. What a damaged segment has undamaged is written as a new
 //! segment, with summaries and rollups of its own, and one commit of the manifest puts the new ones in for the damaged ones. A log is
-//! replayed as by a start, and flushed. A crash at any moment leaves the directory as before, or as after some of these steps: doing
+//! replayed as by a start, and flushed. Where a file that no manifest names leaves it in doubt whether the manifest is the right one, it
+//! is taken for that: the next start removes the file, of which a copy is in quarantine then. A crash at any moment leaves the directory as before, or as after some of these steps: doing
 //! it again does the rest.
 
 mod quarantine;
@@ -22,7 +23,7 @@ use crate::{
     CompactionOptions, Engine, EngineConfig, EngineError,
     catalog::remove_files,
     check::{CheckReport, PointsConcerned, check, segments::directories},
-    manifest_doubts::{refuse_lost_manifest, refuse_stale_manifest},
+    manifest_doubts::{doubts, refuse_lost_manifest},
 };
 
 /// What a repair did; of a dry run, what it would do.
@@ -57,7 +58,7 @@ pub fn repair(env: &Env, config: &EngineConfig, dry_run: bool) -> Result<RepairR
     let env = &Env { disk: Arc::new(PatientDisk::new(env.disk.clone())), ..env.clone() };
     let (store, manifest) = ManifestStore::open(env.disk.clone(), &config.data_dir)?;
     refuse_lost_manifest(&*env.disk, config, &store)?;
-    refuse_stale_manifest(&env.disk, config, &manifest)?;
+    let doubts = doubts(&env.disk, config, &manifest)?;
     let mut report = RepairReport { found, ..RepairReport::default() };
     if report.found.is_healthy() {
         return Ok(report);
@@ -65,6 +66,9 @@ pub fn repair(env: &Env, config: &EngineConfig, dry_run: bool) -> Result<RepairR
     let quarantine = Quarantine::new(env.disk.clone(), &config.data_dir);
     if !dry_run {
         quarantine_manifest(&quarantine, config, &mut report)?;
+        for doubt in &doubts {
+            report.quarantined.extend(quarantine.copy(&doubt.beside)?);
+        }
     }
     repair_segments(env, config, (store, manifest), &quarantine, dry_run, &mut report)?;
     if !dry_run {
