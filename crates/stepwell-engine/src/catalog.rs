@@ -34,6 +34,11 @@ impl Catalog {
         Self { disk, data_dir, state: Mutex::new(State { store, manifest, has_failed: false, left_over: Vec::new() }) }
     }
 
+    /// Whether this is the manifest. That of a commit that failed may have the number of the one behind it.
+    pub(crate) fn is_at(&self, manifest: &Manifest) -> bool {
+        self.state.lock().manifest == *manifest
+    }
+
     /// A name for a new segment. It is used up even by a failure: files of that name may be left over, and a manifest may name them.
     /// Where the last commit failed, one that changes nothing is tried first: segments written for commits that go on failing would
     /// fill the disk.

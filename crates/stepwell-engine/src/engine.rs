@@ -129,7 +129,7 @@ impl Engine {
             let (_, now) = ManifestStore::open(env.disk.clone(), config.manifest_dir())?;
             match result {
                 // A damaged directory fails alike each time; only a moving one is worth another try.
-                Ok(recovered) if recovered.version == now.version => {
+                Ok(recovered) if recovered.catalog.is_at(&now) => {
                     return Ok(Self { shared: recovered.shared, commands: None, threads: Arc::default() });
                 }
                 Err(error) if tries == READ_ONLY_TRIES => return Err(error),

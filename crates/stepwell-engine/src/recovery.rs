@@ -34,8 +34,6 @@ use crate::{
 pub(crate) struct Recovered {
     pub(crate) shared: Arc<Shared>,
     pub(crate) catalog: Arc<Catalog>,
-    /// Number of the manifest's commits.
-    pub(crate) version: u64,
     /// `None` when opened for reading only.
     pub(crate) wal: Option<Wal>,
     pub(crate) producers: Producers,
@@ -93,7 +91,7 @@ pub(crate) fn recover(
     let storage = Storage { segments: Arc::new(segments), frozen: Vec::new(), active: first, exclusions };
     let (wal_dir, data_dir) = (config.wal_dir(), config.data_dir.clone());
     let shared = Arc::new(Shared::new(env, config, storage, Pools { slabs, footers }, floor));
-    let (version, producers) = (manifest.version, Producers::from_states(&manifest.producers));
+    let producers = Producers::from_states(&manifest.producers);
     let catalog = Arc::new(Catalog::new(disk.clone(), data_dir, store, manifest));
     let replay = Replay {
         shared: shared.clone(),
@@ -132,7 +130,7 @@ pub(crate) fn recover(
     counters.torn_tails.store(u64::from(report.torn_tail.is_some()), Ordering::Relaxed);
     counters.damaged.store(u64::from(is_mended) + report.damaged.len() as u64, Ordering::Relaxed);
     log_report(&report);
-    Ok(Recovered { shared, catalog, version, wal, producers, next_lsn })
+    Ok(Recovered { shared, catalog, wal, producers, next_lsn })
 }
 
 /// Decoded bytes handed over at a time; two such parts may wait.

@@ -70,7 +70,7 @@ impl Cut {
         let disk = &*env.disk;
         check_data_dir(disk, data_dir)?;
         let config = EngineConfig::new(data_dir);
-        let (mut looks, mut last_version) = (0, None);
+        let (mut looks, mut last) = (0, None);
         for _ in 0..TRIES {
             let taken_at_us = env.clock.now_us();
             let (opened, manifest) = read_manifest(&env.disk, data_dir)?;
@@ -80,7 +80,7 @@ impl Cut {
                 .map_err(BackupError::from)
                 .and_then(|()| Held::hold(disk, data_dir, &manifest, store));
             pin()?;
-            if manifest.version == read_manifest(&env.disk, data_dir)?.1.version {
+            if manifest == read_manifest(&env.disk, data_dir)?.1 {
                 let settled = held.and_then(|held| Ok((LogRun::line_up(held.log, manifest.wal_floor)?, held.segments)));
                 match settled {
                     Ok((log, (known, new))) => {
@@ -88,14 +88,14 @@ impl Cut {
                     }
                     // Also a log file may go without a new manifest, when it is released: but not again and again.
                     Err(error) => {
-                        looks = if last_version == Some(manifest.version) { looks + 1 } else { 1 };
+                        looks = if last.as_ref() == Some(&manifest) { looks + 1 } else { 1 };
                         if looks == LOOKS {
                             return Err(error.into());
                         }
                     }
                 }
             }
-            last_version = Some(manifest.version);
+            last = Some(manifest);
             std::thread::sleep(PAUSE);
         }
         Err(BackupError::Moving { tries: TRIES }.into())

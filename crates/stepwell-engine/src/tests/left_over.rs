@@ -19,7 +19,7 @@ use super::{
     watched::Watched,
     *,
 };
-use crate::{Health, Work};
+use crate::{Deletion, Health, Work, check};
 
 /// A batch of a series that is long enough for rollups.
 fn long(first_step: i64) -> Batch {
@@ -169,5 +169,44 @@ fn i7_i8_commits_that_go_on_failing_leave_one_segment_behind_at_most() {
             assert_eq!(there, named);
         });
         assert_eq!(result, Ok(()), "{operation:?} {path} {work:?}");
+    }
+}
+
+/// The manifest of a commit that failed and that of the one behind it have one number, and what the first has new goes with the second.
+/// A check that had read the first reported lost points; who read only, damage.
+#[test]
+fn i7_who_reads_beside_a_commit_that_is_made_in_place_of_a_failed_one_looks_again() {
+    let looks: [fn(Env, EngineConfig); 2] = [
+        |env, config| {
+            let found = check(&env, &config).unwrap();
+            assert!(found.is_healthy(), "{:?}", found.damages);
+        },
+        |env, config| assert_eq!(rows(&Engine::open_read_only(env, config).unwrap()), 5_000),
+    ];
+    for look in looks {
+        let (result, _) = Simulation::run(1, TURNS_MAX, |simulation| {
+            let (disk, is_failing) = (SimDisk::new(), Arc::new(AtomicBool::new(false)));
+            let copy = (DiskOperation::Create, "data/MANIFEST.copy.tmp");
+            let config = config(Path::new("data"));
+            let engine = Engine::open(simulation.env(failing(&disk, copy, &is_failing)), config.clone()).unwrap();
+            write(&engine, 0);
+            is_failing.store(true, Ordering::SeqCst);
+            assert!(engine.flush().is_err());
+            is_failing.store(false, Ordering::SeqCst);
+            let (there, named) = files(&disk);
+            assert!(!there.is_empty() && there == named, "it was named before the copy failed");
+            let is_made = AtomicBool::new(false);
+            let beside = Watched::over(&disk, move |operation, path| {
+                let is_segment = operation == DiskOperation::Map && path.starts_with("data/segments");
+                if is_segment && !is_made.swap(true, Ordering::SeqCst) {
+                    let of = Deletion { project_id: "9".into(), metric: None, run_id: None, before_us: None };
+                    engine.delete(of).unwrap();
+                }
+                Ok(())
+            });
+            look(simulation.env(beside), config);
+            assert!(files(&disk).0.is_disjoint(&there));
+        });
+        assert_eq!(result, Ok(()));
     }
 }
