@@ -15,9 +15,12 @@ pub(crate) type Told = Box<dyn FnOnce(Option<IngestAck>) + Send>;
 /// Everything the writer can be told.
 pub(crate) enum Command {
     Ingest(Box<Ingest>),
-    Ask(Question),
+    Ask(Box<Question>),
     Stop,
 }
+
+/// The queue has room for all that may wait, and each batch goes through it.
+const _: () = assert!(size_of::<Command>() <= 16);
 
 /// What is answered when all that was queued before is done.
 pub(crate) enum Question {

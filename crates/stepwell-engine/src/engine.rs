@@ -231,7 +231,7 @@ impl Engine {
         told: impl FnOnce(Option<IngestAck>) + Send + 'static,
     ) -> Result<(), EngineError> {
         let question = Question::Applied(producer, points as u64, Box::new(told));
-        self.accepting()?.try_send(Command::Ask(question)).map_err(|error| match error {
+        self.accepting()?.try_send(Command::Ask(Box::new(question))).map_err(|error| match error {
             TrySendError::Full(_) => self.queue_full(self.shared.queued_bytes.load(Ordering::Acquire)),
             TrySendError::Disconnected(_) => EngineError::ShuttingDown,
         })
@@ -241,7 +241,7 @@ impl Engine {
     fn ask<T>(&self, question: impl FnOnce(Sender<T>) -> Question) -> Result<T, EngineError> {
         let commands = self.commands.as_ref().ok_or(EngineError::ReadOnly)?;
         let (answer, answered) = bounded(1);
-        commands.send(Command::Ask(question(answer))).map_err(|_| EngineError::ShuttingDown)?;
+        commands.send(Command::Ask(Box::new(question(answer)))).map_err(|_| EngineError::ShuttingDown)?;
         answered.recv().map_err(|_| EngineError::ShuttingDown)
     }
 

@@ -76,7 +76,7 @@ impl Writer {
                         break;
                     }
                 }
-                Ok(Command::Ask(question)) => self.answer(question),
+                Ok(Command::Ask(question)) => self.answer(*question),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -192,7 +192,7 @@ impl Writer {
                     bytes += next.frame.bytes();
                     group.push(*next);
                 }
-                Ok(Command::Ask(question)) => questions.push(question),
+                Ok(Command::Ask(question)) => questions.push(*question),
                 Ok(Command::Stop) => {
                     stop = true;
                     break;
