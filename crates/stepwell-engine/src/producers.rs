@@ -30,13 +30,12 @@ impl Producers {
     /// Notes a batch, and forgets the producers silent for longest where there are far too many: their number follows from what is
     /// sent, and counts in no budget (I9).
     pub(crate) fn record(&mut self, applied: &ProducerSequence, first: Lsn, last: Lsn, seen_us: i64) {
-        let state = ProducerState {
-            producer: applied.producer.clone(),
-            sequence: applied.sequence,
-            first_lsn: first.0,
-            last_lsn: last.0,
-            seen_us,
-        };
+        let (sequence, first_lsn, last_lsn) = (applied.sequence, first.0, last.0);
+        if let Some(known) = self.states.get_mut(&applied.producer) {
+            (known.sequence, known.first_lsn, known.last_lsn, known.seen_us) = (sequence, first_lsn, last_lsn, seen_us);
+            return;
+        }
+        let state = ProducerState { producer: applied.producer.clone(), sequence, first_lsn, last_lsn, seen_us };
         self.states.insert(applied.producer.clone(), state);
         if self.states.len() > PRODUCERS_MAX + EXCESS_MAX {
             self.bound();
@@ -82,6 +81,9 @@ mod tests {
         producers.record(&at(5), Lsn(1), Lsn(2), 0);
         assert!(producers.applied(&at(5)).is_some() && producers.applied(&at(1)).is_some());
         assert!(producers.applied(&at(9)).is_none());
+        producers.record(&at(9), Lsn(3), Lsn(7), 1);
+        let state = ProducerState { producer: "p".into(), sequence: 9, first_lsn: 3, last_lsn: 7, seen_us: 1 };
+        assert_eq!((producers.applied(&at(9)), producers.to_states().len()), (Some(&state), 1));
     }
 
     fn producer(number: usize) -> ProducerSequence {
