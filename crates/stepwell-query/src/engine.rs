@@ -346,6 +346,8 @@ impl Planning {
             .with_target_partitions(self.config.threads.max(1));
         let options = config.options_mut();
         options.execution.enable_recursive_ctes = false;
+        // Its filter is of the aggregates that have a value so far, and of those over a column: what others need would not be read.
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         options.optimizer.hash_join_inlist_pushdown_max_size = JOIN_KEYS_BYTES_MAX;
         options.optimizer.hash_join_inlist_pushdown_max_distinct_values = JOIN_KEYS_MAX;
         let mut physical_rules = planner_rules();
