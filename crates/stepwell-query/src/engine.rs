@@ -47,6 +47,7 @@ use crate::{
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
     series_functions,
+    sized_arrays::NoSizedArrays,
     stats::{Counted, Counters, Late, Outcome, QueryStats},
 };
 
@@ -357,6 +358,7 @@ impl Planning {
             .with_runtime_env(self.runtime_env()?)
             .with_default_features()
             .with_catalog_list(Arc::new(Catalog(Arc::new(context))))
+            .with_type_planner(Arc::new(NoSizedArrays))
             .with_physical_optimizer_rules(physical_rules);
         let planner = Arc::new(FieldAccessPlanner { types: param_types });
         builder.expr_planners().get_or_insert_default().insert(0, planner);

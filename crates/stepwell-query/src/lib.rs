@@ -28,6 +28,7 @@ mod run_aggregate;
 mod run_list;
 mod series_functions;
 mod shape;
+mod sized_arrays;
 mod stats;
 mod summaries_table;
 

@@ -148,6 +148,28 @@ async fn i9_short_calls_with_endless_answers_are_refused() {
     }
 }
 
+/// Each makes room for as many elements in a row as its type says. `lttb` has its arguments computed while the query is planned.
+#[tokio::test]
+async fn i9_casts_to_arrays_of_a_fixed_size_are_refused() {
+    let fixture = Fixture::new(|_| {}).await;
+    for (cast, from) in [
+        ("make_array(step)::BIGINT[3]", "FROM points"),
+        ("TRY_CAST(make_array(1) AS BIGINT[3])", ""),
+        ("CAST(NULL AS BIGINT[3])", ""),
+        ("CAST(NULL AS BIGINT[3][])", ""),
+        ("CAST(NULL AS STRUCT<a BIGINT, b BIGINT[3]>)", ""),
+        ("*", "FROM lttb('loss', TRY_CAST(make_array(3, 4, 5) AS BIGINT[3])[1])"),
+    ] {
+        for size in ["3", "2000000000"] {
+            let sql = format!("SELECT {cast} {from}").replace("[3]", &format!("[{size}]"));
+            let answer = fixture.ask(&sql).await;
+            let is_said = |message: &str| message.contains("has a size") && message.contains("write BIGINT[]");
+            assert!(matches!(&answer, Err(QueryError::Plan { message }) if is_said(message)), "{sql}: {answer:?}");
+        }
+    }
+    fixture.ask("SELECT make_array(step)::BIGINT[], CAST(NULL AS DOUBLE[][]) FROM points").await.unwrap();
+}
+
 #[tokio::test]
 async fn long_lists_and_ordinary_nesting_pass() {
     let fixture = Fixture::new(|_| {}).await;
