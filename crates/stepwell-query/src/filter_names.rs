@@ -4,6 +4,8 @@
 //! name. Of `points p JOIN points q` both sides have a `run_id`: the keys of a join above, which are of `q`, would come down as those
 //! of `p`, and the scan of `p` would leave out points that the query asks for. While filters are handed down, each operator whose
 //! names mislead so has a node above it that holds back the filters that use such a name.
+//!
+//! So have those that stop after a number of rows, for all filters: below it a filter would choose which rows are the first.
 
 use std::{any::Any, collections::HashSet, fmt, sync::Arc};
 
@@ -46,13 +48,14 @@ impl PhysicalOptimizerRule for ByRightNames {
 
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let hold_back = |node: Arc<dyn ExecutionPlan>| -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
-            let names = misleading_names(&node);
-            if names.is_empty() {
+            let (names, is_limit) = (misleading_names(&node), node.fetch().is_some());
+            if names.is_empty() && !is_limit {
                 return Ok(Transformed::no(node));
             }
             let schema = node.schema();
             let fields = schema.fields().iter().enumerate();
-            let passing = fields.filter(|(_, field)| !names.contains(field.name())).map(|(place, _)| place).collect();
+            let passes = |name: &String| !is_limit && !names.contains(name);
+            let passing = fields.filter(|(_, field)| passes(field.name())).map(|(place, _)| place).collect();
             Ok(Transformed::yes(Arc::new(HoldBack { input: node, passing })))
         };
         let let_go = |node: Arc<dyn ExecutionPlan>| -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
@@ -152,8 +155,14 @@ impl ExecutionPlan for HoldBack {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         _config: &ConfigOptions,
     ) -> Result<FilterDescription> {
-        let passing = self.passing.clone();
-        let child = ChildFilterDescription::from_child_with_allowed_indices(&filters, passing, &self.input)?;
+        let child = match self.passing.is_empty() {
+            // Also those that are about no column.
+            true => ChildFilterDescription::all_unsupported(&filters),
+            false => {
+                let passing = self.passing.clone();
+                ChildFilterDescription::from_child_with_allowed_indices(&filters, passing, &self.input)?
+            }
+        };
         Ok(FilterDescription::new().with_child(child))
     }
 }

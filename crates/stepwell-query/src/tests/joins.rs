@@ -69,6 +69,39 @@ async fn a_sort_with_a_limit_filters_by_the_column_it_sorts_by() {
     }
 }
 
+/// Inputs of a union go together by their places, whatever the columns of each are called. The planner renames those of the others to
+/// those of the first; else the keys of the join would come down to the second input as those of its `x`.
+#[tokio::test]
+async fn a_filter_on_a_column_of_a_union_reaches_the_same_place_of_each_input() {
+    let fixture = three_metrics().await;
+    let sql = "SELECT u.x, count(*) FROM (SELECT run_id AS x, metric AS y FROM points p UNION ALL \
+               SELECT DISTINCT metric AS y, run_id AS x FROM points p) u \
+               JOIN runs r ON r.run_id = u.x WHERE r.params['lr'] > 0.5 GROUP BY 1";
+    let answer = check(&fixture, sql).await;
+    assert!(answer.contains("| b | 18004 "), "{answer}");
+}
+
+/// The first ten rows would be looked for among those that the join finds a partner for.
+#[tokio::test]
+async fn a_filter_of_a_join_stays_above_a_limit() {
+    let fixture = Fixture::new(|config| config.threads = 1).await;
+    let points: Vec<_> = (0..100).map(|step| ("rate", "a", step, 1.0)).collect();
+    fixture.ingest(&fixture.projects[0], &points);
+    fixture.engine.flush().unwrap();
+    for (step, rows) in [(50, 0), (5, 1)] {
+        let sql = format!(
+            "SELECT f.step FROM (VALUES ({step})) v(s) JOIN (SELECT step FROM points WHERE metric = 'rate' \
+             AND run_id = 'a' AND value > 0 ORDER BY step LIMIT 10) f ON f.step = v.s"
+        );
+        let batches = fixture.ask(&sql).await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{step}");
+        let plan = text(&fixture.ask(&format!("EXPLAIN {sql}")).await.unwrap());
+        // The limit is where a filter once went through it.
+        assert!(plan.contains("FilterExec: value@1 > 0, projection=[step@0], fetch=10"), "{plan}");
+        assert!(!plan.contains("dynamic_filters"), "{plan}");
+    }
+}
+
 /// A semi join hands a filter on its key to its other side too, whose key may have another name.
 #[tokio::test]
 async fn a_filter_on_the_key_of_a_semi_join_reaches_no_other_column_of_its_name() {
