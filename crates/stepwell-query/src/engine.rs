@@ -373,7 +373,10 @@ impl Planning {
         *builder.table_functions() = Some(of_series.map(|function| (function.name().to_owned(), function)).collect());
         builder.table_factories().take();
         builder.file_formats().take();
-        Ok(builder.build())
+        let mut state = builder.build();
+        // What `now()` is in all of the query.
+        state.mark_start_execution();
+        Ok(state)
     }
 
     fn runtime_env(&self) -> datafusion::error::Result<Arc<RuntimeEnv>> {
