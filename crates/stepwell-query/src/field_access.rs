@@ -13,7 +13,7 @@ use datafusion::{
         array::{Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, StringBuilder},
         datatypes::DataType,
     },
-    common::{DFSchema, Result, exec_err},
+    common::{DFSchema, ExprSchema, Result, exec_err},
     logical_expr::{
         ColumnarValue, Expr, GetFieldAccess, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
         planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr},
@@ -41,12 +41,20 @@ impl ExprPlanner for FieldAccessPlanner {
     fn plan_field_access(
         &self,
         access: RawFieldAccessExpr,
-        _schema: &DFSchema,
+        schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        let (Expr::Column(column), GetFieldAccess::NamedStructField { name }) = (&access.expr, &access.field_access)
-        else {
+        let GetFieldAccess::NamedStructField { name } = &access.field_access else {
             return Ok(PlannerResult::Original(access));
         };
+        let (column, column_type) = match &access.expr {
+            Expr::Column(column) => (column, schema.data_type(column).ok()),
+            // Of the query that this one stands in.
+            Expr::OuterReferenceColumn(field, column) => (column, Some(field.data_type())),
+            _ => return Ok(PlannerResult::Original(access)),
+        };
+        if column_type.is_some_and(|column_type| !is_map_of_texts(column_type)) {
+            return Ok(PlannerResult::Original(access));
+        }
         let Some(Some(key)) = name.try_as_str().map(|key| key.map(str::to_owned)) else {
             return Ok(PlannerResult::Original(access));
         };
@@ -62,6 +70,13 @@ impl ExprPlanner for FieldAccessPlanner {
         let function = ScalarUDF::from(FieldAccess::new(key, data_type));
         Ok(PlannerResult::Planned(function.call(vec![access.expr]).alias(display)))
     }
+}
+
+/// The type of `params` and `tags`. A query may make a column of such a name and another type.
+fn is_map_of_texts(data_type: &DataType) -> bool {
+    let DataType::Map(entries, _) = data_type else { return false };
+    let DataType::Struct(fields) = entries.data_type() else { return false };
+    fields.iter().all(|field| *field.data_type() == DataType::Utf8)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
