@@ -66,7 +66,13 @@ impl ExprPlanner for FieldAccessPlanner {
             "tags" => DataType::Utf8,
             _ => return Ok(PlannerResult::Original(access)),
         };
-        let display = format!("{}[{key}]", column.name);
+        // Where several tables have params, the name says whose they are: names in a SELECT are to differ.
+        let is_inner = matches!(access.expr, Expr::Column(_));
+        let is_of_one = is_inner && schema.fields_with_unqualified_name(&column.name).len() == 1;
+        let display = match &column.relation {
+            Some(table) if !is_of_one => format!("{table}.{}[{key}]", column.name),
+            _ => format!("{}[{key}]", column.name),
+        };
         let function = ScalarUDF::from(FieldAccess::new(key, data_type));
         Ok(PlannerResult::Planned(function.call(vec![access.expr]).alias(display)))
     }
