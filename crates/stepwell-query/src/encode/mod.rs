@@ -2,6 +2,7 @@
 
 mod arrow_stream;
 mod cell;
+mod names;
 
 use std::io;
 
@@ -10,13 +11,14 @@ use stepwell_segment::ParquetExport;
 
 use arrow_stream::ArrowEncoder;
 use cell::{write_csv, write_json, write_json_string};
+use names::told_apart;
 
 /// What a result is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultFormat {
-    /// `{"schema":[{"name","type","nullable"}],"rows":[{…}]}`
+    /// `{"schema":[{"name","type","nullable"}],"rows":[{…}]}`; columns that repeat a name are `name:1`, `name:2`, …
     Json,
-    /// One object per line.
+    /// One object per line, names as in [`Self::Json`].
     Ndjson,
     /// With a header line.
     Csv,
@@ -65,6 +67,8 @@ impl ResultEncoder {
                 Kind::Parquet(Box::new(export.map_err(|error| EncodeError::Parquet { message: error.to_string() })?))
             }
         };
+        // Readers of an object keep one value of each name.
+        let schema = if matches!(kind, Kind::Json | Kind::Ndjson) { told_apart(schema) } else { schema };
         Ok(Self { schema, kind, is_started: false, rows: 0 })
     }
 

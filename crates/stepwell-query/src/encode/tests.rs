@@ -29,6 +29,26 @@ fn i5_json_and_csv_keep_what_json_has_no_number_for() {
     assert_eq!(encode(ResultFormat::Csv), "v,t\r\nNaN,\"a,\"\"b\"\"\"\r\n-0.0,\"\"\r\n,c\r\n-Infinity,\"d\n\"\r\n");
 }
 
+/// Of two values of one name readers of JSON keep the last.
+#[test]
+fn i4_columns_of_one_name_have_names_of_their_own_in_json() {
+    let column = |value: f64| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
+    let names = ["v", "v", "t", "v:1", "v", "t"];
+    let columns = names.iter().zip(0..).map(|(name, value)| (*name, column(f64::from(value))));
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let encoded = |format| {
+        let mut encoder = ResultEncoder::new(format, batch.schema()).unwrap();
+        let mut out = encoder.push(&batch).unwrap();
+        out.extend(encoder.finish().unwrap());
+        String::from_utf8(out).unwrap()
+    };
+    let row = r#"{"v":0.0,"v:2":1.0,"t":2.0,"v:1":3.0,"v:3":4.0,"t:1":5.0}"#;
+    let json = encoded(ResultFormat::Json);
+    assert!(json.contains(row) && json.contains(r#"{"name":"v:3","type":"Float64","#), "{json}");
+    assert_eq!(encoded(ResultFormat::Ndjson), format!("{row}\n"));
+    assert_eq!(encoded(ResultFormat::Csv), "v,v,t,v:1,v,t\r\n0.0,1.0,2.0,3.0,4.0,5.0\r\n");
+}
+
 #[test]
 fn arrow_streams_hold_no_views() {
     let text: ArrayRef =
