@@ -110,7 +110,7 @@ pub(crate) fn check_size(sql: &str) -> Result<Bounded, QueryError> {
         column: Some(error.location.column),
     })?;
     within("tokens", tokens.len(), TOKENS_MAX)?;
-    within("operators", tokens.iter().filter(|token| is_operator(token)).count(), OPERATORS_MAX)?;
+    within("operators", operators(&tokens), OPERATORS_MAX)?;
     let is_word = |token: &&Token| matches!(token, Token::Word(Word { quote_style: None, .. }));
     within("words", tokens.iter().filter(is_word).count(), WORDS_MAX)?;
     let (mut depth, mut deepest) = (0usize, 0);
@@ -124,6 +124,18 @@ pub(crate) fn check_size(sql: &str) -> Result<Bounded, QueryError> {
     }
     within("levels of nesting", deepest, NESTING_MAX)?;
     Ok(Bounded::for_tokens(tokens.len()))
+}
+
+fn operators(tokens: &[Token]) -> usize {
+    let tokens: Vec<&Token> = tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    // Lists of negative numbers are as flat as others: a sign at the beginning of an item has a number behind it and nothing else.
+    let opens_item = |token: Option<&&Token>| matches!(token, Some(Token::LParen | Token::LBracket | Token::Comma));
+    let is_sign = |at: usize| {
+        matches!(tokens[at], Token::Minus)
+            && opens_item(at.checked_sub(1).and_then(|before| tokens.get(before)))
+            && matches!(tokens.get(at + 1), Some(Token::Number(..)))
+    };
+    (0..tokens.len()).filter(|&at| is_operator(tokens[at]) && !is_sign(at)).count()
 }
 
 fn is_operator(token: &Token) -> bool {

@@ -9,7 +9,7 @@ use datafusion::{
     },
     datasource::source_as_provider,
     error::Result,
-    logical_expr::{Expr, LogicalPlan, TableScan},
+    logical_expr::{Expr, LogicalPlan, TableScan, expr::ScalarFunction},
     prelude::SQLOptions,
 };
 
@@ -90,7 +90,11 @@ fn within(what: &'static str, actual: u64, limit: u64) -> Result<(), QueryError>
 /// What all of `weights` add to a row.
 fn check_literals(weights: &[Weight]) -> Result<(), QueryError> {
     let bytes = weights.iter().map(|weight| weight.literals).fold(0, u64::saturating_add);
-    within("bytes of literals in a row, aliases written out", bytes, LITERAL_BYTES_MAX)
+    within(
+        "bytes of literals in a row, aliases written out (not those of IN lists and the rows of VALUES)",
+        bytes,
+        LITERAL_BYTES_MAX,
+    )
 }
 
 /// Per output column of `plan` the expression that it is, down to the nearest node that filters stop at.
@@ -147,8 +151,11 @@ fn weigh(expr: &Expr, plan: &LogicalPlan, below: &[Weight]) -> Result<Weight, Qu
                 place_of(column, plan).and_then(|at| below.get(at).copied()).unwrap_or(Weight::COLUMN)
             }
             Expr::InList(list) => {
-                let literals = list.list.iter().filter_map(Expr::as_literal).map(literal_bytes);
-                looked_up = literals.fold(looked_up, u64::saturating_add);
+                looked_up = bytes_of_literals(&list.list).fold(looked_up, u64::saturating_add);
+                Weight::COLUMN
+            }
+            Expr::ScalarFunction(call) => {
+                looked_up = bytes_of_literals(any_of(call)).fold(looked_up, u64::saturating_add);
                 Weight::COLUMN
             }
             _ => Weight::COLUMN,
@@ -174,6 +181,24 @@ fn weigh(expr: &Expr, plan: &LogicalPlan, below: &[Weight]) -> Result<Weight, Qu
     }
     within("parts in one expression, aliases written out", total.parts, EXPRESSION_PARTS_MAX)?;
     Ok(Weight { literals: total.literals.saturating_sub(looked_up), ..total })
+}
+
+fn bytes_of_literals(exprs: &[Expr]) -> impl Iterator<Item = u64> {
+    exprs.iter().filter_map(Expr::as_literal).map(literal_bytes)
+}
+
+/// What `= ANY(ARRAY[…])` looks a value up in. Of an array of literals the planner makes an `IN` list.
+fn any_of(call: &ScalarFunction) -> &[Expr] {
+    match call.args.as_slice() {
+        [Expr::ScalarFunction(array), _]
+            if call.name() == "array_has"
+                && array.name() == "make_array"
+                && array.args.iter().all(|item| item.as_literal().is_some()) =>
+        {
+            &array.args
+        }
+        _ => &[],
+    }
 }
 
 fn literal_bytes(value: &ScalarValue) -> u64 {

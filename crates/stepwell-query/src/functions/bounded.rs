@@ -26,8 +26,8 @@ const CONSTANT_BYTES_MAX: u64 = 1 << 10;
 const PAIRS_MAX: u64 = 1 << 28;
 /// Longest text of a number or time.
 const NUMBER_BYTES: u64 = 32;
-/// What a byte of a format becomes at most: `%c` is a whole date.
-const FORMAT_FACTOR: u64 = 16;
+/// What follows a `%` of a format becomes this at most: `%+` is a whole date, of a year of six digits perhaps.
+const SPECIFIER_BYTES: usize = 48;
 
 /// `function` with a limit, if it needs one, where queries have `memory_bytes`.
 pub(crate) fn bounded(function: Arc<ScalarUDF>, memory_bytes: usize) -> Arc<ScalarUDF> {
@@ -78,7 +78,8 @@ impl Bounded {
     fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if is_constant { 1 } else { args.number_rows };
-        let sizes = args.args.iter().map(|arg| Sizes::of(arg, rows)).collect::<Result<Vec<_>>>()?;
+        let length = if self.growth == Growth::Formatted { formatted } else { str::len };
+        let sizes = args.args.iter().map(|arg| Sizes::of(arg, rows, length)).collect::<Result<Vec<_>>>()?;
         let actual = self.growth.at_most(&sizes, rows);
         let limit = match self.growth {
             Growth::Pairs => PAIRS_MAX,
@@ -133,7 +134,7 @@ impl ScalarUDFImpl for Bounded {
 
 /// How large an argument is.
 struct Sizes {
-    /// Bytes of each row, or of all; none if it is no text.
+    /// Bytes of each row, or of all, for a format of what it becomes; none if it is no text.
     lengths: Vec<u64>,
     longest: u64,
     /// Of all rows together.
@@ -142,13 +143,13 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn of(arg: &ColumnarValue, rows: usize) -> Result<Self> {
+    fn of(arg: &ColumnarValue, rows: usize, length: fn(&str) -> usize) -> Result<Self> {
         let (array, times) = match arg {
             ColumnarValue::Array(array) => (array.clone(), 1),
             ColumnarValue::Scalar(value) => (value.to_array()?, rows as u64),
         };
         let (elements, bytes) = leaves(&array);
-        let lengths = lengths(&array).unwrap_or_default();
+        let lengths = lengths(&array, length).unwrap_or_default();
         let unknown = if array.data_type().is_primitive() { NUMBER_BYTES } else { bytes };
         let longest = lengths.iter().max().copied().unwrap_or(unknown);
         Ok(Self { lengths, longest, elements: elements.saturating_mul(times), bytes: bytes.saturating_mul(times) })
@@ -185,16 +186,21 @@ impl Growth {
                 // Matches do not overlap: a reference, of two bytes, adds no more than the text to all of them.
                 text + matches.saturating_mul(to).saturating_add(text.saturating_mul(to / 2))
             }),
-            (Self::Formatted, [_, format, ..]) => per_row(&|row| format.at(row) * FORMAT_FACTOR + NUMBER_BYTES),
+            (Self::Formatted, [_, format, ..]) => per_row(&|row| format.at(row)),
             (Self::Pairs, [one, other, ..]) => per_row(&|row| one.at(row).saturating_mul(other.at(row))),
             _ => 0,
         }
     }
 }
 
+/// Bytes that a format becomes at most.
+fn formatted(format: &str) -> usize {
+    format.len() + format.matches('%').count() * SPECIFIER_BYTES
+}
+
 /// Bytes of each text.
-fn lengths(array: &ArrayRef) -> Option<Vec<u64>> {
-    let length = |text: Option<&str>| text.map_or(0, str::len) as u64;
+fn lengths(array: &ArrayRef, length: fn(&str) -> usize) -> Option<Vec<u64>> {
+    let length = |text: Option<&str>| text.map_or(0, length) as u64;
     Some(match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().iter().map(length).collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().map(length).collect(),
@@ -206,7 +212,7 @@ fn lengths(array: &ArrayRef) -> Option<Vec<u64>> {
 /// How many values are in `array`, lists opened, and how many bytes they are as text.
 fn leaves(array: &ArrayRef) -> (u64, u64) {
     let all = array.len() as u64;
-    if let Some(lengths) = lengths(array) {
+    if let Some(lengths) = lengths(array, str::len) {
         return (all, lengths.iter().sum());
     }
     let opened = match array.data_type() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use datafusion::arrow::array::RecordBatch;
 use futures::StreamExt;
 use stepwell_segment::Names;
 use stepwell_types::PointFilter;
@@ -124,6 +125,7 @@ async fn i9_short_calls_with_endless_answers_are_refused() {
         format!("SELECT length(array_to_string(make_array({elements}), '{}')) FROM points", text("b", 9_000)),
         format!("SELECT array_replace_all(make_array({elements}), metric, '{}') FROM points", text("b", 9_000)),
         format!("SELECT to_char(timestamp, '{}') FROM points", text("%c", 4_000)),
+        format!("SELECT to_char('2026-01-01'::timestamp, '{}')", text("%c", 400)),
         format!(
             "SELECT concat({}) FROM points",
             vec![format!("replace(metric, 's', '{}')", text("b", 99)); 90].join(",")
@@ -142,6 +144,7 @@ async fn i9_short_calls_with_endless_answers_are_refused() {
         "SELECT concat(metric, ' of ', run_id, step), concat_ws(', ', metric, run_id, NULL), metric || 'x' FROM points",
         "SELECT array_to_string(array_agg(DISTINCT metric), ', '), list_to_string(make_array(1, NULL), '-', '0') FROM points",
         "SELECT to_char(timestamp, '%Y-%m-%d %H:%M:%S'), levenshtein(metric, 'train/los') FROM points",
+        "SELECT to_char(now(), 'Trained until the end of the %e. of %B in the year %Y, at %H:%M:%S and some microseconds')",
         "SELECT array_replace_all(make_array(step, 2), 2, 3), concat('a', NULL, 'b'), concat_ws('-', 'a', 'b') FROM points",
     ] {
         fixture.ask(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -178,6 +181,25 @@ async fn long_lists_and_ordinary_nesting_pass() {
     let nested = chain("SELECT step AS x FROM points", "SELECT x + 1 AS x FROM BELOW", 40, "SELECT sum(x) FROM BELOW");
     for sql in [list, nested] {
         fixture.ask(&sql).await.unwrap();
+    }
+    // A list of literals is as flat where an array or a row has it, and where all of them are negative.
+    let names: Vec<String> = (0..2_000).map(|i| format!("'0b7a1f0e-6d3c-4b8e-9a55-{i:012}'")).collect();
+    let steps: Vec<String> = (0..2_000).map(|i| format!("-{}", i64::MAX - i)).collect();
+    for (sql, expected) in [
+        (format!("SELECT run_id FROM points WHERE run_id = ANY(ARRAY[{}, 'b'])", names.join(",")), 3),
+        (format!("SELECT run_id FROM points WHERE step IN ({}, 2)", steps.join(", ")), 2),
+        (format!("SELECT * FROM (VALUES ({})) AS t(a)", steps.join("), (")), 2_000),
+    ] {
+        let batches = fixture.ask(&sql).await.unwrap_or_else(|error| panic!("{sql:.80}: {error}"));
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), expected, "{sql:.80}");
+    }
+    // What is looked up is still counted where it stands in rows, and what nests where it has a sign.
+    let listed = format!("SELECT ARRAY[{}] FROM points", names.join(","));
+    let added = format!("SELECT 1{}", " + (-1)".repeat(600));
+    let negated = format!("SELECT ({}1)", "- ".repeat(600));
+    for sql in [listed, added, negated] {
+        let answer = fixture.ask(&sql).await;
+        assert!(matches!(answer, Err(QueryError::TooComplex { .. })), "{sql:.80}: {answer:?}");
     }
 }
 
