@@ -17,7 +17,10 @@ use datafusion::{
     config::ConfigOptions,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::{PhysicalExpr, expressions::Column},
-    physical_optimizer::{PhysicalOptimizerRule, filter_pushdown::FilterPushdown, optimizer::PhysicalOptimizer},
+    physical_optimizer::{
+        PhysicalOptimizerRule, ensure_requirements::EnsureRequirements, filter_pushdown::FilterPushdown,
+        optimizer::PhysicalOptimizer,
+    },
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         filter_pushdown::{ChildFilterDescription, FilterDescription, FilterPushdownPhase},
@@ -25,15 +28,24 @@ use datafusion::{
     },
 };
 
+use crate::sorted_limits::LimitsAboveSorts;
+
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// The planner's own rules, of which those that hand filters down do so by names that are right.
+/// The planner's own rules, of which those that hand filters down do so by names that are right, and the one about sorts leaves limits
+/// where they are.
 pub(crate) fn planner_rules() -> Vec<Rule> {
-    let by_right_names = |rule: Rule| -> Rule {
+    let mended = |rule: Rule| -> Rule {
         let known: &dyn Any = rule.as_ref();
-        if known.is::<FilterPushdown>() { Arc::new(ByRightNames { rule }) } else { rule }
+        if known.is::<FilterPushdown>() {
+            Arc::new(ByRightNames { rule })
+        } else if known.is::<EnsureRequirements>() {
+            Arc::new(LimitsAboveSorts { rule })
+        } else {
+            rule
+        }
     };
-    PhysicalOptimizer::new().rules.into_iter().map(by_right_names).collect()
+    PhysicalOptimizer::new().rules.into_iter().map(mended).collect()
 }
 
 #[derive(Debug)]

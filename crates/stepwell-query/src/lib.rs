@@ -29,6 +29,7 @@ mod run_list;
 mod series_functions;
 mod shape;
 mod sized_arrays;
+mod sorted_limits;
 mod stats;
 mod summaries_table;
 

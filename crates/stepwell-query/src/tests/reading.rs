@@ -36,6 +36,76 @@ async fn more_segments_than_threads_merge() {
     assert!(!plan.contains("SortExec"), "{plan}");
 }
 
+/// Regression: where rows come in order the planner dropped the sort and gave its limit to what brought partitions together, below the
+/// filters and aggregations between.
+#[tokio::test]
+async fn a_limit_takes_the_first_rows_of_the_answer_without_it() {
+    let mut wrong = Vec::new();
+    for threads in [1, 2] {
+        let fixture = Fixture::new(|config| config.threads = threads).await;
+        for part in 0..3 {
+            let points: Vec<_> = (0..100).map(|i| ("rate", ["a", "b"][i % 2], (3 * i + part) as i64, 1.0)).collect();
+            fixture.ingest(&fixture.projects[0], &points);
+            fixture.engine.flush().unwrap();
+        }
+        for (sql, limit) in [
+            (
+                "SELECT step FROM (SELECT * FROM points LIMIT 10000) WHERE metric = 'rate' AND run_id = 'a' ORDER BY step",
+                10,
+            ),
+            (
+                "SELECT run_id, step FROM (SELECT * FROM points LIMIT 10000) WHERE metric = 'rate' ORDER BY metric, run_id, step",
+                10,
+            ),
+            (
+                "SELECT step FROM (SELECT * FROM points ORDER BY metric, run_id, step LIMIT 300 OFFSET 20) \
+              WHERE metric = 'rate' ORDER BY run_id, step",
+                7,
+            ),
+            ("SELECT run_id, count(*) FROM points WHERE metric = 'rate' GROUP BY run_id ORDER BY run_id", 1),
+            (
+                "SELECT metric, run_id, count(*), min(step) FROM points GROUP BY metric, run_id HAVING count(*) > 100 \
+                 ORDER BY metric, run_id",
+                1,
+            ),
+            ("SELECT step, count(*) FROM points WHERE metric = 'rate' AND run_id = 'a' GROUP BY step ORDER BY step", 3),
+            (
+                "SELECT run_id, array_agg(step ORDER BY step) FROM points WHERE metric = 'rate' GROUP BY run_id ORDER BY run_id",
+                1,
+            ),
+            ("SELECT DISTINCT run_id FROM points ORDER BY run_id", 2),
+            (
+                "SELECT n, step FROM (SELECT step, row_number() OVER (ORDER BY step, lsn) AS n FROM points WHERE metric = 'rate' \
+              AND run_id = 'a') WHERE n > 50 ORDER BY step",
+                3,
+            ),
+            (
+                "SELECT p.step, r.run_id FROM points p JOIN runs r ON r.run_id = p.run_id WHERE p.metric = 'rate' AND p.run_id = 'a' \
+              AND p.step % 10 = 1 ORDER BY p.step",
+                2,
+            ),
+            (
+                "SELECT step FROM (SELECT step FROM points WHERE metric = 'rate' AND run_id = 'a' UNION ALL SELECT step FROM points \
+              WHERE metric = 'rate' AND run_id = 'b') WHERE step % 7 = 0 ORDER BY step",
+                4,
+            ),
+        ] {
+            let lines = |batches: Vec<RecordBatch>| {
+                let text = datafusion::arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+                let rows = text.lines().filter(|line| line.starts_with('|')).skip(1);
+                rows.map(|row| row.replace(' ', "")).collect::<Vec<_>>()
+            };
+            let all = lines(fixture.ask(sql).await.unwrap());
+            let first = lines(fixture.ask(&format!("{sql} LIMIT {limit}")).await.unwrap());
+            assert!(all.len() > limit, "{sql}: {all:?}");
+            if first != all[..limit] {
+                wrong.push(format!("{threads} threads: {sql}\n{first:?} is not {:?}", &all[..limit]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 /// The filters that scans apply against the same ones that nothing pushes down.
 #[tokio::test]
 async fn pushed_filters_answer_as_those_applied_to_rows() {
