@@ -28,11 +28,12 @@ use datafusion::{
         ExecutionPlan,
         coop::CooperativeExec,
         joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, utils::JoinFilter},
+        replace_children_if_necessary,
     },
 };
 use tokio::time::Instant;
 
-use crate::error::QueryError;
+use crate::{error::QueryError, read_once::read_once};
 
 /// When a query is over. Clones are the same.
 #[derive(Debug, Clone)]
@@ -85,11 +86,11 @@ fn watched(node: Arc<dyn ExecutionPlan>, ended: &Ended) -> Result<Arc<dyn Execut
             None => Ok(node),
         };
     }
-    if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
-        && let Some(filter) = join.filter()
-    {
-        let filter = Some(watched_filter(filter, ended));
-        return Ok(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?));
+    if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
+        let filter = join.filter().map(|filter| watched_filter(filter, ended));
+        let sides = vec![read_once(join.left().clone()), join.right().clone()];
+        let join = Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?);
+        return replace_children_if_necessary(join, sides);
     }
     Ok(node)
 }

@@ -24,6 +24,7 @@ mod points_exec;
 mod points_read;
 mod points_table;
 mod pushdown;
+mod read_once;
 mod run_aggregate;
 mod run_list;
 mod series_functions;

@@ -3,6 +3,7 @@
 mod aggregates;
 mod joins;
 mod limits;
+mod memory;
 mod reading;
 mod run_list;
 mod series_functions;
