@@ -44,6 +44,7 @@ use crate::{
     guard::{REFUSED_FUNCTIONS, admit},
     memory::QueryPool,
     nearest::nearest,
+    pieces::pieces,
     plan_check::check_plan,
     run_aggregate::AggregateRuns,
     series_functions,
@@ -310,13 +311,18 @@ impl Planning {
         out: mpsc::Sender<Result<RecordBatch, QueryError>>,
     ) -> Outcome {
         while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(|error| QueryError::from_datafusion(error, self.config.memory_bytes, false));
-            let failed = batch.as_ref().err().map(|error| Outcome::of(error, false));
-            if out.send(batch).await.is_err() {
-                return Outcome::Cancelled;
-            }
-            if let Some(outcome) = failed {
-                return outcome;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let error = QueryError::from_datafusion(error, self.config.memory_bytes, false);
+                    let failed = Outcome::of(&error, false);
+                    return if out.send(Err(error)).await.is_err() { Outcome::Cancelled } else { failed };
+                }
+            };
+            for piece in pieces(batch) {
+                if out.send(Ok(piece)).await.is_err() {
+                    return Outcome::Cancelled;
+                }
             }
         }
         Outcome::Done

@@ -64,7 +64,7 @@ const NESTING_WORDS: [&str; 38] = [
 ];
 
 /// Functions that make much memory out of few bytes, outside the pool's view.
-pub(crate) const REFUSED_FUNCTIONS: [&str; 11] = [
+pub(crate) const REFUSED_FUNCTIONS: [&str; 13] = [
     // To `FixedSizeBinary(2000000000)`, for each row.
     "arrow_cast",
     "arrow_try_cast",
@@ -77,6 +77,9 @@ pub(crate) const REFUSED_FUNCTIONS: [&str; 11] = [
     "generate_series",
     "array_resize",
     "list_resize",
+    // Of a list of lists made so, again.
+    "array_transform",
+    "list_transform",
 ];
 
 /// Parses `sql` and admits one SELECT, or an EXPLAIN of one.

@@ -19,6 +19,7 @@ mod guard;
 mod memory;
 mod metadata_tables;
 mod nearest;
+mod pieces;
 mod plan_check;
 mod points_exec;
 mod points_read;

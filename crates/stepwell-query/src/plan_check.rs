@@ -9,12 +9,13 @@ use datafusion::{
     },
     datasource::source_as_provider,
     error::Result,
-    logical_expr::{Expr, LogicalPlan, TableScan, expr::ScalarFunction},
+    logical_expr::{Expr, LogicalPlan, Operator, TableScan, expr::ScalarFunction},
     prelude::SQLOptions,
 };
 
 use crate::{
-    error::QueryError, points_table::PointsTable, series_functions::SeriesTable, summaries_table::SummariesTable,
+    error::QueryError, pieces::leaves, points_table::PointsTable, series_functions::SeriesTable,
+    summaries_table::SummariesTable,
 };
 
 /// Parts of one expression once the aliases in it are written out.
@@ -22,6 +23,10 @@ const EXPRESSION_PARTS_MAX: u64 = 16_384;
 /// Bytes of literals that the rows of a step may each hold: they are copied to each of the thousands of rows of a batch, which nothing
 /// counts.
 const LITERAL_BYTES_MAX: u64 = 16 << 10;
+/// Parts, as of an expression, that one text or list is joined of, each row anew.
+const JOINED_PARTS_MAX: u64 = 512;
+/// Columns of one step. They may share one column's memory until something copies them, or writes them as JSON.
+const COLUMNS_MAX: u64 = 4_096;
 
 /// Refuses a plan that changes, writes or reads anything but our tables, or that optimising would blow up.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<(), QueryError> {
@@ -103,6 +108,8 @@ fn column_weights(plan: &LogicalPlan) -> Result<Vec<Weight>, QueryError> {
     let below: Vec<Weight> = inputs.concat();
     let of = |exprs: &[Expr]| exprs.iter().map(|expr| weigh(expr, plan, &below)).collect::<Result<Vec<_>, _>>();
     let columns = plan.schema().fields().len();
+    let opened = plan.schema().fields().iter().map(|field| leaves(field)).fold(0, u64::saturating_add);
+    within("columns, members of nested ones counted", opened, COLUMNS_MAX)?;
     // Its rows stand in the text.
     let is_rows = matches!(plan, LogicalPlan::Values(_));
     let own = of(&plan.expressions())?;
@@ -160,6 +167,9 @@ fn weigh(expr: &Expr, plan: &LogicalPlan, below: &[Weight]) -> Result<Weight, Qu
             }
             _ => Weight::COLUMN,
         };
+        if is_joined(part) {
+            fault = fault.take().or(check_joined(part, plan, below).err());
+        }
         total.parts = total.parts.saturating_add(weight.parts);
         total.literals = total.literals.saturating_add(weight.literals);
         if let Some(subquery) = subquery_of(part) {
@@ -201,7 +211,36 @@ fn any_of(call: &ScalarFunction) -> &[Expr] {
     }
 }
 
-fn literal_bytes(value: &ScalarValue) -> u64 {
+/// Whether an answer of `expr` holds all that it is given, one behind the other.
+fn is_joined(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryExpr(binary) => binary.op == Operator::StringConcat,
+        Expr::ScalarFunction(call) => {
+            matches!(call.name(), "make_array" | "array_concat" | "array_append" | "array_prepend" | "overlay")
+        }
+        _ => false,
+    }
+}
+
+fn check_joined(expr: &Expr, plan: &LogicalPlan, below: &[Weight]) -> Result<(), QueryError> {
+    let mut parts = 0u64;
+    expr.apply(|part| {
+        parts = parts.saturating_add(match part {
+            Expr::Literal(..) => 0,
+            Expr::Column(column) => {
+                place_of(column, plan).and_then(|at| below.get(at)).map_or(1, |weight| weight.parts)
+            }
+            _ => 1,
+        });
+        // One within the other, each is counted, but none beyond what it may have.
+        Ok(if parts > JOINED_PARTS_MAX { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })
+    .map_err(|error| QueryError::from_datafusion(error, 0, true))?;
+    within("parts in one text or list, aliases written out", parts, JOINED_PARTS_MAX)
+}
+
+/// Bytes that a row has of a literal.
+pub(crate) fn literal_bytes(value: &ScalarValue) -> u64 {
     const NUMBER_BYTES: u64 = 8;
     match value {
         ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) => bytes.len() as u64,
