@@ -33,7 +33,7 @@ use datafusion::{
 };
 use tokio::time::Instant;
 
-use crate::{error::QueryError, read_once::read_once};
+use crate::{error::QueryError, read_once::read_once, windows::counted};
 
 /// When a query is over. Clones are the same.
 #[derive(Debug, Clone)]
@@ -64,11 +64,12 @@ impl Ended {
     }
 }
 
-/// Has joins yield after each batch, and see before each piece of work between two of them whether their query is over.
+/// Has joins yield after each batch, and see before each piece of work between two of them whether their query is over. What window
+/// functions keep is counted from here on.
 pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>, ended: &Ended) -> Result<Arc<dyn ExecutionPlan>> {
     let wrap = |node: Arc<dyn ExecutionPlan>| -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
         Ok(match node.children().len() {
-            0 | 1 => Transformed::no(node),
+            0 | 1 => counted(&node)?.map_or_else(|| Transformed::no(node), Transformed::yes),
             _ => Transformed::yes(Arc::new(CooperativeExec::new(watched(node, ended)?))),
         })
     };

@@ -34,6 +34,7 @@ mod sized_arrays;
 mod sorted_limits;
 mod stats;
 mod summaries_table;
+mod windows;
 
 pub use config::QueryConfig;
 pub use engine::{QueryEngine, QueryRequest, QueryStream};

@@ -2,6 +2,7 @@
 //! writes each alias out, does not blow it up.
 
 use datafusion::{
+    arrow::datatypes::DataType,
     catalog::{MemTable, TableProvider},
     common::{
         Column, ScalarValue, TableReference,
@@ -15,7 +16,7 @@ use datafusion::{
 
 use crate::{
     error::QueryError, pieces::leaves, points_table::PointsTable, series_functions::SeriesTable,
-    summaries_table::SummariesTable,
+    summaries_table::SummariesTable, windows,
 };
 
 /// Parts of one expression once the aliases in it are written out.
@@ -78,6 +79,11 @@ struct Weight {
 impl Weight {
     const COLUMN: Self = Self { parts: 1, literals: 0 };
 
+    /// Of a function over many rows: nothing is written out beyond it, but the longest text of them may be its answer.
+    fn of_answer(self, data_type: &DataType) -> Self {
+        if windows::is_fixed(data_type) { Self { parts: 1, ..self } } else { self }
+    }
+
     fn largest(all: impl Iterator<Item = Self>) -> Self {
         let larger = |a: Self, b: Self| Self { parts: a.parts.max(b.parts), literals: a.literals.max(b.literals) };
         all.fold(Self::COLUMN, larger)
@@ -110,6 +116,9 @@ fn column_weights(plan: &LogicalPlan) -> Result<Vec<Weight>, QueryError> {
     let columns = plan.schema().fields().len();
     let opened = plan.schema().fields().iter().map(|field| leaves(field)).fold(0, u64::saturating_add);
     within("columns, members of nested ones counted", opened, COLUMNS_MAX)?;
+    if let LogicalPlan::Window(window) = plan {
+        windows::check(window)?;
+    }
     // Its rows stand in the text.
     let is_rows = matches!(plan, LogicalPlan::Values(_));
     let own = of(&plan.expressions())?;
@@ -120,14 +129,17 @@ fn column_weights(plan: &LogicalPlan) -> Result<Vec<Weight>, QueryError> {
         LogicalPlan::Projection(projection) => of(&projection.expr)?,
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.len() <= columns => {
             let of_groups = of(&aggregate.aggr_expr)?;
-            let literals = Weight::largest(of_groups.into_iter()).literals;
+            let largest = Weight::largest(of_groups.into_iter());
             let mut all = of(&aggregate.group_expr)?;
-            all.resize(columns, Weight { literals, ..Weight::COLUMN });
+            let answers = plan.schema().fields().iter().skip(all.len());
+            all.extend(answers.map(|answer| largest.of_answer(answer.data_type())).collect::<Vec<_>>());
             all
         }
         LogicalPlan::Window(window) if below.len() + window.window_expr.len() == columns => {
             let of_rows = of(&window.window_expr)?.into_iter();
-            below.iter().copied().chain(of_rows.map(|weight| Weight { parts: 1, ..weight })).collect()
+            let answers = plan.schema().fields().iter().skip(below.len());
+            let of_answers = of_rows.zip(answers).map(|(weight, answer)| weight.of_answer(answer.data_type()));
+            below.iter().copied().chain(of_answers).collect()
         }
         LogicalPlan::Values(values) => {
             let column = |at: usize| {

@@ -256,7 +256,7 @@ async fn i9_the_deadline_ends_a_join_that_nothing_comes_out_of() {
 }
 
 /// Waits until queries have ended so; the task that counts may go on for a moment after the last row.
-async fn ended(fixture: &Fixture, expected: &[(&'static str, u64)]) {
+pub(super) async fn ended(fixture: &Fixture, expected: &[(&'static str, u64)]) {
     let met = || {
         let stats = fixture.query.stats();
         expected.iter().all(|end| stats.ended.contains(end)) && stats.running == 0 && stats.waiting == 0

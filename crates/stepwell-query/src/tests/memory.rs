@@ -2,11 +2,14 @@
 
 use datafusion::arrow::{
     array::{AsArray, RecordBatch},
-    datatypes::Int64Type,
+    datatypes::{Float64Type, Int64Type},
 };
 use futures::StreamExt;
 
-use super::{Fixture, limits::chain};
+use super::{
+    Fixture,
+    limits::{chain, ended},
+};
 use crate::{
     QueryError,
     encode::{ResultEncoder, ResultFormat},
@@ -20,6 +23,116 @@ fn ingest(fixture: &Fixture, metric: &str, steps: std::ops::Range<i64>) {
 
 fn count(batches: &[RecordBatch]) -> i64 {
     batches[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+/// Regression: a window function held all of its input, a copy and its answers, of which nobody knew.
+#[tokio::test]
+async fn i9_rows_that_a_window_function_keeps_are_memory_of_the_query() {
+    const ROWS: i64 = 150_000;
+    let fixture = Fixture::new(|config| config.memory_bytes = 8 << 20).await;
+    for part in 0..3 {
+        ingest(&fixture, "many", part * ROWS / 3..(part + 1) * ROWS / 3);
+    }
+    let sql = |call: &str| {
+        format!("SELECT count(x) FROM (SELECT {call} AS x FROM points WHERE metric = 'many' AND run_id = 'a')")
+    };
+    let keeping = [
+        "sum(value) OVER (PARTITION BY run_id)",
+        "sum(value) OVER (ORDER BY step ROWS BETWEEN 1000000 PRECEDING AND CURRENT ROW)",
+        "sum(value) OVER (ORDER BY step ROWS BETWEEN CURRENT ROW AND 1000000 FOLLOWING)",
+        "sum(value) OVER (ORDER BY step RANGE BETWEEN 1000000 PRECEDING AND CURRENT ROW)",
+        "count(DISTINCT step) OVER (ORDER BY step)",
+        "lag(value, 1000000, 0) OVER (ORDER BY step)",
+        "lag(value) IGNORE NULLS OVER (ORDER BY step)",
+        "max(run_id) OVER (PARTITION BY metric)",
+    ];
+    for call in keeping {
+        let answer = fixture.ask(&sql(call)).await;
+        assert!(
+            matches!(&answer, Err(QueryError::MemoryExceeded { message, .. }) if message.contains("window function")),
+            "{call}: {answer:?}"
+        );
+    }
+    let passing = [
+        "smooth(value, 0.6) OVER (ORDER BY step)",
+        "sum(value) OVER (ORDER BY step)",
+        "avg(value) OVER (ORDER BY step ROWS BETWEEN 9 PRECEDING AND 9 FOLLOWING)",
+        "row_number() OVER (ORDER BY step)",
+        "lag(value, 2, 0) OVER (ORDER BY step)",
+        "first_value(value) OVER (ORDER BY step)",
+        "max(run_id) OVER (ORDER BY step)",
+    ];
+    for call in passing {
+        let answer = fixture.ask(&sql(call)).await.unwrap_or_else(|error| panic!("{call}: {error}"));
+        assert_eq!(count(&answer), ROWS, "{call}");
+    }
+    ended(&fixture, &[("over_memory", keeping.len() as u64), ("done", passing.len() as u64)]).await;
+    assert_eq!(fixture.query.memory().used(), 0);
+}
+
+/// Regression: all rows were one batch, whose JSON was made in one piece.
+#[tokio::test]
+async fn i9_a_window_hands_out_its_rows_in_batches() {
+    let fixture = Fixture::new(|_| {}).await;
+    ingest(&fixture, "many", 0..20_000);
+    let sql = "SELECT step, sum(value) OVER () FROM points WHERE metric = 'many'";
+    let batches = fixture.ask(sql).await.unwrap();
+    assert!(batches.iter().all(|batch| batch.num_rows() <= 8_192), "{}", batches.len());
+    let mut steps: Vec<i64> =
+        batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+    steps.sort_unstable();
+    assert_eq!(steps, (0..20_000).collect::<Vec<_>>());
+    let sums = batches.iter().flat_map(|batch| batch.column(1).as_primitive::<Float64Type>().values().to_vec());
+    assert!(sums.into_iter().all(|sum| sum == (0..20_000).sum::<i64>() as f64));
+}
+
+/// It answers as rows come where its operator need not wait, and of all at once where it must.
+#[tokio::test]
+async fn smooth_answers_alike_with_and_without_the_end_of_its_input() {
+    let fixture = Fixture::new(|_| {}).await;
+    ingest(&fixture, "many", 0..20_000);
+    let rows = "FROM points WHERE metric IN ('many', 'loss') AND run_id <> 'c'";
+    let over = "OVER (PARTITION BY metric, run_id ORDER BY step, lsn)";
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT lsn, smooth(value, 0.9) {over} AS x {rows}) one \
+         JOIN (SELECT lsn, smooth(value, 0.9) {over} AS x, \
+         sum(value) OVER (PARTITION BY metric, run_id ORDER BY step, lsn ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS s {rows}) two \
+         ON one.lsn = two.lsn WHERE s IS NOT NULL AND (one.x = two.x OR (isnan(one.x) AND isnan(two.x)))"
+    );
+    let all = format!("SELECT count(*) {rows}");
+    assert_eq!(count(&fixture.ask(&sql).await.unwrap()), count(&fixture.ask(&all).await.unwrap()));
+}
+
+/// Of n rows they would make n times n values.
+#[tokio::test]
+async fn i9_lists_and_texts_made_over_a_window_are_refused() {
+    let fixture = Fixture::new(|_| {}).await;
+    for call in [
+        "array_agg(value) OVER ()",
+        "array_agg(value) OVER (ORDER BY step, lsn)",
+        "string_agg(metric, ',') OVER (PARTITION BY run_id)",
+        "max(metric || run_id) OVER ()",
+        "lag(metric, 1, 'a text that is longer than short ones') OVER (ORDER BY step)",
+    ] {
+        for sql in [
+            format!("SELECT {call} FROM points"),
+            format!("SELECT 1 WHERE EXISTS (SELECT {call} FROM points)"),
+            format!("SELECT count(x) + 1 FROM (SELECT {call} AS x FROM points) t"),
+        ] {
+            let answer = fixture.ask(&sql).await;
+            assert!(matches!(answer, Err(QueryError::Plan { .. })), "{sql}: {answer:?}");
+        }
+    }
+    for sql in [
+        "SELECT max(metric) OVER (PARTITION BY run_id), lag(metric, 1, 'none') OVER (ORDER BY step, lsn) FROM points",
+        "SELECT max(name) OVER (PARTITION BY run_id) FROM (SELECT run_id, metric || '/' || run_id AS name FROM points) t",
+        "SELECT first_value(run_id) OVER (ORDER BY step DESC), rank() OVER (PARTITION BY split_part(metric, 'o', 1) ORDER BY value) FROM points",
+        "SELECT best_min(value, step) OVER (PARTITION BY run_id) FROM points",
+        "SELECT lag(params) OVER (ORDER BY run_id), lead(params['lr']) OVER (ORDER BY run_id) FROM runs",
+        "SELECT run_id, array_agg(value ORDER BY step) FROM points GROUP BY run_id",
+    ] {
+        fixture.ask(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
 }
 
 /// A few levels make thousands of copies of a column in each row, which nothing counted.
@@ -42,6 +155,7 @@ async fn i9_texts_and_lists_joined_of_many_parts_are_refused() {
         chain("SELECT make_array(step) AS x FROM points", "SELECT x || x AS x FROM BELOW", 10, "SELECT x FROM BELOW"),
         chain(first, "SELECT overlay(x PLACING x FROM 2 FOR 0) AS x FROM BELOW", 10, "SELECT x FROM BELOW"),
         format!("SELECT make_array({many}) FROM points"),
+        chain(first, "SELECT max(x || x || x || x) AS x FROM BELOW GROUP BY length(x)", 5, "SELECT x FROM BELOW"),
     ] {
         let answer = fixture.ask(&sql).await;
         assert!(matches!(answer, Err(QueryError::TooComplex { .. })), "{sql:.120}: {answer:?}");
