@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stepwell_blobs::{BlobStore, SHARDS};
 use stepwell_engine::{CheckReport, EngineError, RepairReport};
 use stepwell_env::Env;
 use stepwell_metadata::{Metadata, MetadataCheck, MetadataDamage, MetadataRepair, mark_rows_lost};
@@ -93,15 +94,15 @@ pub async fn repair_directory(env: &Env, config: &AppConfig, dry_run: bool) -> R
     Ok(DirectoryRepair { storage, metadata, artifacts })
 }
 
-/// The file of metadata is made before the manifest: with the one and without the other it was lost. Made anew in silence, it would
-/// hide every run.
+/// The file of metadata is made before all else: with the one and without the other it was lost. Made anew in silence, it would hide every
+/// run, and what lies in `artifacts/` would be nobody's.
 pub(crate) fn refuse_lost_metadata(env: &Env, config: &AppConfig) -> Result<(), AppError> {
     if !is_metadata_lost(env, config)? {
         return Ok(());
     }
     let path = config.metadata_path();
     let message = format!(
-        "{} is missing, but the data directory has points: put it back from a backup, or run `stepwell repair`, which makes an \
+        "{} is missing, but the data directory has points or artifacts: put it back from a backup, or run `stepwell repair`, which makes an \
          empty one; nothing was changed",
         path.display()
     );
@@ -109,8 +110,39 @@ pub(crate) fn refuse_lost_metadata(env: &Env, config: &AppConfig) -> Result<(), 
 }
 
 fn is_metadata_lost(env: &Env, config: &AppConfig) -> Result<bool, AppError> {
-    let is_of_directory = |name: &str| is_there(env, &config.engine.data_dir.join(name));
-    Ok(!is_there(env, &config.metadata_path())? && (is_of_directory("MANIFEST")? || is_of_directory("MANIFEST.copy")?))
+    if is_there(env, &config.metadata_path())? {
+        return Ok(false);
+    }
+    let data_dir = &config.engine.data_dir;
+    for name in ["MANIFEST", "MANIFEST.copy"] {
+        if is_there(env, &data_dir.join(name))? {
+            return Ok(true);
+        }
+    }
+    for name in ["segments", "wal"] {
+        if has_files(env, &data_dir.join(name))? {
+            return Ok(true);
+        }
+    }
+    has_blobs(env, data_dir)
+}
+
+fn has_files(env: &Env, dir: &Path) -> Result<bool, AppError> {
+    if !is_there(env, dir)? {
+        return Ok(false);
+    }
+    let failed = |source| EngineError::Io { what: "list", path: dir.to_owned(), source };
+    Ok(env.disk.list(dir).map_err(failed)?.iter().any(|entry| !entry.is_dir))
+}
+
+fn has_blobs(env: &Env, data_dir: &Path) -> Result<bool, AppError> {
+    let blobs = BlobStore::new(env.disk.clone(), data_dir);
+    for shard in 0..SHARDS {
+        if !blobs.shard(shard as u8)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What cannot be looked at is not taken for gone.

@@ -141,3 +141,31 @@ async fn i11_metadata_that_a_failing_repair_made_anew_take_no_blobs_with_them() 
     repair_directory(&Env::real(), &config, false).await.unwrap();
     assert!(are_aside(dir, &names));
 }
+
+/// A start made the metadata anew before it looked for the manifest, which was gone as well; once that was put back, the next start removed
+/// every blob.
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_where_metadata_and_manifest_are_gone_no_start_makes_anything_anew() {
+    for kept in ["MANIFEST.copy", "segments or wal", "artifacts"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (dir, config) = (dir.path(), AppConfig::new(dir.path()));
+        let names = written(dir).await;
+        let mut gone = vec![config.metadata_path(), dir.join("MANIFEST")];
+        if kept != "MANIFEST.copy" {
+            gone.push(dir.join("MANIFEST.copy"));
+        }
+        for path in gone.iter().filter(|path| path.exists()) {
+            std::fs::remove_file(path).unwrap();
+        }
+        if kept == "artifacts" {
+            std::fs::remove_dir_all(dir.join("segments")).unwrap();
+            std::fs::remove_dir_all(dir.join("wal")).unwrap();
+        }
+        let error = start(dir).await.unwrap_err();
+        assert!(
+            error.code == ErrorCode::DataDamaged && error.message.contains("metadata.sqlite is missing"),
+            "{kept}: {error}"
+        );
+        assert!(!config.metadata_path().exists() && are_kept(dir, &names), "{kept}");
+    }
+}
