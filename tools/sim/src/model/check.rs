@@ -90,6 +90,7 @@ impl Model {
 
     /// Takes note of where a batch is.
     fn take_place(&mut self, number: BatchNumber, found: &Found, lsn: u64, settles: bool) -> Result<(), String> {
+        let is_damaged = self.is_damaged;
         let batch = &mut self.batches[number];
         match batch.first_lsn {
             Some(known) if known != found.first_lsn => {
@@ -97,7 +98,9 @@ impl Model {
             }
             Some(_) => {}
             None => {
-                let may_appear = batch.is_acked || batch.in_flight > 0 || (settles && batch.may_be);
+                // Where not all could be read at the start, what it has brought back shows later.
+                let may_be = batch.may_be && (settles || is_damaged);
+                let may_appear = batch.is_acked || batch.in_flight > 0 || may_be;
                 if !may_appear {
                     return Err(format!("I4: batch {number} was refused, and is there at LSN {}", found.first_lsn));
                 }
