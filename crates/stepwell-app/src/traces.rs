@@ -159,4 +159,4 @@ fn check_texts<'a>(mut texts: impl Iterator<Item = &'a String>) -> Result<(), Ap
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::trash::tests::{create, open};
 
-fn trace(trace_id: &str, started_at_us: i64) -> Trace {
+/// One of the first project, without anything.
+pub(crate) fn trace(trace_id: &str, started_at_us: i64) -> Trace {
     Trace {
         trace_id: trace_id.into(),
         project_id: "1".into(),

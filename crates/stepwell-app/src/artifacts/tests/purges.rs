@@ -1,31 +1,13 @@
 //! What goes with a run or a trace, and what only seems to be its own.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::{
-    Trace, TraceSelection,
+    TraceSelection,
     artifacts::ArtifactPlace,
     run_directory, trace_directory,
+    traces::tests::trace,
     trash::tests::{abandon, create},
 };
-
-fn trace(trace_id: &str) -> Trace {
-    Trace {
-        trace_id: trace_id.into(),
-        project_id: "1".into(),
-        started_at_us: 1,
-        duration_us: None,
-        state: "OK".into(),
-        client_request_id: None,
-        request_preview: None,
-        response_preview: None,
-        metadata: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        assessments: Vec::new(),
-        linked_runs: Vec::new(),
-    }
-}
 
 /// The purge of a run called `traces` took the spans of all traces of its project, one called `models` the files of its models.
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +17,7 @@ async fn a_purge_takes_nothing_of_traces_and_models_whatever_the_run_is_called()
     create(&app, &["traces", "models"]).await;
     let mut kept = vec!["1/models/m-1/artifacts/MLmodel".to_owned()];
     for trace_id in ["t", "artifacts"] {
-        app.put_trace(trace(trace_id)).await.unwrap();
+        app.put_trace(trace(trace_id, 1)).await.unwrap();
         kept.push(format!("{}/traces.json", trace_directory("1", trace_id)));
     }
     for path in &kept {
@@ -60,7 +42,7 @@ async fn an_upload_that_ends_after_its_owner_was_purged_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let app = open(dir.path()).await;
     create(&app, &["r", "other"]).await;
-    app.put_trace(trace("t")).await.unwrap();
+    app.put_trace(trace("t", 1)).await.unwrap();
     let begin = async |place: ArtifactPlace| {
         let mut upload = app.begin_artifact(None).await.unwrap();
         upload.write(b"late").await.unwrap();
@@ -123,7 +105,7 @@ async fn a_deletion_of_traces_whose_caller_goes_away_leaves_no_span() {
     create(&app, &["r"]).await;
     let ids: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
     for trace_id in &ids {
-        app.put_trace(trace(trace_id)).await.unwrap();
+        app.put_trace(trace(trace_id, 1)).await.unwrap();
         put(&app, &format!("{}/traces.json", trace_directory("1", trace_id)), trace_id.as_bytes()).await.unwrap();
     }
     let selection = TraceSelection { started_by_us: Some(1), ..TraceSelection::default() };

@@ -1,6 +1,6 @@
 //! The trash and batches where something else takes long.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::mpsc, time::Duration};
+use std::{ops::ControlFlow, sync::mpsc, time::Duration};
 
 use stepwell_types::ProducerSequence;
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::Trace;
+use crate::traces::tests::trace;
 
 /// As many as read metadata side by side.
 const READERS: usize = 4;
@@ -23,7 +23,7 @@ struct Searches(Vec<(mpsc::Sender<()>, JoinHandle<()>)>);
 
 impl Searches {
     async fn begin(app: &App) -> Self {
-        app.put_trace(trace()).await.unwrap();
+        app.put_trace(trace("t", 1)).await.unwrap();
         let mut searches = Vec::new();
         for _ in 0..READERS {
             let (end, ended) = mpsc::channel();
@@ -50,23 +50,6 @@ impl Searches {
             drop(end);
             search.await.unwrap();
         }
-    }
-}
-
-fn trace() -> Trace {
-    Trace {
-        trace_id: "t".into(),
-        project_id: "1".into(),
-        started_at_us: 1,
-        duration_us: None,
-        state: "OK".into(),
-        client_request_id: None,
-        request_preview: None,
-        response_preview: None,
-        metadata: BTreeMap::new(),
-        tags: BTreeMap::new(),
-        assessments: Vec::new(),
-        linked_runs: Vec::new(),
     }
 }
 
