@@ -1,28 +1,20 @@
 //! The order between batches and those who wait for them.
 
-use std::{
-    pin::pin,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
-};
+use std::pin::pin;
 
+use stepwell_env::{Turn, Turns};
 use tokio::sync::{Mutex, Notify};
 
 /// Who waits for the batches whose runs were found so far begins a new turn. A batch of an earlier turn is in the engine's queue by then, or
 /// has its runs looked up anew. No batch waits for a turn, and a turn waits for no look-up.
 #[derive(Default)]
 pub(crate) struct Queueing {
-    turns: AtomicU64,
-    /// Batches that are being queued, of even turns and of odd ones.
-    inside: [AtomicUsize; 2],
+    turns: Turns,
     /// Told when the last one of a turn that is over is in the queue.
     left: Notify,
     /// Held while a turn ends.
     turning: Mutex<()>,
 }
-
-/// When the runs of a batch were looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn(u64);
 
 /// A batch that is being queued. Not to be held across an await.
 pub(crate) struct Inside<'a> {
@@ -33,24 +25,22 @@ pub(crate) struct Inside<'a> {
 impl Queueing {
     /// Taken before the runs of a batch are looked up.
     pub(crate) fn turn(&self) -> Turn {
-        Turn(self.turns.load(SeqCst))
+        self.turns.now()
     }
 
     /// Held while a batch is put into the queue; `None` where its runs may have gone since they were found.
     pub(crate) fn enter(&self, turn: Turn) -> Option<Inside<'_>> {
-        // Counted first: who ends the turn sees this one, or is seen by it.
-        self.inside(turn).fetch_add(1, SeqCst);
+        let is_on = self.turns.come_in(turn);
         let inside = Inside { queueing: self, turn };
-        (self.turn() == turn).then_some(inside)
+        is_on.then_some(inside)
     }
 
     /// Begins a turn, and waits until what was let in before is in the queue.
     pub(crate) async fn next_turn(&self) {
         let _alone = self.turning.lock().await;
-        let over = self.turn();
         // Those of the turn before, if its end was not waited for.
-        self.emptied(Turn(over.0.wrapping_add(1))).await;
-        self.turns.fetch_add(1, SeqCst);
+        self.emptied(self.turn().before()).await;
+        let over = self.turns.end();
         self.emptied(over).await;
     }
 
@@ -58,24 +48,18 @@ impl Queueing {
         loop {
             let mut left = pin!(self.left.notified());
             left.as_mut().enable();
-            if self.inside(turn).load(SeqCst) == 0 {
+            if self.turns.is_empty(turn) {
                 return;
             }
             left.await;
         }
     }
-
-    fn inside(&self, turn: Turn) -> &AtomicUsize {
-        &self.inside[usize::from(turn.0 % 2 == 1)]
-    }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        let queueing = self.queueing;
-        let was_last = queueing.inside(self.turn).fetch_sub(1, SeqCst) == 1;
-        if was_last && queueing.turn() != self.turn {
-            queueing.left.notify_waiters();
+        if self.queueing.turns.leave(self.turn) {
+            self.queueing.left.notify_waiters();
         }
     }
 }
@@ -85,7 +69,10 @@ mod tests {
     use std::{
         future::poll_fn,
         pin::Pin,
-        sync::{Arc, atomic::AtomicBool},
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::SeqCst},
+        },
         task::Poll,
     };
 
@@ -129,21 +116,22 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nobody_is_inside_of_a_turn_that_is_over() {
         let (queueing, over, is_done) =
-            (Arc::new(Queueing::default()), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+            (Arc::new(Queueing::default()), Arc::new(std::sync::Mutex::new(None)), Arc::new(AtomicBool::new(false)));
         let entering: [_; 3] = std::array::from_fn(|_| {
             let (queueing, over, is_done) = (queueing.clone(), over.clone(), is_done.clone());
             tokio::task::spawn_blocking(move || {
                 while !is_done.load(SeqCst) {
                     let turn = queueing.turn();
                     if let Some(_inside) = queueing.enter(turn) {
-                        assert!(over.load(SeqCst) <= turn.0);
+                        assert!(*over.lock().unwrap() < Some(turn));
                     }
                 }
             })
         });
-        for turn in 1..=500 {
+        for _ in 0..500 {
+            let turn = queueing.turn();
             queueing.next_turn().await;
-            over.store(turn, SeqCst);
+            *over.lock().unwrap() = Some(turn);
         }
         is_done.store(true, SeqCst);
         for ended in entering {

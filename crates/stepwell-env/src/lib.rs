@@ -15,7 +15,9 @@ mod real_disk;
 mod signal;
 mod sim_disk;
 mod simulation;
+mod sync;
 mod threads;
+mod turns;
 
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ pub use signal::Signal;
 pub use sim_disk::{DiskOperation, DiskTrouble, SimDisk, SimFault};
 pub use simulation::{ProcessId, SimFailure, SimProcess, SimReport, Simulation, note};
 pub use threads::{JoinHandle, beside, in_parallel, spawn};
+pub use turns::{Turn, Turns};
 
 /// Everything the engine may touch outside its own memory.
 #[derive(Clone)]

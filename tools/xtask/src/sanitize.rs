@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process::{self, cargo, target_dir};
 
 /// Packages with an order of memory accesses of their own, modelled with the feature `loom`.
-const MODELLED: [&str; 2] = ["stepwell-segment", "stepwell-engine"];
+const MODELLED: [&str; 3] = ["stepwell-env", "stepwell-segment", "stepwell-engine"];
 /// Packages with threads that the interpreter can run: no mapped files, no system calls. What has neither threads nor `unsafe` would show
 /// it nothing that tests do not.
 const INTERPRETED: [&str; 1] = ["stepwell-memtable"];
