@@ -109,6 +109,12 @@ impl BlobStore {
         }
     }
 
+    /// What the data directory has and a copy of it has not ([`Disk::identity`]).
+    pub fn directory(&self) -> Result<Option<String>, BlobError> {
+        let data_dir = self.parts.root.parent().unwrap_or(&self.parts.root);
+        self.disk().identity(data_dir).map_err(io_error("look at", data_dir))
+    }
+
     /// Who owns the objects; `None` where nobody does, or there are none.
     pub fn owner(&self) -> Result<Option<String>, BlobError> {
         self.parts.objects.as_ref().map_or(Ok(None), BlobObjects::owner)

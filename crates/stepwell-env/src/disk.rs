@@ -77,6 +77,11 @@ pub trait Disk: Send + Sync {
     fn try_exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.exists(path))
     }
+    /// What a directory has as long as it is there, also under another name, and a copy of it has not. `None` where the file system does
+    /// not say.
+    fn identity(&self, _path: &Path) -> io::Result<Option<String>> {
+        Ok(None)
+    }
     /// Room of the file system that a path is on. A figure to watch, no promise that a write of as many bytes succeeds; fails
     /// where nobody knows.
     fn space(&self, _path: &Path) -> io::Result<DiskSpace> {

@@ -146,6 +146,10 @@ impl Disk for PatientDisk {
         self.below.try_exists(path)
     }
 
+    fn identity(&self, path: &Path) -> io::Result<Option<String>> {
+        self.below.identity(path)
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         self.below.space(path)
     }

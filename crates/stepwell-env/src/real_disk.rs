@@ -4,8 +4,12 @@ use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::{ffi::OsStrExt, fs::FileExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use crate::{DirEntry, Disk, DiskSpace, MappedFile, ReadFile, WriteFile, open_files::AtPath};
@@ -173,6 +177,14 @@ impl Disk for RealDisk {
         at(path, "stat", path.try_exists())
     }
 
+    /// Its inode, and when that was made: numbers of inodes are given again, and the roots of two file systems have the same.
+    fn identity(&self, path: &Path) -> io::Result<Option<String>> {
+        let found = at(path, "stat", fs::metadata(path))?;
+        let Ok(made) = found.created() else { return Ok(None) };
+        let made_ns = made.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Ok((made_ns > 0).then(|| format!("{:x}-{made_ns:x}", found.ino())))
+    }
+
     fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let name = CString::new(path.as_os_str().as_bytes())?;
         let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
@@ -189,6 +201,8 @@ impl Disk for RealDisk {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::write_atomically;
 
@@ -257,6 +271,23 @@ mod tests {
         let space = RealDisk.space(dir.path()).unwrap();
         assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
         assert!(RealDisk.space(&dir.path().join("nowhere")).unwrap_err().to_string().contains("nowhere"));
+    }
+
+    /// As someone copies or moves a data directory by hand.
+    #[test]
+    fn a_directory_is_told_from_its_copy_and_not_from_itself_under_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        fs::create_dir(&here).unwrap();
+        let of = |path| RealDisk.identity(path).unwrap();
+        let Some(before) = of(&here) else { return };
+        fs::write(here.join("f"), "more").unwrap();
+        assert_eq!(of(&here).as_ref(), Some(&before));
+        let copied = Command::new("cp").arg("-a").args([&here, &there]).status().unwrap();
+        assert!(copied.success() && of(&there).is_some_and(|copy| copy != before));
+        fs::rename(&here, dir.path().join("elsewhere")).unwrap();
+        assert_eq!(of(&dir.path().join("elsewhere")), Some(before));
+        assert!(RealDisk.identity(&here).unwrap_err().to_string().contains("here"));
     }
 
     #[test]

@@ -226,18 +226,42 @@ impl Metadata {
     }
 
     async fn said_owner(&self) -> Result<Option<String>, MetadataError> {
-        let column = sqlx::query("SELECT 1 FROM pragma_table_info('artifact_store') WHERE name = 'owner'");
-        if column.fetch_optional(&self.readers).await?.is_none() {
+        self.said_of_store(
+            "SELECT 1 FROM pragma_table_info('artifact_store') WHERE name = 'owner'",
+            "SELECT owner FROM artifact_store",
+        )
+        .await
+    }
+
+    /// Which directory was made that owner, as its disk tells it from a copy; `None` where it does not, or nobody looked.
+    pub async fn artifact_owner_directory(&self) -> Result<Option<String>, MetadataError> {
+        let column = "SELECT 1 FROM pragma_table_info('artifact_store') WHERE name = 'directory'";
+        self.said_of_store(column, "SELECT directory FROM artifact_store").await
+    }
+
+    /// The answer of `statement`, if the file, which an earlier version may have written, has the `column`.
+    async fn said_of_store(
+        &self,
+        column: &'static str,
+        statement: &'static str,
+    ) -> Result<Option<String>, MetadataError> {
+        if sqlx::query(column).fetch_optional(&self.readers).await?.is_none() {
             return Ok(None);
         }
-        let row = sqlx::query("SELECT owner FROM artifact_store").fetch_optional(&self.readers).await?;
+        let row = sqlx::query(statement).fetch_optional(&self.readers).await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
     }
 
-    /// Says what the data directory is called there.
-    pub async fn set_artifact_owner(&self, owner: &str, now_us: i64) -> Result<(), MetadataError> {
+    /// Says what the data directory is called there, and which one it is.
+    pub async fn set_artifact_owner(
+        &self,
+        owner: &str,
+        directory: Option<&str>,
+        now_us: i64,
+    ) -> Result<(), MetadataError> {
         let mut tx = self.writer.begin().await?;
-        sqlx::query("UPDATE artifact_store SET owner = ?").bind(owner).execute(&mut *tx).await?;
+        let said = sqlx::query("UPDATE artifact_store SET owner = ?, directory = ?").bind(owner).bind(directory);
+        said.execute(&mut *tx).await?;
         audit(&mut tx, now_us, "set_artifact_owner", owner, &json!({})).await?;
         self.commit_unseen(tx, ()).await
     }

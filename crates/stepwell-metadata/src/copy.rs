@@ -110,7 +110,7 @@ pub async fn disown_artifacts(path: &Path, now_us: i64) -> Result<(), MetadataEr
         return Ok(());
     }
     let copy = Metadata::open(path).await?;
-    let said = copy.set_artifact_owner(NOT_OWNED, now_us).await;
+    let said = copy.set_artifact_owner(NOT_OWNED, None, now_us).await;
     copy.close().await;
     said
 }

@@ -136,7 +136,7 @@ async fn i1_a_copy_says_that_it_owns_no_object_store_also_one_from_before_there_
     let metadata = Metadata::open(&source).await.unwrap();
     metadata.set_artifact_store("s3://team/x", 1).await.unwrap();
     assert!(!metadata.disowns_artifacts().await.unwrap());
-    metadata.set_artifact_owner("this", 2).await.unwrap();
+    metadata.set_artifact_owner("this", Some("directory"), 2).await.unwrap();
     let mut copying = MetadataCopy::open(&source, &copy).await.unwrap();
     copying.pin().await.unwrap();
     copying.finish().await.unwrap();

@@ -97,7 +97,7 @@ pub(super) async fn take_over(
     if owner.as_deref().unwrap_or(NOBODY) != before {
         return owned(store, metadata).await;
     }
-    if metadata.artifact_owner().await?.as_deref() != Some(before) {
+    if metadata.artifact_owner().await?.as_deref() != Some(before) || is_copied(&store, metadata).await? {
         become_owner(env, metadata, &store, owner).await?;
         return Ok(store);
     }
@@ -105,22 +105,31 @@ pub(super) async fn take_over(
 }
 
 /// Makes sure that the objects have an owner, and says so where it is another data directory; returns whether it is this one. What was
-/// made before there were owners becomes it here. A copy never does: its original may just not have been started since.
+/// made before there were owners becomes it here. A copy never does, of a backup or by hand: its original may just not have been started
+/// since.
 pub(super) async fn adopt(env: &Env, metadata: &Metadata, store: &BlobStore) -> Result<bool, AppError> {
     let asked = store.clone();
     let (owner, owns) = blocking(move || Ok((asked.owner()?, asked.owns()?))).await?;
     match owner {
-        _ if owns => Ok(true),
+        _ if owns => {
+            // From before it was said which one.
+            if metadata.artifact_owner_directory().await?.is_none()
+                && let (Some(owner), Some(directory)) = (metadata.artifact_owner().await?, store.directory()?)
+            {
+                metadata.set_artifact_owner(&owner, Some(&directory), env.clock.now_us()).await?;
+            }
+            Ok(true)
+        }
         Some(owner) => {
             tracing::warn!(
                 owner,
-                "the object store of the artifacts belongs to another data directory, of which this may be a copy: nothing is removed \
-                 from it, and new artifacts go to the data directory; if no server uses the other any more, start with \
-                 --artifacts-take-over and its owner"
+                "the object store of the artifacts belongs to another data directory, of which this may be a copy, or to this one where it \
+                 was before files were copied here: nothing is removed from it, and new artifacts go to the data directory; if no server \
+                 uses the other any more, start with --artifacts-take-over and its owner"
             );
             Ok(false)
         }
-        None if metadata.disowns_artifacts().await? => {
+        None if metadata.disowns_artifacts().await? || is_copied(store, metadata).await? => {
             tracing::warn!(
                 "this data directory is a copy, and the object store of the artifacts names no owner yet: nothing is removed from it, \
                  and new artifacts go to the data directory; if no server uses the original any more, start with \
@@ -167,10 +176,10 @@ async fn become_owner(
     before: Option<String>,
 ) -> Result<(), AppError> {
     let owner = match metadata.artifact_owner().await? {
-        Some(owner) => owner,
-        None => {
+        Some(owner) if !is_copied(store, metadata).await? => owner,
+        _ => {
             let owner = format!("{:016x}{:016x}", env.random.next_u64(), env.random.next_u64());
-            metadata.set_artifact_owner(&owner, env.clock.now_us()).await?;
+            metadata.set_artifact_owner(&owner, store.directory()?.as_deref(), env.clock.now_us()).await?;
             owner
         }
     };
@@ -180,9 +189,15 @@ async fn become_owner(
 
 async fn owned(store: BlobStore, metadata: &Metadata) -> Result<BlobStore, AppError> {
     Ok(match metadata.artifact_owner().await? {
-        Some(owner) => store.with_owner(owner),
-        None => store,
+        Some(owner) if !is_copied(&store, metadata).await? => store.with_owner(owner),
+        _ => store,
     })
+}
+
+/// Whether the metadata were those of another directory: what they say of the owner is of that one, which may be in use.
+async fn is_copied(store: &BlobStore, metadata: &Metadata) -> Result<bool, AppError> {
+    let (of_owner, here) = (metadata.artifact_owner_directory().await?, store.directory()?);
+    Ok(of_owner.zip(here).is_some_and(|(of_owner, here)| here != of_owner))
 }
 
 fn store(env: &Env, data_dir: &Path, url: Option<&str>) -> Result<BlobStore, AppError> {

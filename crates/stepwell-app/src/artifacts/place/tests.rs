@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -116,6 +117,65 @@ async fn i1_a_restored_copy_removes_nothing_of_the_original_until_it_takes_over(
     for metadata in [original, copy] {
         metadata.close().await;
     }
+}
+
+/// Whoever copied a data directory to try something had the copy, which said that it is the owner, remove what the original put since.
+#[tokio::test(flavor = "multi_thread")]
+async fn i1_a_directory_that_is_copied_by_hand_removes_nothing_of_the_original() {
+    let (env, memory, dir) = (Env::real(), Arc::new(SimObjects::new()), tempfile::tempdir().unwrap());
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    std::fs::create_dir(&here).unwrap();
+    if store(&memory, &here).directory().unwrap().is_none() {
+        return;
+    }
+    let open = async |data_dir: &Path| Metadata::open(&data_dir.join("metadata.sqlite")).await.unwrap();
+    let original = open(&here).await;
+    begin(&env, &original, &store(&memory, &here), URL, None).await.unwrap();
+    original.close().await;
+    assert!(Command::new("cp").arg("-a").args([&here, &there]).status().unwrap().success());
+    // Its own name does not matter.
+    let moved = dir.path().join("moved");
+    std::fs::rename(&here, &moved).unwrap();
+    let original = open(&moved).await;
+    let objects = owned(store(&memory, &moved), &original).await.unwrap();
+    assert!(adopt(&env, &original, &objects).await.unwrap());
+    let later = put(&original, &objects, "0/r/artifacts/later").await;
+
+    let copy = open(&there).await;
+    let owner = copy.artifact_owner().await.unwrap().unwrap();
+    for take_over_from in ["nobody", "somebody"] {
+        let its_objects = take_over(&env, &copy, store(&memory, &there), take_over_from).await.unwrap();
+        assert!(!adopt(&env, &copy, &its_objects).await.unwrap());
+        sweep(&copy, &its_objects).await;
+        assert!(is_there(&objects, &later).await);
+        let own = put(&copy, &its_objects, "0/r/artifacts/of-the-copy").await;
+        assert!(is_there(&its_objects, &own).await && !is_there(&objects, &own).await, "it is a file");
+    }
+    // The name that both had is the original's alone; the copy gets one of its own.
+    let taken = take_over(&env, &copy, store(&memory, &there), &owner).await.unwrap();
+    assert!(adopt(&env, &copy, &taken).await.unwrap() && !adopt(&env, &original, &objects).await.unwrap());
+    let again = owned(store(&memory, &there), &copy).await.unwrap();
+    assert!(adopt(&env, &copy, &again).await.unwrap(), "also when it is started again");
+    let again = owned(store(&memory, &moved), &original).await.unwrap();
+    assert!(!adopt(&env, &original, &again).await.unwrap());
+    for metadata in [original, copy] {
+        metadata.close().await;
+    }
+}
+
+/// Of a directory from before it was said which one is the owner, the first start says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn which_directory_is_the_owner_is_said_of_those_of_an_earlier_version_too() {
+    let (env, memory, dir) = (Env::real(), Arc::new(SimObjects::new()), tempfile::tempdir().unwrap());
+    let metadata = Metadata::open(&dir.path().join("metadata.sqlite")).await.unwrap();
+    let objects = store(&memory, dir.path());
+    begin(&env, &metadata, &objects, URL, None).await.unwrap();
+    let owner = metadata.artifact_owner().await.unwrap().unwrap();
+    metadata.set_artifact_owner(&owner, None, 1).await.unwrap();
+    assert!(adopt(&env, &metadata, &objects).await.unwrap());
+    assert_eq!(metadata.artifact_owner_directory().await.unwrap(), objects.directory().unwrap());
+    assert_eq!(metadata.artifact_owner().await.unwrap(), Some(owner));
+    metadata.close().await;
 }
 
 /// Metadata that were lost and made anew know of no artifact, and neither does another server at the same URL.
