@@ -62,6 +62,42 @@ fn artifacts_are_in_the_object_store_across_restarts_and_go_with_their_names() -
     Ok(())
 }
 
+/// As someone does who wants to try something with real data, while the server runs.
+#[test]
+fn i1_a_data_directory_copied_by_hand_leaves_the_objects_of_its_original_alone() -> Result<()> {
+    let mut s3 = S3::start()?;
+    let dir = tempfile::tempdir()?;
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    let server = Server::start_in(&here, &s3.options(&URL))?;
+    run_of(&server.http(), "r")?;
+    answered(put(&server.http(), "0/r/artifacts/early.txt", b"early")?, 200)?;
+    ensure!(std::process::Command::new("cp").arg("-a").args([&here, &there]).status()?.success());
+    answered(put(&server.http(), "0/r/artifacts/later.txt", b"later")?, 200)?;
+    let objects = blobs(&mut s3)?;
+
+    let copy = Server::start_in(&there, &s3.options(&[]))?;
+    assert_eq!(answered(get(&copy.http(), "0/r/artifacts/early.txt")?, 200)?, b"early");
+    answered(
+        copy.http().send("DELETE", "/api/2.0/mlflow-artifacts/artifacts/0/r/artifacts/early.txt", &[], b"")?,
+        200,
+    )?;
+    answered(put(&copy.http(), "0/r/artifacts/new.txt", b"new")?, 200)?;
+    let is_told = || copy.log().iter().any(|line| line.contains("--artifacts-take-over"));
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !is_told() {
+        ensure!(std::time::Instant::now() < until, "it is not told: {:?}", copy.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(blobs(&mut s3)?, objects);
+    drop(copy);
+    drop(server);
+    let server = Server::start_in(&here, &s3.options(&[]))?;
+    for (name, content) in [("early.txt", b"early"), ("later.txt", b"later")] {
+        assert_eq!(answered(get(&server.http(), &format!("0/r/artifacts/{name}"))?, 200)?, content);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_store_that_does_not_take_objects_is_refused_before_it_is_relied_on() -> Result<()> {
     let s3 = S3::start()?;
