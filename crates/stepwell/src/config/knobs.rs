@@ -204,8 +204,8 @@ pub(super) const KNOBS: &[Knob] = &[
         unit: "owner",
         default: "",
         reason: "The owner of the objects at `artifacts_url`, as the log or the refusal names it, in whose place this data directory is to own them: \
-                 for one that was restored from a backup while no server uses the other any more. Only the owner writes and removes objects; it \
-                 removes those that its artifacts do not name. Of no effect where another owns them.",
+                 for one that was restored from a backup, or whose files were copied here, while no server uses the other any more. \
+                 Only the owner writes and removes objects; it removes those that its artifacts do not name. Of no effect where another owns them.",
     },
     Knob {
         name: "webhook_private",
