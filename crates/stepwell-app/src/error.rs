@@ -168,9 +168,10 @@ impl From<MetadataError> for AppError {
             | MetadataError::ChangedSinceRepair { .. } => refusal(ErrorCode::DataDamaged),
             MetadataError::DiskFull { .. } => refusal(ErrorCode::DiskFull).caused_by(error),
             MetadataError::Unreadable { .. } => refusal(ErrorCode::FileUnreadable).caused_by(error),
-            MetadataError::Database(_) | MetadataError::Migrate(_) | MetadataError::Io { .. } => {
-                refusal(ErrorCode::Internal).caused_by(error)
-            }
+            MetadataError::Newer { .. }
+            | MetadataError::Database(_)
+            | MetadataError::Migrate(_)
+            | MetadataError::Io { .. } => refusal(ErrorCode::Internal).caused_by(error),
         }
     }
 }

@@ -76,6 +76,8 @@ pub enum MetadataError {
         #[source]
         source: io::Error,
     },
+    #[error("{path} has format version {actual}, this program reads up to {newest}; use a newer program")]
+    Newer { path: PathBuf, actual: i64, newest: i64 },
     #[error("metadata: {0}")]
     Database(#[source] sqlx::Error),
     #[error("metadata migrations: {0}")]
@@ -140,7 +142,7 @@ impl MetadataError {
             | Self::NotInTrash { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } | Self::DamagedFile { .. } | Self::ChangedSinceRepair { .. } => ErrorKind::DataDamaged,
             Self::DiskFull { .. } | Self::Unreadable { .. } => ErrorKind::Unavailable,
-            Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
+            Self::Newer { .. } | Self::Database(_) | Self::Migrate(_) | Self::Io { .. } => ErrorKind::Internal,
         }
     }
 }

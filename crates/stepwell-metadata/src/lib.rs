@@ -29,6 +29,7 @@ mod table_list;
 mod traces;
 mod trash;
 mod tree_bytes;
+mod version;
 mod vfs;
 mod webhooks;
 mod write;

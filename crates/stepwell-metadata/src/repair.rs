@@ -22,6 +22,7 @@ use crate::{
     salvage::salvage,
     store::checked,
     table_list::{self, Moment},
+    version::refuse_newer,
 };
 
 /// What a repair did; of a dry run, what it would do.
@@ -117,6 +118,15 @@ async fn mend(path: &Path, quarantine: &Path, dry_run: bool) -> Result<MetadataR
     let new = sibling(path, ".salvaged");
     remove_with_log(&new)?;
     if !is_whole {
+        // Rows of tables that only a newer program knows would be lost without a word.
+        if let Ok(mut connection) = checked(SqliteConnectOptions::new().filename(&attempt))?.connect().await {
+            let known = refuse_newer(&mut connection, path).await;
+            connection.close().await?;
+            if known.is_err() {
+                remove_with_log(&attempt)?;
+                known?;
+            }
+        }
         loses_rows = true;
         salvage(&attempt, &new, &mut report.lines).await?;
     }

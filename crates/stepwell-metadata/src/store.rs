@@ -21,6 +21,7 @@ use crate::{
     prepare::{self, State},
     run_cache::RunCache,
     table_list::{self, Moment},
+    version::refuse_newer,
     vfs,
 };
 
@@ -58,6 +59,7 @@ impl Metadata {
         let one = SqlitePoolOptions::new().max_connections(1);
         let one = one.after_release(|connection, _| Box::pin(is_whole(connection)));
         let writer = one.connect_with(options.clone()).await?;
+        refuse_newer(&mut *writer.acquire().await?, path).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
         let path = Arc::new(full(path));
@@ -83,6 +85,7 @@ impl Metadata {
             State::Damaged { path, offset, detail } => return Err(MetadataError::DamagedFile { path, offset, detail }),
         };
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await?;
+        refuse_newer(&mut *readers.acquire().await?, path).await?;
         Ok(Self {
             writer: readers.clone(),
             readers,

@@ -18,6 +18,7 @@ mod repair;
 mod rot;
 mod salvage;
 mod traces;
+mod version;
 
 fn new_run(run_id: &str, project_id: &str) -> NewRun {
     let params = [
